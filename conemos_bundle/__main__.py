@@ -1,0 +1,40 @@
+"""The command ``conemos``; also ``python -m conemos_bundle``."""
+
+from __future__ import annotations
+
+import sys
+
+import fire
+from conemos_bundle.errors import find_user_error
+
+
+def _commands() -> dict[str, object]:
+    from conemos_bundle import commands
+
+    return {
+        "datalist": commands.datalist,
+        "check": commands.check,
+        "train": commands.train,
+        "evaluate": commands.evaluate,
+        "predict": commands.predict,
+        "pack": commands.pack,
+        "import-keras": commands.import_keras,
+        "phantom": commands.phantom,
+    }
+
+
+def main() -> None:
+    """Run a command; a user's error is one line on stderr and exit code 1."""
+    try:
+        fire.Fire(_commands(), name="conemos")
+    except Exception as error:
+        user_error = find_user_error(error)
+        if user_error is None:
+            raise
+        sys.exit(f"error: {user_error}")
+    except KeyboardInterrupt:
+        sys.exit("error: interrupted")
+
+
+if __name__ == "__main__":
+    main()

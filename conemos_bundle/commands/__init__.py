@@ -1,0 +1,11 @@
+"""The functions behind the command ``conemos``; a script or a notebook can call them as well."""
+
+from conemos_bundle.commands.check import check
+from conemos_bundle.commands.datalist import datalist
+from conemos_bundle.commands.import_keras import import_keras
+from conemos_bundle.commands.pack import pack
+from conemos_bundle.commands.phantom import phantom
+from conemos_bundle.commands.predict import predict
+from conemos_bundle.commands.train import evaluate, train
+
+__all__ = ["check", "datalist", "evaluate", "import_keras", "pack", "phantom", "predict", "train"]

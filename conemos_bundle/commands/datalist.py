@@ -1,0 +1,135 @@
+"""`conemos datalist`: write a datalist for a data set that lies in a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from conemos_bundle.data.datalist import SPLITS, Datalist, write_datalist
+from conemos_bundle.data.importers import Found, from_csv, from_folders, split_by_subject, subject_finder
+from conemos_bundle.data.nnunet import from_decathlon, from_nnunet, read_dataset_json
+from conemos_bundle.errors import UserError
+
+KINDS = ("folders", "decathlon", "nnunet", "csv")
+
+
+def datalist(
+    source: str,
+    output: str = "datalist.json",
+    kind: str | None = None,
+    csv: str | None = None,
+    regions: dict[str, int | list[int]] | list[str] | None = None,
+    subject: str | None = None,
+    validation: float = 0.15,
+    test: float = 0.25,
+    seed: int = 0,
+    dataset_dir: str | None = None,
+    name: str | None = None,
+    description: str | None = None,
+    modality: str | None = None,
+    licence: str | None = None,
+    reference: str | None = None,
+) -> None:
+    """Write a datalist for folders of masks, a Medical Decathlon task, nnU-Net v2 raw data, or label maps with a CSV.
+
+    Args:
+        source: the folder of the data set.
+        output: the datalist to write.
+        kind: ``folders``, ``decathlon``, ``nnunet`` or ``csv``; default: what the folder looks like.
+        csv: table of what is annotated: columns scan, split, subject (optional), one a region with 1, 0 or nothing.
+        regions: label values of each region, ``{'hippocampus': [1, 2], 'anterior': [1]}``, outer first; needed with a
+            CSV, replaces the labels of dataset.json. For folders of masks: their names, outer first.
+        subject: regular expression whose one group is the subject in a scan's name; default: the whole name.
+        validation: part of the subjects for validation, where the source does not say.
+        test: part of the subjects for the test, where the source does not say.
+        seed: seed of that split.
+        dataset_dir: the folder that the datalist's paths start at; default: ``source``.
+        name: name of the data set; default: what dataset.json says, or the folder's name.
+        description: what the data set shows.
+        modality: such as ``MR``.
+        licence: the data set's licence.
+        reference: what to cite.
+
+    Raises:
+        UserError: something in the source or the options is wrong; nothing is written then.
+    """
+    folder = Path(str(source)).expanduser().absolute()
+    if not folder.is_dir():
+        raise UserError(f"{source}: no such folder")
+    root = folder if dataset_dir is None else Path(str(dataset_dir)).expanduser().absolute()
+    if not root.is_dir():
+        raise UserError(f"{dataset_dir}: no such folder")
+    target = Path(str(output)).expanduser().absolute()
+    if target.is_dir():
+        raise UserError(f"{output}: is a folder; pass --output with the file to write")
+    fractions = _fractions(validation, test)
+    if type(seed) is not int:
+        raise UserError(f"--seed {seed}: pass an integer")
+
+    found = _find(folder, root, kind or _kind(folder, csv), csv, regions, subject)
+    if "test" in found.split:  # nnU-Net's own test scans
+        fractions = {"training": 1 - validation, "validation": validation}
+    splits = {**split_by_subject(found.unsplit, fractions, seed), **found.split}
+    options = {
+        "name": name,
+        "description": description,
+        "modality": modality,
+        "licence": licence,
+        "reference": reference,
+    }
+    given = {key: str(text) for key, text in options.items() if text is not None}
+    fields = {"name": folder.name, **found.fields, **given}
+    data = Datalist.model_validate({**fields, "regions": found.regions, **splits})
+    try:
+        write_datalist(data, target)
+    except OSError as error:
+        raise UserError(f"{output}: cannot write it ({error.strerror})") from error
+
+    print("\n".join([*found.notes, annotated_scans(data), f"wrote {target}"]))
+    if target.parent.resolve() != root.resolve():
+        print(f"the paths in it start at {root}: pass --dataset_dir {root} wherever you use it")
+
+
+def annotated_scans(data: Datalist) -> str:
+    """A table: the splits, with the number of their scans and of those annotated for each region."""
+    rows = {
+        split: {"scans": len(scans), **{region: sum(region in scan.masks for scan in scans) for region in data.regions}}
+        for split, scans in ((split, data.scans(split)) for split in SPLITS)
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").to_string()
+
+
+def _fractions(validation: float, test: float) -> dict[str, float]:
+    for option, part in (("validation", validation), ("test", test)):
+        if type(part) not in (int, float) or not 0 <= part < 1:
+            raise UserError(f"--{option} {part}: pass a part of the subjects, at least 0 and below 1")
+    if validation + test >= 1:
+        raise UserError(f"--validation {validation} --test {test}: together they leave no subject for training")
+    return {"training": 1 - validation - test, "validation": validation, "test": test}
+
+
+def _kind(folder: Path, csv: str | None) -> str:
+    if csv is not None:
+        return "csv"
+    if (folder / "dataset.json").is_file():
+        return "decathlon" if "training" in read_dataset_json(folder) else "nnunet"
+    if (folder / "masks").is_dir():
+        return "folders"
+    raise UserError(
+        f"{folder}: holds neither a folder 'masks' nor dataset.json; with label maps pass --csv TABLE, "
+        f"or say --kind {'|'.join(KINDS)}"
+    )
+
+
+def _find(folder: Path, root: Path, kind: str, csv: str | None, regions: object, subject: str | None) -> Found:
+    if kind not in KINDS:
+        raise UserError(f"--kind {kind}: use one of {', '.join(KINDS)}")
+    if (csv is None) == (kind == "csv"):
+        raise UserError(
+            "--kind csv needs --csv TABLE" if csv is None else f"--csv {csv}: does not go with --kind {kind}"
+        )
+    finder = subject_finder(subject)
+    if kind == "csv":
+        return from_csv(folder, root, None if subject is None else finder, regions, str(csv))
+    importer = {"folders": from_folders, "decathlon": from_decathlon, "nnunet": from_nnunet}[kind]
+    return importer(folder, root, finder, regions)

@@ -1,0 +1,197 @@
+"""`conemos pack`: a finished run as a bundle of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from conemos_bundle.errors import UserError
+from conemos_bundle.model_card import model_card
+from conemos_bundle.paths import bundle_folder
+from conemos_bundle.runs import RECORD, read_record, recorded_network
+
+SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+REQUIRED = ("nibabel", "pytorch-ignite", "itk", "scipy", "pandas", "pydantic", "fire")
+
+
+def metadata(
+    record: dict[str, Any], name: str, version: str, changelog: dict[str, str], **texts: str
+) -> dict[str, Any]:
+    """The Model Zoo's metadata of a model.
+
+    Args:
+        record: the run's record.
+        name: name of the bundle.
+        version: its version, a key of ``changelog``.
+        changelog: what each version brought.
+        texts: fields to set otherwise than by default (``authors``, ``copyright``, ``description``, …).
+    """
+    regions, plan, data = record["regions"], record["plan"], record.get("data", {})
+    versions = record["versions"]
+    listed = ", ".join(regions)
+    shape = [f"{side}*n" for side in [2 ** (len(record["network"]["channels"]) - 1)] * 3]
+    image = {
+        "type": "image",
+        "format": "magnitude",
+        "modality": data.get("modality") or "MR",
+        "num_channels": plan["in_channels"],
+        "spatial_shape": shape,
+        "dtype": "float32",
+        "value_range": [0, 1],
+        "is_patch_data": True,
+        "channel_def": {str(i): "image" for i in range(plan["in_channels"])},
+    }
+    pred = {
+        "type": "image",
+        "format": "segmentation",
+        "num_channels": len(regions),
+        "spatial_shape": shape,
+        "dtype": "float32",
+        "value_range": [],
+        "is_patch_data": True,
+        # values of the label map; channel k - 1 of the network holds region k
+        "channel_def": {"0": "background", **{str(k + 1): region for k, region in enumerate(regions)}},
+    }
+    fields = {
+        "schema": SCHEMA,
+        "version": version,
+        "changelog": changelog,
+        "monai_version": versions["monai"],
+        "pytorch_version": versions["torch"],
+        "numpy_version": versions["numpy"],
+        "required_packages_version": {package: versions[package] for package in REQUIRED if package in versions},
+        "supported_apps": {},
+        "name": name,
+        "task": f"Segmentation of any of the regions {listed}, on demand",
+        "description": f"A FiLM-conditioned 3D UNet (CoNeMOS) trained on partially annotated scans; regions: {listed}.",
+        "authors": "CoNeMOS Bundle developers",
+        "copyright": "Copyright (c) CoNeMOS Bundle developers",
+        "data_source": data.get("description") or data.get("name", ""),
+        "data_type": "nibabel",
+        "image_classes": f"{plan['in_channels']}-channel {data.get('modality') or 'MR'}, intensities scaled to [0, 1]",
+        "label_classes": f"one binary mask a region: {listed}",
+        "pred_classes": f"one channel a region, which may overlap or nest: {listed}",
+        "intended_use": "Research only; not for clinical use.",
+        "references": [
+            "Billot, B., Dey, N., Abaci Turk, E., Grant, P. E., Golland, P. Network conditioning for synergistic "
+            "learning on partial annotations. MIDL 2024.",
+            *([data["reference"]] if data.get("reference") else []),
+        ],
+        **texts,
+    }
+    summary = record.get("evaluation")
+    if summary:
+        fields["eval_metrics"] = summary
+    return {
+        **fields,
+        "network_data_format": {
+            "inputs": {"image": image},
+            "outputs": {"pred": pred},
+            # beside `inputs`, where the Deploy operator would choke on it
+            "optional_inputs": {
+                "regions": {
+                    "type": "tuple",
+                    "value": f"region code (R, {len(regions)}), a one-hot row a region asked for",
+                }
+            },
+        },
+    }
+
+
+def inference_config(record: dict[str, Any]) -> dict[str, Any]:
+    """The package's inference.json with the values of a model."""
+    config: dict[str, Any] = json.loads((bundle_folder() / "configs" / "inference.json").read_text(encoding="utf-8"))
+    config["spacing"] = record["plan"]["spacing"]
+    config["window"] = record["plan"]["patch_size"]
+    config["network_def"] = record["network"]
+    return config
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+
+
+def _summary(run: Path) -> dict[str, float]:
+    """Mean Dice a region of the test split, where the run has been evaluated."""
+    file = run / "evaluation_test" / "summary.json"
+    if not file.is_file():
+        return {}
+    regions = json.loads(file.read_text(encoding="utf-8"))["regions"]
+    return {f"{name} mean Dice": round(values["dice"]["mean"], 4) for name, values in regions.items()}
+
+
+def pack(
+    run: str,
+    output: str,
+    name: str | None = None,
+    version: str = "0.1.0",
+    changes: str = "first version",
+    authors: str | None = None,
+    archive: bool = False,
+) -> None:
+    """Make a bundle folder of a finished run: metadata, channel names, weights, configurations, package, licence.
+
+    Args:
+        run: folder of the run.
+        output: the bundle folder to make.
+        name: name of the bundle; default: the folder's.
+        version: its version.
+        changes: what the changelog says of this version.
+        authors: who made the model.
+        archive: write a zip beside the folder too.
+
+    Raises:
+        UserError: the run is not finished, or ``output`` exists.
+    """
+    source, target = Path(run).expanduser(), Path(output).expanduser().absolute()
+    if target.exists():
+        raise UserError(f"{output}: exists; pass another --output")
+    record = read_record(source / "model.pt")
+    weights = torch.load(source / "model.pt", map_location="cpu", weights_only=True)
+    try:
+        recorded_network(record).load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"{source / 'model.pt'}: does not fit the network of {RECORD}; train again") from error
+    record["evaluation"] = _summary(source)
+    name = name or target.name
+    texts = {"authors": authors, "copyright": f"Copyright (c) {authors}"} if authors else {}
+    root = bundle_folder()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
+        part = Path(temporary) / target.name
+        (part / "models").mkdir(parents=True)
+        (part / "docs").mkdir()
+        package = Path(__file__).resolve().parents[1]
+        ignored = shutil.ignore_patterns("__pycache__", "configs", "models")
+        shutil.copytree(package, part / "conemos_bundle", ignore=ignored)
+        shutil.copytree(root / "configs", part / "configs", ignore=shutil.ignore_patterns("__*"))
+        shutil.copy(_licence(root), part / "LICENSE")
+        torch.save(weights, part / "models" / "model.pt")
+        _write_json(part / "models" / RECORD, record)
+        described = metadata(record, name, version, {version: changes}, **texts)
+        _write_json(part / "configs" / "metadata.json", described)
+        _write_json(part / "configs" / "inference.json", inference_config(record))
+        (part / "docs" / "README.md").write_text(model_card(record, described, source), encoding="utf-8")
+        licence = record.get("data", {}).get("licence") or "not stated in the datalist"
+        (part / "docs" / "data_license.txt").write_text(f"Training data: {licence}\n", encoding="utf-8")
+        for figure in sorted((source / "evaluation_test").glob("montage_*.png")):
+            shutil.copy(figure, part / "docs" / figure.name)
+        os.replace(part, target)
+    print(f"wrote {target}")
+    if archive:
+        file = Path(shutil.make_archive(str(target), "zip", target.parent, target.name))
+        checksum = hashlib.sha256(file.read_bytes()).hexdigest()
+        file.with_suffix(".zip.sha256").write_text(f"{checksum}  {file.name}\n", encoding="utf-8")
+        print(f"wrote {file} (sha256 {checksum})")
+
+
+def _licence(root: Path) -> Path:
+    """The licence's file: in the repository's root, or with the package's configurations where it is installed."""
+    candidates = [root / "LICENSE", root / "configs" / "LICENSE"]
+    return next(file for file in candidates if file.is_file())

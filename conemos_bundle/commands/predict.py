@@ -1,0 +1,118 @@
+"""`conemos predict`: segment the regions asked for."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from conemos_bundle.errors import UserError
+from conemos_bundle.inferers import asked_regions
+from conemos_bundle.inferers.infer import MODES
+from conemos_bundle.paths import bundle_folder
+from conemos_bundle.runs import read_record
+from conemos_bundle.transforms.saving import FORMATS
+from monai.bundle import ConfigWorkflow
+
+
+def model_settings(model: Path) -> dict[str, Any]:
+    """What inference.json must know of a model: of a bundle, where it is; of a finished run, all that its record says.
+
+    Raises:
+        UserError: the folder is neither.
+    """
+    if (model / "configs" / "inference.json").is_file():
+        weights = model / "models" / "model.pt"
+        if not weights.is_file():
+            raise UserError(f"{weights}: no such file; this bundle has no weights")
+        metadata = json.loads((model / "configs" / "metadata.json").read_text(encoding="utf-8"))
+        channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
+        return {"bundle_root": str(model), "region_names": list(channels.values())[1:]}
+    if not (model / "model.pt").is_file():
+        raise UserError(f"{model}: neither a bundle (configs/inference.json) nor a finished run (model.pt)")
+    record = read_record(model / "model.pt")
+    return {
+        "bundle_root": str(bundle_folder()),
+        "ckpt_path": str(model / "model.pt"),
+        "region_names": record["regions"],
+        "spacing": record["plan"]["spacing"],
+        "window": record["plan"]["patch_size"],
+        "network_def": record["network"],
+    }
+
+
+def torch_device(name: str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        UserError: PyTorch knows none, or has it not on this machine.
+    """
+    try:
+        return torch.zeros(1, device=str(name)).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name}: not available here; use cpu, or leave it out") from error
+
+
+def predict(
+    *scans: str,
+    regions: str | list[str] | None = None,
+    output: str = "predictions",
+    model: str | None = None,
+    output_format: str = "files",
+    mode: str = "auto",
+    device: str | None = None,
+) -> None:
+    """Segment regions of scans; only those asked for cost time.
+
+    Args:
+        scans: scan files (NIfTI, NRRD, MHA), DICOM folders, or folders of scans.
+        regions: names, ``anterior`` or ``"['anterior','posterior']"``; default: all.
+        output: folder for the results.
+        model: a bundle's folder or that of a finished run; default: the hippocampus model of this package.
+        output_format: ``files`` (one a region), ``multichannel`` (4D NIfTI), ``labelmap`` or ``seg.nrrd`` (3D Slicer).
+        mode: ``whole`` scan, sliding ``window``, or ``auto``.
+        device: such as ``cpu`` or ``cuda:0``.
+
+    Raises:
+        UserError: something in the scans or the options is wrong.
+    """
+    logging.getLogger("ignite").setLevel(logging.WARNING)
+    settings = model_settings(Path(model).expanduser() if model else bundle_folder())
+    folder = Path(settings["bundle_root"]) / "configs"
+    if device is not None:
+        settings["device"] = torch_device(device)
+    names = [name.strip() for name in regions.split(",")] if isinstance(regions, str) else regions
+    # MONAI evaluates texts that begin with "$": only names that the model knows go in, and paths as objects
+    names = asked_regions(names, settings["region_names"])
+    for option, value, allowed in (("output_format", output_format, FORMATS), ("mode", mode, MODES)):
+        if value not in allowed:
+            raise UserError(f"--{option} {value!r}: use one of {', '.join(allowed)}")
+    workflow = ConfigWorkflow(
+        workflow_type="inference",
+        config_file=str(folder / "inference.json"),
+        meta_file=str(folder / "metadata.json"),
+        logging_file=False,
+        dataset_dir=[Path(str(scan)) for scan in scans],
+        output_dir=Path(str(output)).expanduser().absolute(),
+        output_format=output_format,
+        mode=mode,
+        regions=names,
+        **settings,
+    )
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+    show_volumes(Path(str(output)).expanduser())
+
+
+def show_volumes(output: Path) -> None:
+    """Print what the folder's ``…_volumes.json`` say."""
+    for file in sorted(output.glob("*_volumes.json")):
+        result = json.loads(file.read_text(encoding="utf-8"))
+        print(result["image"])
+        for region, size in result["regions"].items():
+            print(f"  {region}: {size['voxels']} voxels, {size['volume_ml']:.3f} ml")
+        for written in result["outputs"]:
+            print(f"  {written}")

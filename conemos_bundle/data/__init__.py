@@ -1,0 +1,24 @@
+"""Datalists, data sets and sampling of partly annotated scans."""
+
+from conemos_bundle.data.datalist import Datalist, MaskSource, Scan, read_datalist, scan_items, write_datalist
+from conemos_bundle.data.plan import plan_input, rotation_range
+from conemos_bundle.data.refuse import refuse_problems
+from conemos_bundle.data.region_dataset import RegionDataset
+from conemos_bundle.data.sampling import Draw, RegionSampler
+from conemos_bundle.data.scans import find_scans
+
+__all__ = [
+    "Datalist",
+    "Draw",
+    "MaskSource",
+    "RegionDataset",
+    "RegionSampler",
+    "Scan",
+    "find_scans",
+    "plan_input",
+    "read_datalist",
+    "refuse_problems",
+    "rotation_range",
+    "scan_items",
+    "write_datalist",
+]

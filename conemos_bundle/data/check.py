@@ -1,0 +1,233 @@
+"""What is wrong with a data set: one line a problem, each beginning with ``error: `` or ``warning: ``."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from conemos_bundle.data.datalist import SPLITS, Datalist, MaskSource, Scan
+from conemos_bundle.data.relations import Relation, relations, shared_voxels
+from conemos_bundle.errors import UserError
+from conemos_bundle.transforms.masks import region_mask
+from monai.data.utils import AFFINE_TOL, is_no_channel
+from monai.transforms import LoadImage
+
+EXTENSIONS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
+
+
+class _Volume(NamedTuple):
+    voxels: np.ndarray  # (C, X, Y, Z)
+    affine: np.ndarray  # (4, 4), voxel to RAS in mm
+    has_channels: bool  # the file itself is 4D
+
+
+def structural_problems(datalist: Datalist, dataset_dir: str | os.PathLike[str]) -> list[str]:
+    """The problems that show without reading a voxel, cheap enough for the start of a training.
+
+    Files that do not exist, an image listed twice, a subject in two splits, a region without a training scan (errors)
+    or without a validation scan (warning).
+
+    Args:
+        datalist: the datalist.
+        dataset_dir: where its relative paths start.
+
+    Raises:
+        UserError: the folder does not exist.
+    """
+    root = _folder(dataset_dir)
+    lines = []
+    images: dict[str, str] = {}
+    subjects: dict[str, tuple[str, Path]] = {}
+    for split in SPLITS:
+        for index, scan in enumerate(datalist.scans(split)):
+            files = _images(scan, root)
+            if not files:
+                lines.append(f"error: {split}[{index}]: 'image' lists no file")
+                continue
+            masks = [root / scan.source(region).file for region in scan.masks]
+            lines += [f"error: {file}: {problem}" for file in files + masks if (problem := _file_problem(file))]
+            for file in files:
+                before = images.setdefault(os.path.realpath(file), f"{split}[{index}]")
+                if before != f"{split}[{index}]" or files.count(file) > 1:
+                    lines.append(f"error: {file}: the same image is listed twice, in {before} and {split}[{index}]")
+            split_before, file_before = subjects.setdefault(scan.subject, (split, files[0]))
+            if split_before != split:
+                lines.append(
+                    f"error: {files[0]}: subject {scan.subject!r} is in {split} and in {split_before} ({file_before}); "
+                    "keep a subject in one split"
+                )
+    for region in datalist.regions:
+        if not any(region in scan.masks for scan in datalist.training):
+            lines.append(
+                f"error: region {region!r}: no training scan annotates it; annotate one, or leave the region out"
+            )
+        if not any(region in scan.masks for scan in datalist.validation):
+            lines.append(f"warning: region {region!r}: no validation scan annotates it")
+    return list(dict.fromkeys(lines))
+
+
+def problems(datalist: Datalist, dataset_dir: str | os.PathLike[str]) -> list[str]:
+    """All problems of a data set: those of `structural_problems`, and those that reading every image and mask shows.
+
+    Args:
+        datalist: the datalist.
+        dataset_dir: where its relative paths start.
+
+    Returns:
+        one line a problem, beginning with ``error: `` or ``warning: `` and naming the file.
+
+    Raises:
+        UserError: the folder does not exist.
+    """
+    return problems_and_relations(datalist, dataset_dir)[0]
+
+
+def problems_and_relations(datalist: Datalist, dataset_dir: str | os.PathLike[str]) -> tuple[list[str], list[Relation]]:
+    """`problems` and the `relations` of the regions, from reading every file once a scan."""
+    root = _folder(dataset_dir)
+    lines = structural_problems(datalist, root)
+    shared = []
+    channels: dict[Path, int] = {}
+    for scan in (scan for split in SPLITS for scan in datalist.scans(split) if scan.image):
+        image = _check_image(scan, root, lines)
+        if image is not None:
+            channels[_images(scan, root)[0]] = len(image.voxels)
+        voxels = _check_masks(scan, root, image, lines)
+        shared.append(shared_voxels(voxels, datalist.regions))
+    usual = Counter(channels.values()).most_common(1)
+    for file, count in channels.items():
+        if count != usual[0][0]:
+            other = next(other for other, its in channels.items() if its == usual[0][0])
+            lines.append(
+                f"error: {file}: {count} channel(s), but {other} has {usual[0][0]}; all scans need the same number"
+            )
+    found = relations(shared, datalist.regions)
+    for a, name, b, _ in found:
+        if name == "inside":
+            lines.append(
+                f"warning: regions: {b!r} contains {a!r} but is listed after it; list the outer region first "
+                "(label maps are painted in this order)"
+            )
+    return list(dict.fromkeys(lines)), found
+
+
+def _folder(dataset_dir: str | os.PathLike[str]) -> Path:
+    root = Path(dataset_dir).expanduser().absolute()
+    if not root.is_dir():
+        raise UserError(
+            f"{dataset_dir}: no such folder; pass --dataset_dir with the folder that the datalist's paths start at"
+        )
+    return root
+
+
+def _images(scan: Scan, root: Path) -> list[Path]:
+    return [root / file for file in ([scan.image] if isinstance(scan.image, str) else scan.image)]
+
+
+def _file_problem(file: Path) -> str | None:
+    if not file.name.lower().endswith(EXTENSIONS):
+        return f"not an image format that is read here ({', '.join(EXTENSIONS)})"
+    return None if file.is_file() else "no such file"
+
+
+def _read(file: Path, lines: list[str]) -> _Volume | None:
+    """The file as a 3D volume with channels first; None, and a line, where that fails."""
+    if _file_problem(file):
+        return None  # `structural_problems` has said so
+    try:
+        image = LoadImage(ensure_channel_first=True)(file)
+    except Exception as error:  # each reader raises its own kinds
+        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        lines.append(f"error: {file}: cannot be read: damaged, or not what its extension says ({reason})")
+        return None
+    if image.ndim != 4:
+        lines.append(f"error: {file}: not a 3D image, nor a 4D one with the channels last, but {image.ndim - 1}D")
+        return None
+    has_channels = not is_no_channel(image.meta["original_channel_dim"])
+    volume = _Volume(image.numpy(), image.affine.numpy(), has_channels)
+    if not np.isfinite(volume.voxels).all():
+        lines.append(f"error: {file}: has NaN or infinite values")
+        return None
+    return volume
+
+
+def _check_image(scan: Scan, root: Path, lines: list[str]) -> _Volume | None:
+    """The image of a scan, its channels stacked; None, and lines, where it cannot be used."""
+    files = _images(scan, root)
+    volumes: list[_Volume] = []
+    for file in files:
+        volume = _read(file, lines)
+        if volume is None:
+            continue
+        for channel, voxels in enumerate(volume.voxels):
+            if voxels.min() == voxels.max():
+                where = f"channel {channel} of the image" if len(volume.voxels) > 1 else "the image"
+                lines.append(f"error: {file}: {where} is constant ({voxels.min():g} everywhere)")
+        if len(files) > 1 and len(volume.voxels) > 1:
+            lines.append(
+                f"error: {file}: {len(volume.voxels)} channels, but of several image files each is one channel"
+            )
+        elif not volumes or _same_grid(volume, file, volumes[0], files[0], "the first channel", lines):
+            volumes.append(volume)
+    if len(volumes) < len(files):
+        return None
+    return volumes[0]._replace(voxels=np.concatenate([volume.voxels for volume in volumes]))
+
+
+def _check_masks(scan: Scan, root: Path, image: _Volume | None, lines: list[str]) -> dict[str, np.ndarray]:
+    """The flat voxel indices of each annotated region whose mask is in order."""
+    volumes: dict[str, _Volume | None] = {}
+    voxels: dict[str, np.ndarray] = {}
+    for region in scan.masks:
+        source = scan.source(region)
+        file = root / source.file
+        if source.file not in volumes:  # one label map holds many regions
+            volume = _read(file, lines)
+            if (
+                volume is not None
+                and image is not None
+                and not _same_grid(volume, file, image, _images(scan, root)[0], "its image", lines)
+            ):
+                volume = None
+            volumes[source.file] = volume
+        volume = volumes[source.file]
+        if volume is None:
+            continue
+        try:
+            mask = _region_mask(volume, source, file)
+        except UserError as error:
+            lines.append(f"error: {error}")
+            continue
+        if mask.any():
+            voxels[region] = np.flatnonzero(mask)
+        else:
+            kind = f"no voxel has a value of {source.values}" if source.values is not None else "no voxel is 1"
+            advice = "if it is unknown, leave it out of 'masks'"
+            lines.append(f"error: {file}: annotated region {region!r} is empty ({kind}); {advice}")
+    return {} if image is None else voxels  # without the image nothing says that two masks share a grid
+
+
+def _region_mask(volume: _Volume, source: MaskSource, file: Path) -> np.ndarray:
+    """The mask (X, Y, Z) of one region, as training reads it, but with label maps held to integers."""
+    if source.channel is not None and not volume.has_channels:
+        raise UserError(f"{file}: 'channel' is {source.channel}, but the file is 3D: it has no channels")
+    if source.values is not None:
+        wrong = volume.voxels[volume.voxels != np.round(volume.voxels)]
+        if wrong.size:
+            raise UserError(f"{file}: a label map holds integers, but this has the value {wrong[0]:g}")
+    return region_mask(torch.from_numpy(volume.voxels), {**source.model_dump(), "file": str(file)}).numpy()
+
+
+def _same_grid(volume: _Volume, file: Path, other: _Volume, other_file: Path, what: str, lines: list[str]) -> bool:
+    if (shape := volume.voxels.shape[1:]) != (expected := other.voxels.shape[1:]):
+        lines.append(f"error: {file}: shape {shape} differs from {expected} of {what} {other_file}")
+        return False
+    if not np.allclose(volume.affine, other.affine, rtol=0, atol=AFFINE_TOL):
+        affine, wanted = (np.round(each.affine[:3], 4).tolist() for each in (volume, other))
+        lines.append(f"error: {file}: affine {affine} differs from {wanted} of {what} {other_file}")
+        return False
+    return True

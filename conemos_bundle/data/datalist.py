@@ -1,0 +1,212 @@
+"""The datalist: which scans there are, and where the mask of each region that is annotated lies.
+
+A datalist is a JSON file with MONAI's keys::
+
+    {
+      "name": "hippocampus",
+      "regions": ["hippocampus", "anterior", "posterior"],
+      "training": [
+        {
+          "image": "images/case_004.nii.gz",
+          "subject": "case_004",
+          "masks": {
+            "anterior":  {"file": "labels/case_004.nii.gz", "values": [1]},
+            "posterior": "masks/posterior/case_004.nii.gz",
+            "hippocampus": {"file": "channels/case_004.nii.gz", "channel": 0}
+          }
+        }
+      ],
+      "validation": [], "test": []
+    }
+
+A mask is a binary file (a plain string, or ``{"file": …}``), some values of a label map, or one channel of a 4D file.
+A region that ``masks`` does not name is unknown in that scan, never background. Relative paths start at the data set's
+folder, or at the datalist's own where no folder is given.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from conemos_bundle.errors import UserError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+
+SPLITS = ("training", "validation", "test")
+_SUFFIXES = re.compile(r"(\.seg)?\.(nii|nii\.gz|nrrd|nhdr|mha|mhd|hdr|img)$", re.IGNORECASE)
+_REGION_NAME = re.compile(r"^[^\W_][\w .-]*$")
+
+
+def _region_name(name: str) -> str:
+    """Region names become file names and config values: no path separators, nothing a config parser evaluates."""
+    if not _REGION_NAME.match(name) or name != name.strip():
+        raise ValueError(
+            f"region name {name!r}: use letters, digits, spaces, '_', '-' and '.', starting with a letter or digit"
+        )
+    return name
+
+
+RegionName = Annotated[str, AfterValidator(_region_name)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class MaskSource(_Strict):
+    """Where the mask of one region of one scan lies: a binary file, ``values`` of a label map, a ``channel``."""
+
+    file: str
+    values: list[int] | None = None
+    channel: int | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> MaskSource:
+        if self.values is not None and self.channel is not None:
+            raise ValueError("give 'values' or 'channel', not both")
+        if self.values is not None and not self.values:
+            raise ValueError("'values' is empty: leave the region out if it is not annotated")
+        if self.channel is not None and self.channel < 0:
+            raise ValueError("'channel' counts from 0")
+        return self
+
+
+class Scan(_Strict):
+    """One scan: its image (several files: one a channel), its subject, and a mask for each annotated region."""
+
+    image: str | list[str]
+    subject: str
+    masks: dict[RegionName, str | MaskSource] = {}
+
+    def source(self, region: str) -> MaskSource:
+        """The mask source of an annotated region; raises `KeyError` where the region is not annotated."""
+        source = self.masks[region]
+        return MaskSource(file=source) if isinstance(source, str) else source
+
+
+class Datalist(_Strict):
+    """A data set: its regions (in channel and paint order, outer first) and its scans a split."""
+
+    name: str = "data set"
+    description: str = ""
+    modality: str = ""
+    licence: str = ""
+    reference: str = ""
+    regions: list[RegionName]
+    training: list[Scan] = []
+    validation: list[Scan] = []
+    test: list[Scan] = []
+
+    @model_validator(mode="after")
+    def _known_regions(self) -> Datalist:
+        if not self.regions:
+            raise ValueError("'regions' is empty: name at least one")
+        repeated = sorted({name for name in self.regions if self.regions.count(name) > 1})
+        if repeated:
+            raise ValueError(f"'regions' names {repeated[0]!r} twice")
+        for split in SPLITS:
+            for index, scan in enumerate(self.scans(split)):
+                unknown = sorted(set(scan.masks) - set(self.regions))
+                if unknown:
+                    raise ValueError(f"{split}[{index}] annotates {unknown[0]!r}, which 'regions' does not name")
+        return self
+
+    def scans(self, split: str) -> list[Scan]:
+        """The scans of ``split``, one of ``training``, ``validation``, ``test``."""
+        if split not in SPLITS:
+            raise UserError(f"split {split!r}: use one of {', '.join(SPLITS)}")
+        return list(getattr(self, split))
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("str", "MaskSource", "list[")))
+    message = str(first["msg"]).removeprefix("Value error, ")
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{place}: {message}{more}" if place else f"{message}{more}"
+
+
+def read_datalist(path: str | os.PathLike[str] | None) -> Datalist:
+    """Read and validate a datalist.
+
+    Raises:
+        UserError: the file is missing, is no JSON, or is no datalist; the line says which entry is wrong.
+    """
+    if path is None or not str(path):
+        raise UserError("no datalist given: pass --datalist FILE ('conemos datalist' writes one)")
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UserError(f"{path}: cannot read the datalist ({reason}); 'conemos datalist' writes one") from error
+    try:
+        return Datalist.model_validate(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not valid JSON (line {error.lineno}: {error.msg})") from error
+    except ValidationError as error:
+        raise UserError(f"{path}: {_one_line(error)}") from error
+
+
+def write_datalist(datalist: Datalist, path: str | os.PathLike[str]) -> None:
+    """Write ``datalist`` as JSON, in one step: a reader never sees half of it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(datalist.model_dump(exclude_none=True), indent=4) + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
+def scan_name(image: str | Sequence[str]) -> str:
+    """The name of a scan: its (first) file's name without folder and extension."""
+    file = image if isinstance(image, str) else image[0]
+    return _SUFFIXES.sub("", Path(file).name)
+
+
+def scan_items(
+    datalist: Datalist, split: str, dataset_dir: str | os.PathLike[str], needed: bool = False
+) -> list[dict[str, Any]]:
+    """The scans of ``split`` as MONAI data items with absolute paths.
+
+    Args:
+        datalist: the datalist.
+        split: ``training``, ``validation`` or ``test``.
+        dataset_dir: where relative paths start.
+        needed: refuse a split without any annotated scan.
+
+    Returns:
+        one dictionary a scan with at least one annotated region: ``image`` (path, or a list of paths), ``name``
+        (unique), ``subject``, and ``masks``, which
+        maps each annotated region to ``{"file"}``, with ``values`` or ``channel`` where the datalist gives them.
+
+    Raises:
+        UserError: the folder does not exist, or the split is needed and empty.
+    """
+    root = Path(dataset_dir).expanduser().absolute()
+    if not root.is_dir():
+        raise UserError(
+            f"{dataset_dir}: no such folder; pass --dataset_dir with the folder that the datalist's paths start at"
+        )
+    scans = [scan for scan in datalist.scans(split) if scan.masks]
+    if needed and not scans:
+        raise UserError(f"the datalist has no annotated scan in {split!r}: choose another --split")
+    names = [scan_name(scan.image) for scan in scans]
+    items = []
+    for scan, name in zip(scans, names, strict=True):
+        first = scan.image if isinstance(scan.image, str) else scan.image[0]
+        if names.count(name) > 1:  # the same file name in several folders: name the folders too
+            name = _SUFFIXES.sub("", first).strip("/").replace("/", "_")
+        image = str(root / first) if isinstance(scan.image, str) else [str(root / file) for file in scan.image]
+        masks = {region: scan.source(region) for region in datalist.regions if region in scan.masks}
+        items.append(
+            {
+                "image": image,
+                "name": name,
+                "subject": scan.subject,
+                "masks": {r: {**s.model_dump(exclude_none=True), "file": str(root / s.file)} for r, s in masks.items()},
+            }
+        )
+    return items

@@ -1,0 +1,77 @@
+"""What the training data say about the network's input: channels, voxel spacing, patch size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from conemos_bundle.errors import UserError
+from monai.data import MetaTensor
+from monai.transforms import LoadImage, Orientation
+
+LARGEST_LOOK = 50
+ANISOTROPIC = 2.0
+
+
+def fit_patch(size: Sequence[float], most_voxels: int, multiple: int = 8) -> list[int]:
+    """The patch for scans of a median ``size`` (voxels): covers them if that takes at most ``most_voxels``; else its
+    longest sides are shortened until it fits. Each side is a ``multiple``."""
+    patch = [max(multiple, math.ceil(side / multiple) * multiple) for side in size]
+    while math.prod(patch) > most_voxels and max(patch) > multiple:
+        longest = patch.index(max(patch))
+        patch[longest] -= multiple
+    return patch
+
+
+def plan_input(
+    items: Sequence[dict[str, Any]],
+    most_voxels: int = 64**3,
+    spacing: Sequence[float] | None = None,
+    patch_size: Sequence[int] | None = None,
+) -> dict[str, Any]:
+    """Look at up to 50 training scans, evenly chosen, and plan the network's input.
+
+    Args:
+        items: training items as `scan_items` gives them.
+        most_voxels: the most voxels a patch may have.
+        spacing: voxel spacing in mm (RAS) to train at; None: the median of the scans.
+        patch_size: voxels of a patch; None: what covers most scans within ``most_voxels``.
+
+    Returns:
+        ``in_channels``; ``spacing``, three numbers in mm; ``patch_size``, three numbers of voxels at that spacing.
+
+    Raises:
+        UserError: no scan, a scan cannot be read, or scans differ in their number of channels.
+    """
+    if not items:
+        raise UserError("the datalist has no training scan with an annotated region: nothing to plan from")
+    load, orient = LoadImage(image_only=True, ensure_channel_first=True), Orientation("RAS", labels=None)
+    chosen = np.unique(np.linspace(0, len(items) - 1, min(len(items), LARGEST_LOOK)).astype(int))
+    channels, spacings, sizes = [], [], []
+    for i in chosen:
+        file = items[i]["image"]
+        try:
+            image: MetaTensor = orient(load(file))  # type: ignore[assignment]
+        except Exception as error:  # readers raise whatever they like
+            raise UserError(f"{file}: cannot read this scan ({str(error).splitlines()[0][:120]})") from error
+        channels.append(image.shape[0])
+        spacings.append([float(s) for s in image.pixdim])
+        sizes.append(image.shape[1:])
+        if channels[-1] != channels[0]:
+            raise UserError(f"{file}: {channels[-1]} channels, other scans have {channels[0]}")
+    planned = [round(float(s), 4) for s in (np.median(spacings, axis=0) if spacing is None else spacing)]
+    extent = np.median(np.asarray(sizes) * np.asarray(spacings), axis=0)
+    patch = fit_patch((extent / planned).tolist(), most_voxels) if patch_size is None else list(patch_size)
+    return {"in_channels": channels[0], "spacing": planned, "patch_size": patch}
+
+
+def rotation_range(degrees: float, spacing: Sequence[float]) -> list[float]:
+    """Rotation about each axis, ± radians. Where one axis is much coarser, only about that one: rotations out of the
+    plane would shear anatomy in voxels that are not cubes."""
+    radians = math.radians(degrees)
+    coarsest = max(range(3), key=lambda axis: spacing[axis])
+    if spacing[coarsest] / min(spacing) <= ANISOTROPIC:
+        return [radians] * 3
+    return [radians if axis == coarsest else 0.0 for axis in range(3)]

@@ -1,0 +1,112 @@
+"""The data set of training: scans are prepared once and cached, a draw picks a region of one and augments it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from conemos_bundle.data.sampling import Draw
+from conemos_bundle.errors import UserError
+from conemos_bundle.transforms.masks import expand_regions
+from monai.data import CacheDataset, Dataset, PersistentDataset, get_track_meta, set_track_meta
+from monai.data.utils import json_hashing
+from monai.transforms import Compose, RandomizableTrait
+from torch.nn.functional import one_hot
+
+CACHES = ("memory", "disk", "none")
+TARGETS = ("region", "annotated")
+
+
+def _hash_item(item: dict[str, Any]) -> bytes:
+    """Hash an item with its files' sizes and times: a scan that changed is read anew."""
+    images = [item["image"]] if isinstance(item["image"], str) else list(item["image"])
+    files = sorted({*images, *(source["file"] for source in item["masks"].values())})
+    stamps = [(file, Path(file).stat().st_size, Path(file).stat().st_mtime_ns) for file in files if Path(file).exists()]
+    return json_hashing({"item": item, "stamps": stamps})
+
+
+class RegionDataset(torch.utils.data.Dataset):
+    """(scan, region) pairs, indexed by a `Draw`.
+
+    The transforms before the first random one run once a scan and are cached; the rest run at each draw, seeded by it.
+
+    Args:
+        data: items as `scan_items` gives them.
+        transform: one `Compose`; `LoadRegionMasksd` in it makes ``label`` ``(n, D, H, W)`` and ``annotated`` ``(n,)``.
+        regions: names of the K regions, in channel order.
+        target: ``"region"``: the label is the mask of the region drawn, ``(1, D, H, W)``, and ``condition`` its one-hot
+            ``(K,)``; ``"annotated"``: all K masks, ``(K, D, H, W)``, NaN in those not annotated.
+        cache: ``"memory"``, ``"disk"`` (in ``cache_dir``; survives the run) or ``"none"``.
+        cache_dir: folder of the disk cache.
+        progress: show a progress bar while the memory cache fills.
+
+    Raises:
+        UserError: there is no scan, or an option has no such value.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[dict[str, Any]],
+        transform: Compose,
+        regions: Sequence[str],
+        target: str = "region",
+        cache: str = "memory",
+        cache_dir: str | None = None,
+        progress: bool = True,
+    ) -> None:
+        if not data:
+            raise UserError("the datalist has no training scan with an annotated region: nothing to train on")
+        for name, value, allowed in (("cache", cache, CACHES), ("target", target, TARGETS)):
+            if value not in allowed:
+                raise UserError(f"{name} {value!r}: use one of {', '.join(allowed)}")
+        self.data = list(data)
+        self.regions = list(regions)
+        self.target = target
+        first_random = transform.get_index_of_first(lambda t: isinstance(t, RandomizableTrait))
+        first_random = len(transform) if first_random is None else first_random
+        self.preparation = Compose(transform.transforms[:first_random])
+        self.augmentation = Compose(transform.transforms[first_random:])
+        if cache == "memory":
+            # draws never change a scan in place, so the cached tensors are handed out as they are
+            self.scans: Dataset = CacheDataset(self.data, self.preparation, progress=progress, copy_cache=False)
+        elif cache == "disk":
+            if not cache_dir:
+                raise UserError("cache 'disk' needs --cache_dir, a folder to keep the prepared scans in")
+            self.scans = PersistentDataset(
+                self.data, self.preparation, cache_dir, hash_func=_hash_item, hash_transform=json_hashing
+            )
+        else:
+            self.scans = Dataset(self.data, self.preparation)
+
+    @property
+    def annotated(self) -> list[list[int]]:
+        """For each scan, the indices of its annotated regions."""
+        return [[k for k, region in enumerate(self.regions) if region in item["masks"]] for item in self.data]
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+        scan = self.scans[draw.scan]
+        annotated = [int(k) for k in scan["annotated"]]
+        label = torch.as_tensor(scan["label"])
+        if self.target == "region":
+            channel = annotated.index(draw.region)
+            label = label[channel : channel + 1]
+        item: dict[str, Any] = {"image": torch.as_tensor(scan["image"]), "label": label}
+        self.augmentation.set_random_state(seed=draw.seed)
+        track_meta = get_track_meta()
+        set_track_meta(False)  # patches are never mapped back to the scan, and plain tensors are augmented faster
+        try:
+            item = self.augmentation(item)
+        finally:
+            set_track_meta(track_meta)
+        if isinstance(item, list):  # MONAI's crops that draw several samples give a list
+            item = item[0]
+        image, label = item["image"].float(), item["label"].float()
+        if self.target == "annotated":
+            return {"image": image, "label": expand_regions(label, annotated, len(self.regions))}
+        condition = one_hot(torch.tensor(draw.region), len(self.regions)).float()
+        return {"image": image, "label": label, "condition": condition}

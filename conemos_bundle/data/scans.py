@@ -1,0 +1,174 @@
+"""The scans that inference is asked to segment: files, DICOM folders, or folders of either."""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import itk
+import nibabel
+from conemos_bundle.data.datalist import scan_name
+from conemos_bundle.errors import UserError
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError, SpatialImage
+
+EXTENSIONS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+_NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
+_SCAN_FILE = re.compile(r"\.(nii|nii\.gz|nrrd|nhdr|mha|mhd)$", re.IGNORECASE)
+_UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, zlib.error, ImageFileError, HeaderDataError)
+
+
+def find_scans(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None) -> list[dict[str, Any]]:
+    """Find the scans at ``source`` and check their headers; no voxel is read (`CheckScand` looks at those).
+
+    `LoadImaged(keys="image", ensure_channel_first=True, image_only=True)` reads every item as ``(C, D, H, W)`` with its
+    affine in RAS.
+
+    Args:
+        source: one path or several, each a scan file (``EXTENSIONS``), a folder that holds one DICOM series, or a
+            folder of scan files and DICOM folders (one level deep; hidden files are left out).
+
+    Returns:
+        one dictionary a scan, sorted by name: ``image`` (absolute path of the file or DICOM folder) and ``name``
+        (unique: scans of the same name get the names of their folders in front).
+
+    Raises:
+        UserError: nothing there, an unknown extension, a header that cannot be read, a 2D image, colours or vectors,
+            several series in one DICOM folder, or two names that stay equal.
+    """
+    sources = [source] if isinstance(source, str | os.PathLike) else list(source or ())
+    if not sources or not all(str(path) for path in sources):
+        raise UserError("no scan given: name a scan file, a DICOM folder, or a folder of them")
+    paths = [scan for path in sources for scan in _scans_at(Path(os.path.abspath(Path(path).expanduser())))]
+    paths = list(dict.fromkeys(paths))  # a scan named twice is one scan
+    for path in paths:
+        check = _check_series if path.is_dir() else _check_header
+        check(path)
+    items = [{"image": str(path), "name": name} for path, name in zip(paths, _unique_names(paths), strict=True)]
+    return sorted(items, key=lambda item: item["name"])
+
+
+def _scans_at(path: Path) -> list[Path]:
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder; name a scan file, a DICOM folder, or a folder of them")
+    if path.is_dir():
+        return _scans_in(path)
+    if not _SCAN_FILE.search(path.name):
+        hint = "give the folder that holds its series" if _is_dicom(path) else f"use one of {', '.join(EXTENSIONS)}"
+        raise UserError(f"{path}: not a scan file by its extension; {hint}")
+    return [path]
+
+
+def _scans_in(folder: Path) -> list[Path]:
+    """``folder`` itself where it holds DICOM files, else the scan files and DICOM folders in it."""
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    for place in (folder, *entries):
+        if place.is_dir() and _SCAN_FILE.search(place.name):  # MONAI would take it for a file
+            raise UserError(f"{place}: a folder that is named like an image; rename it, or give the file in it")
+    scans = [entry for entry in entries if entry.is_file() and _SCAN_FILE.search(entry.name)]
+    if _holds_dicom(entries):
+        if scans:
+            raise UserError(f"{folder}: holds DICOM files and {scans[0].name}; give the DICOM series its own folder")
+        return [folder]
+    scans += [entry for entry in entries if entry.is_dir() and _holds_dicom(sorted(entry.iterdir()))]
+    if not scans:
+        raise UserError(f"{folder}: no scan in this folder; it takes {', '.join(EXTENSIONS)} files or DICOM folders")
+    return scans
+
+
+def _holds_dicom(entries: Sequence[Path]) -> bool:
+    return any(entry.is_file() and not _SCAN_FILE.search(entry.name) and _is_dicom(entry) for entry in entries)
+
+
+def _is_dicom(file: Path) -> bool:
+    """By its extension, or by the mark behind the preamble; DICOMDIR is an index, not an image."""
+    if file.name.upper() == "DICOMDIR":
+        return False
+    if file.suffix.lower() in (".dcm", ".ima"):
+        return True
+    with file.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
+
+
+def _check_header(path: Path) -> None:
+    try:
+        shape, scalar = _nifti_header(path) if _NIFTI.search(path.name) else _itk_header(path)
+    except _UNREADABLE as error:
+        raise UserError(
+            f"{path}: cannot be read as an image (truncated, or not what its extension says); export the scan again"
+        ) from error
+    _check_shape(path, shape)
+    if not scalar:
+        raise UserError(f"{path}: holds colours, vectors or complex numbers; convert it to a grey-value NIfTI file")
+
+
+def _check_shape(path: Path, shape: tuple[int, ...]) -> None:
+    size = " x ".join(str(length) for length in shape)
+    if len(shape) > 4:
+        raise UserError(f"{path}: an image of {size}; give a 3D scan, or a 4D one with channels last")
+    if len(shape) < 3 or 1 in shape[:3]:
+        raise UserError(f"{path}: a 2D image of {size}; give a 3D scan")
+
+
+def _nifti_header(path: Path) -> tuple[tuple[int, ...], bool]:
+    image = cast(SpatialImage, nibabel.load(path))
+    return image.shape, image.get_data_dtype().kind in "iuf"
+
+
+def _itk_header(path: Path) -> tuple[tuple[int, ...], bool]:
+    image_io = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
+    if image_io is None:
+        raise ValueError("no ITK reader takes this file")
+    image_io.SetFileName(str(path))
+    image_io.ReadImageInformation()
+    shape = tuple(image_io.GetDimensions(axis) for axis in range(image_io.GetNumberOfDimensions()))
+    return shape, image_io.GetNumberOfComponents() == 1
+
+
+def _check_series(folder: Path) -> None:
+    """Exactly one series, sorted out in the way of MONAI's `ITKReader`, which takes the first without a word."""
+    names = itk.GDCMSeriesFileNames.New()
+    names.SetUseSeriesDetails(True)
+    names.AddSeriesRestriction("0008|0021")
+    names.SetDirectory(str(folder))
+    series = [names.GetFileNames(identifier) for identifier in names.GetSeriesUIDs()]
+    if not series:
+        raise UserError(f"{folder}: its DICOM files cannot be read; export the series again")
+    headers = [_dicom_header(Path(folder, files[0])) for files in series]
+    if len(series) > 1:
+        counts = ", ".join(f"{uid} ({len(files)} files)" for (uid, _), files in zip(headers, series, strict=True))
+        raise UserError(f"{folder}: holds {len(series)} DICOM series: {counts}; give one folder a series")
+    shape = headers[0][1]
+    _check_shape(folder, (*shape[:2], len(series[0]) if len(series[0]) > 1 else shape[2]))
+
+
+def _dicom_header(file: Path) -> tuple[str, tuple[int, ...]]:
+    """Series UID and shape of a DICOM file that GDCM has already sorted into a series."""
+    image_io = itk.GDCMImageIO.New()
+    image_io.SetFileName(str(file))
+    try:
+        image_io.ReadImageInformation()
+        uid = image_io.GetMetaDataDictionary()["0020|000e"].strip()
+    except (RuntimeError, KeyError) as error:
+        raise UserError(f"{file}: this DICOM file cannot be read; export the series again") from error
+    return uid, tuple(image_io.GetDimensions(axis) for axis in range(3))
+
+
+def _unique_names(paths: Sequence[Path]) -> list[str]:
+    names = [scan_name(str(path)) for path in paths]
+    for depth in range(max(len(path.parts) for path in paths) - 1):
+        counts = Counter(names)
+        names = [
+            f"{path.parents[depth].name}_{name}" if counts[name] > 1 and depth < len(path.parents) else name
+            for path, name in zip(paths, names, strict=True)
+        ]
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        twins = [path for path, name in zip(paths, names, strict=True) if name == repeated[0]]
+        raise UserError(f"{twins[0]} and {twins[1]}: two scans of one name; rename one of them")
+    return names

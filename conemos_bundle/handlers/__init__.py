@@ -1,0 +1,8 @@
+"""Handlers of MONAI's engines."""
+
+from conemos_bundle.handlers.checkpoint import Checkpoint
+from conemos_bundle.handlers.evaluation_report import EvaluationReport
+from conemos_bundle.handlers.progress import Progress
+from conemos_bundle.handlers.set_epoch import SetEpoch
+
+__all__ = ["Checkpoint", "EvaluationReport", "Progress", "SetEpoch"]

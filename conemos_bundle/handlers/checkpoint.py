@@ -1,0 +1,137 @@
+"""Checkpoints: written in one step, best on validation and last; training resumes from them exactly."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from conemos_bundle.errors import UserError
+from ignite.engine import Engine, Events
+from torch import nn
+
+logger = logging.getLogger(__name__)
+
+
+def save_in_one_step(content: Any, path: Path) -> None:
+    """`torch.save` to a file beside ``path``, then rename: whoever is killed meanwhile leaves the old file whole."""
+    part = path.with_name(path.name + ".part")
+    torch.save(content, part)
+    os.replace(part, path)
+
+
+def plain(network: nn.Module) -> nn.Module:
+    """The network inside `DistributedDataParallel`, or the network itself."""
+    return network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
+
+
+class Checkpoint:
+    """Save training each epoch and resume it (a handler of the trainer; after `ValidationHandler` in the list).
+
+    ``checkpoint.pt`` holds all that training needs to go on; ``model.pt`` the flat state_dict of the epoch with the
+    best validation metric (the last one's where there is no validation).
+
+    Args:
+        output_dir: folder of the run.
+        network: the network.
+        optimizer: its optimiser.
+        scheduler: the learning rate's schedule.
+        evaluator: the validation engine, whose ``state.metrics[metric]`` decides; None: no validation.
+        metric: name of the metric; larger is better.
+        identity: what must not change between the parts of one run (regions, data, seed).
+        resume: go on from ``checkpoint.pt`` where there is one; else refuse to overwrite it.
+    """
+
+    def __init__(
+        self,
+        output_dir: str,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: torch.optim.lr_scheduler.LRScheduler,
+        evaluator: Engine | None = None,
+        metric: str = "val_mean_dice",
+        identity: dict[str, Any] | None = None,
+        resume: bool = True,
+    ) -> None:
+        self.folder = Path(output_dir)
+        self.network = network
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.evaluator = evaluator
+        self.metric = metric
+        self.identity = identity or {}
+        self.resume = resume
+        self.best: float | None = None
+        self.best_epoch = 0
+
+    @property
+    def path(self) -> Path:
+        """The checkpoint's file."""
+        return self.folder / "checkpoint.pt"
+
+    def attach(self, engine: Engine) -> None:
+        """Resume when training starts, save after each epoch."""
+        engine.add_event_handler(Events.STARTED, self.load)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    def load(self, engine: Engine) -> None:
+        """Resume.
+
+        Raises:
+            UserError: the folder holds another run's checkpoint, or one that cannot be read.
+        """
+        if not self.path.exists():
+            return
+        if not self.resume:
+            raise UserError(f"{self.path}: exists; pass another --output_dir, or --resume True to go on with it")
+        try:
+            saved = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch.load raises whatever it likes on a broken file
+            raise UserError(
+                f"{self.path}: cannot be read; remove it to start anew, or pass another --output_dir"
+            ) from error
+        for key, value in self.identity.items():
+            if saved["identity"].get(key) != value:
+                raise UserError(
+                    f"{self.path}: belongs to a run with other {key} ({saved['identity'].get(key)}, now {value}); "
+                    "pass another --output_dir"
+                )
+        plain(self.network).load_state_dict(saved["network"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scheduler.load_state_dict(saved["scheduler"])
+        self.best, self.best_epoch = saved["best"], saved["best_epoch"]
+        engine.state.epoch, engine.state.iteration = saved["epoch"], saved["iteration"]
+        logger.info(f"resumed after epoch {saved['epoch']} (step {saved['iteration']}) from {self.path}")
+
+    def save(self, engine: Engine) -> None:
+        """Save the epoch; the best model first, so that whoever is killed in between does the epoch again."""
+        if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        value = self._validated(engine)
+        weights = {name: tensor.detach().cpu() for name, tensor in plain(self.network).state_dict().items()}
+        if value is not None and (self.best is None or value > self.best):
+            self.best, self.best_epoch = value, engine.state.epoch
+            save_in_one_step(weights, self.folder / "model.pt")
+        elif value is None and self.best is None:
+            save_in_one_step(weights, self.folder / "model.pt")
+        content = {
+            "network": weights,
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "epoch": engine.state.epoch,
+            "iteration": engine.state.iteration,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "identity": self.identity,
+        }
+        save_in_one_step(content, self.path)
+
+    def _validated(self, engine: Engine) -> float | None:
+        """This epoch's validation metric, or None where none was computed."""
+        if self.evaluator is None or self.evaluator.state.epoch != engine.state.epoch:
+            return None
+        value = float(self.evaluator.state.metrics[self.metric])
+        return None if value != value else value

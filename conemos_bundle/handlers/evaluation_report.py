@@ -1,0 +1,177 @@
+"""The report of an evaluation: metrics of each scan, a summary of each region, and pictures."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.distributed
+from conemos_bundle.errors import UserError
+from conemos_bundle.evaluation import tables
+from conemos_bundle.evaluation.montage import View, draw_montage, orthogonal_views
+from conemos_bundle.metrics.dice import dice
+from conemos_bundle.metrics.surface_distance import sd95
+from ignite.engine import Engine, Events
+from monai.data.utils import affine_to_spacing
+from monai.transforms import ScaleIntensityRangePercentiles
+from monai.utils import convert_to_numpy
+
+_logger = logging.getLogger(__name__)
+_Item = TypeVar("_Item")
+
+
+class EvaluationReport:
+    """Write metrics and pictures of every scan that an evaluator has predicted.
+
+    Attach it to a MONAI evaluator that decollates. After each iteration ``engine.state.output`` holds one dictionary a
+    scan, on the scan's own grid: the image, a `MetaTensor` (C, D, H, W); the prediction (K, D, H, W), binary; the label
+    (K, D, H, W), binary, with NaN in the channels of regions that are not annotated. ``engine.state.batch`` names each
+    scan (``name``, unique, and ``subject``). At the end, the first process writes:
+
+    - ``per_scan.csv``: Dice, SD95 and volumes, one row a scan and annotated region; where the reference is empty, Dice
+      and SD95 are, and the row is left out of what follows;
+    - ``summary.json`` and ``summary.md``: mean, standard deviation, median and number of scans of each region;
+    - ``montage_<region>.png``: the best, median and worst scan by Dice.
+
+    Args:
+        output_dir: folder for the files; made where it does not exist.
+        region_names: names of the K regions, in channel order.
+        image_key: key of the image in the engine's output.
+        pred_key: key of the prediction.
+        label_key: key of the label.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike[str],
+        region_names: Sequence[str],
+        image_key: str = "image",
+        pred_key: str = "pred",
+        label_key: str = "label",
+    ) -> None:
+        self.output_dir = Path(output_dir)
+        self.region_names = list(region_names)
+        self.image_key = image_key
+        self.pred_key = pred_key
+        self.label_key = label_key
+        self._rows: list[dict[str, Any]] = []
+        # Only planes are kept: which scan is the median is known at the end, and volumes would not fit into memory.
+        self._views: dict[tuple[str, str], tuple[View, ...]] = {}
+
+    def attach(self, engine: Engine) -> None:
+        """Add the report to ``engine``'s events."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_scans)
+        engine.add_event_handler(Events.COMPLETED, self._write)
+
+    def _start(self, engine: Engine) -> None:
+        self._rows, self._views = [], {}
+        try:  # before the evaluation, not after hours of it
+            self.output_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"{self.output_dir}: cannot make this folder for the report ({error.strerror}); choose another one"
+            ) from error
+
+    def _add_scans(self, engine: Engine) -> None:
+        batch: Any = engine.state.batch
+        outputs: Any = engine.state.output
+        for scan, output in zip(batch, outputs, strict=True):
+            self._add_scan(str(scan["name"]), str(scan["subject"]), output)
+
+    def _add_scan(self, name: str, subject: str, output: dict[str, Any]) -> None:
+        image, predictions, labels = (output[key] for key in (self.image_key, self.pred_key, self.label_key))
+        expected = (len(self.region_names), *image.shape[1:])
+        if tuple(predictions.shape) != expected or tuple(labels.shape) != expected:
+            raise ValueError(
+                f"{name}: prediction {tuple(predictions.shape)} and label {tuple(labels.shape)} must be {expected}: "
+                "a channel a region, on the image's grid"
+            )
+        affine = convert_to_numpy(image.affine).astype(float)
+        spacing = affine_to_spacing(affine)
+        millilitres = float(np.prod(spacing)) / 1000
+        grey = _grey(image)
+        for index, region in enumerate(self.region_names):
+            if torch.isnan(labels[index]).any():
+                continue
+            prediction, reference = (convert_to_numpy(masks[index]) > 0 for masks in (predictions, labels))
+            self._rows.append(
+                {
+                    "scan": name,
+                    "subject": subject,
+                    "region": region,
+                    "dice": dice(prediction, reference),
+                    "sd95_mm": sd95(prediction, reference, spacing),
+                    "sd95_voxels": sd95(prediction, reference),
+                    "reference_ml": np.count_nonzero(reference) * millilitres,
+                    "predicted_ml": np.count_nonzero(prediction) * millilitres,
+                }
+            )
+            if reference.any():
+                self._views[name, region] = orthogonal_views(grey, prediction, reference, affine)
+
+    def _write(self, engine: Engine) -> None:
+        gathered = sorted(_gather(self._rows), key=lambda row: (row["scan"], self.region_names.index(row["region"])))
+        rows = pd.DataFrame(gathered, columns=list(tables.ROW_COLUMNS))
+        rows = rows.drop_duplicates(["scan", "region"])  # samplers repeat scans so that each process has as many
+        picks = {region: tables.best_median_worst(rows[rows["region"] == region]) for region in self.region_names}
+        wanted = {(row["scan"], region) for region, picked in picks.items() for _, row in picked}
+        views = dict(_gather([(key, planes) for key, planes in self._views.items() if key in wanted]))
+        if _is_distributed() and torch.distributed.get_rank() > 0:
+            return
+
+        summary = tables.summarise(rows, self.region_names)
+        markdown = tables.to_markdown(summary)
+        summary_json = json.dumps(tables.to_dict(summary), indent=4, allow_nan=False) + "\n"
+        _write_file(self.output_dir / "per_scan.csv", partial(rows.to_csv, index=False))
+        _write_file(self.output_dir / "summary.json", lambda part: part.write_text(summary_json, encoding="utf-8"))
+        _write_file(self.output_dir / "summary.md", lambda part: part.write_text(markdown, encoding="utf-8"))
+        for region, picked in picks.items():
+            if picked:
+                columns = [(_heading(role, row), views[row["scan"], region]) for role, row in picked]
+                figure = draw_montage(columns, title=region)
+                _write_file(self.output_dir / f"montage_{region}.png", partial(figure.savefig, format="png"))
+        _logger.info("report on %d scans in %s\n%s", rows["scan"].nunique(), self.output_dir, markdown)
+
+
+def _grey(image: torch.Tensor) -> np.ndarray:
+    """The first channel as bytes, which is all a picture needs; the darkest and brightest 0.5% are clipped."""
+    scale = ScaleIntensityRangePercentiles(lower=0.5, upper=99.5, b_min=0, b_max=255, clip=True, dtype=np.uint8)
+    grey: np.ndarray = convert_to_numpy(scale(image[0]))
+    return grey
+
+
+def _heading(role: str, row: pd.Series) -> str:
+    name = row["scan"] if len(row["scan"]) <= 32 else f"{row['scan'][:15]}…{row['scan'][-16:]}"
+    return f"{role}: {name}\nDice {row['dice']:.3f}, SD95 {row['sd95_mm']:.1f} mm"
+
+
+def _is_distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _gather(items: list[_Item]) -> list[_Item]:
+    """The items of all processes, in every process."""
+    if not _is_distributed():
+        return items
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, items)
+    return [item for part in parts for item in part]
+
+
+def _write_file(path: Path, write: Callable[[Path], Any]) -> None:
+    """Call ``write`` with a path beside ``path`` and rename: a reader never sees half a file."""
+    part = path.with_name(path.name + ".part")
+    try:
+        write(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,33 @@
+"""Which regions a user asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from conemos_bundle.errors import UserError
+
+
+def asked_regions(regions: str | Sequence[str] | None, region_names: Sequence[str]) -> list[str]:
+    """The names of the R regions asked for, checked: plain text that is compared and never evaluated.
+
+    Args:
+        regions: one name, a list of names, or None (or an empty list): all.
+        region_names: the K regions of the network.
+
+    Raises:
+        UserError: a name that the network does not know, or one named twice.
+    """
+    known = ", ".join(region_names)
+    asked = [regions] if isinstance(regions, str) else list(regions or region_names)
+    for region in asked:
+        if region not in region_names:
+            raise UserError(f"region {region!r} is unknown; this model knows: {known}")
+        if asked.count(region) > 1:
+            raise UserError(f"region {region!r} is asked for twice")
+    return asked
+
+
+def region_code(regions: Sequence[str], region_names: Sequence[str]) -> torch.Tensor:
+    """The region code ``(R, K)``: a one-hot row for each region asked for."""
+    return torch.eye(len(region_names))[[list(region_names).index(region) for region in regions]]

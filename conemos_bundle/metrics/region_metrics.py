@@ -1,0 +1,48 @@
+"""Dice of each region over partially annotated scans, as a MONAI metric."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from monai.metrics import CumulativeIterationMetric, compute_dice
+from monai.utils import convert_to_tensor
+
+
+class RegionDice(CumulativeIterationMetric):
+    """Dice a scan and region, averaged over the scans in which the region is annotated, then over regions.
+
+    Call it with ``y_pred`` and ``y``, batches (B, K, D, H, W) or lists of (K, D, H, W): ``y_pred`` is binary; ``y`` is
+    binary, with NaN in the whole channel of a region that is unknown in that scan. It gives the Dice of each scan,
+    (B, K), NaN where the region is unknown or its reference empty. `monai.handlers.IgniteMetricHandler` takes it as
+    ``metric_fn``. MONAI's `DiceMetric` with ``reduction="mean_batch"`` would give a region that no scan annotates 0.
+    """
+
+    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
+        if y is None or y_pred.shape != y.shape:
+            raise ValueError(
+                f"prediction {tuple(y_pred.shape)} and reference must have one shape, one channel a region"
+            )
+        # compute_dice gives NaN where the sum of the reference is not above 0: empty, or NaN.
+        scores: torch.Tensor = compute_dice(convert_to_tensor(y_pred), convert_to_tensor(y), ignore_empty=True)
+        return scores
+
+    def per_region(self) -> torch.Tensor:
+        """The mean Dice of each region (K,) over the scans of all processes; NaN for a region without any value.
+
+        Raises:
+            ValueError: no scan has been added.
+        """
+        scores = self.get_buffer()
+        if scores is None:
+            raise ValueError("no scan has been added: call the metric before asking for its mean")
+        means: torch.Tensor = scores.nanmean(dim=0)
+        return means
+
+    def aggregate(self) -> torch.Tensor:
+        """The mean of `per_region` over the regions that have a value: a scalar; NaN where none has.
+
+        Raises:
+            ValueError: no scan has been added.
+        """
+        return self.per_region().nanmean()

@@ -1,0 +1,134 @@
+"""The model card of a packed bundle, in the Model Zoo's form."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def _annotated(record: dict[str, Any]) -> str:
+    counts = record.get("data", {}).get("annotated")
+    if not counts:
+        return ""
+    columns = ["scans", *record["regions"]]
+    lines = ["| | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
+    lines += [f"| {split} | " + " | ".join(str(row[c]) for c in columns) + " |" for split, row in counts.items()]
+    return "Scans, and in how many of them each region is annotated:\n\n" + "\n".join(lines)
+
+
+def _performance(run: Path) -> str:
+    file = run / "evaluation_test" / "summary.md"
+    if not file.is_file():
+        return "Not evaluated yet: run the evaluation below on scans that training has not seen."
+    text = (
+        "On the test split, each scan on its own grid, only where annotated:\n\n"
+        + file.read_text(encoding="utf-8").strip()
+    )
+    names = sorted(figure.name for figure in (run / "evaluation_test").glob("montage_*.png"))
+    return text + "".join(f"\n\n![Best, median and worst scan]({name})" for name in names)
+
+
+def model_card(record: dict[str, Any], metadata: dict[str, Any], run: Path) -> str:
+    """The card's text (Markdown).
+
+    Args:
+        record: the run's record.
+        metadata: the bundle's metadata.
+        run: the run's folder, for its evaluation.
+    """
+    regions, plan, data = record["regions"], record["plan"], record.get("data", {})
+    settings = json.dumps({"network": record["network"], **record.get("settings", {})}, indent=4)
+    spacing = " × ".join(f"{s:g}" for s in plan["spacing"])
+    channels = "\n".join(f"- channel {k}: {region} (label-map value {k + 1})" for k, region in enumerate(regions))
+    return f"""# Model Overview
+
+{metadata["description"]} It is asked for a region and segments that region: regions may be disjoint, overlapping
+or nested, and only those asked for cost time. Method: Billot et al., *Network conditioning for synergistic learning
+on partial annotations*, MIDL 2024. {metadata["intended_use"]}
+
+## Data
+
+{data.get("description") or data.get("name", "")}
+
+- Modality: {data.get("modality") or "not stated"}
+- Licence: {data.get("licence") or "not stated"} (see `data_license.txt`)
+- Reference: {data.get("reference") or "not stated"}
+
+{_annotated(record)}
+
+A region that is not annotated in a scan is unknown there, never background.
+
+## Training configuration
+
+`configs/train.json` with:
+
+```json
+{settings}
+```
+
+Optimiser Adam with a cosine schedule; the loss covers only the region drawn; regions are drawn ∝ 1 / (number of
+scans annotated for them); the weights are those of the epoch with the best validation Dice (mean over regions of the
+mean over annotated scans).
+
+## Input
+
+One scan, {plan["in_channels"]} channel(s), any grid and orientation: it is turned to RAS, resampled to {spacing} mm,
+and its 0.5–99.5 percentiles are scaled to [0, 1].
+
+## Output
+
+For each region asked for, a binary mask on the scan's own grid.
+
+{channels}
+
+## Performance
+
+{_performance(run)}
+
+## Resources
+
+Inference runs on a CPU. Windows of {" × ".join(map(str, plan["patch_size"]))} voxels bound the memory:
+scans of up to 1.5 windows a side are taken whole.
+
+## Commands
+
+Segment some regions of a scan, or of all scans of a folder:
+
+```
+python -m monai.bundle run --config_file configs/inference.json --dataset_dir SCAN --regions "['{regions[0]}']"
+```
+
+Train on a datalist of your own (regions come from it):
+
+```
+python -m monai.bundle run training --config_file configs/train.json --datalist datalist.json --dataset_dir DATA
+```
+
+Evaluate these weights:
+
+```
+python -m monai.bundle run evaluating --config_file "['configs/train.json','configs/evaluate.json']" \\
+    --datalist datalist.json --dataset_dir DATA --ckpt_path models/model.pt
+```
+
+Export to TorchScript:
+
+```
+python -m monai.bundle ckpt_export network_def --filepath models/model.ts --ckpt_file models/model.pt \\
+    --meta_file configs/metadata.json --config_file configs/inference.json
+```
+
+## Limitations
+
+Trained on the scans above only; other scanners, sequences, ages and pathologies are untested.
+{metadata["intended_use"]}
+
+## References
+
+{chr(10).join("- " + reference for reference in metadata["references"])}
+
+## License
+
+Code: Apache License 2.0 (`LICENSE`). Training data: `docs/data_license.txt`.
+"""

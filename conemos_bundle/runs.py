@@ -1,0 +1,134 @@
+"""The record of a run: what a finished training needs to be evaluated, used for prediction and packed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from conemos_bundle import networks
+from conemos_bundle.data.datalist import Datalist
+from conemos_bundle.errors import UserError
+from conemos_bundle.handlers.checkpoint import plain
+from ignite.engine import Engine, Events
+from torch import nn
+
+RECORD = "run.json"
+PACKAGES = ("monai", "torch", "numpy", "nibabel", "pytorch-ignite", "itk", "scipy", "pandas", "pydantic", "fire")
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that a run depends on, and of Python."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package).split("+")[0]
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def default_output_dir(datalist: Datalist) -> str:
+    """``runs/<name of the data set>`` in the working directory."""
+    name = re.sub(r"[^\w.-]+", "_", datalist.name).strip("._") or "run"
+    return str(Path.cwd() / "runs" / name)
+
+
+def identity(datalist: Datalist, **settings: Any) -> dict[str, Any]:
+    """What may not change when a run is resumed: the data set (as a hash) and ``settings``."""
+    text = json.dumps(datalist.model_dump(exclude_none=True), sort_keys=True)
+    return {"datalist": hashlib.sha256(text.encode()).hexdigest()[:16], **settings}
+
+
+class RunRecord:
+    """Handler of the trainer: writes ``run.json`` and the datalist into the run's folder when training starts.
+
+    Args:
+        output_dir: folder of the run.
+        datalist: the data set.
+        plan: see `plan_input`.
+        network: the network; its class and arguments are recorded.
+        settings: other values worth knowing (seed, steps, …), as JSON.
+    """
+
+    def __init__(
+        self,
+        output_dir: str,
+        datalist: Datalist,
+        plan: dict[str, Any],
+        network: nn.Module,
+        settings: dict[str, Any] | None = None,
+    ) -> None:
+        self.folder = Path(output_dir)
+        self.datalist = datalist
+        network = plain(network)
+        self.record = {
+            "regions": datalist.regions,
+            "plan": plan,
+            "network": {"_target_": f"conemos_bundle.networks.{type(network).__name__}", **network.arguments},  # type: ignore[dict-item]
+            "settings": settings or {},
+            "versions": package_versions(),
+        }
+
+    def attach(self, engine: Engine) -> None:
+        """Write when training starts."""
+        engine.add_event_handler(Events.STARTED, self.write)
+
+    def write(self, engine: Engine) -> None:
+        """Write the record."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        description = self.datalist.model_dump(include={"name", "description", "modality", "licence", "reference"})
+        counts = {
+            split: {"scans": len(scans), **{r: sum(r in scan.masks for scan in scans) for r in self.datalist.regions}}
+            for split, scans in ((s, self.datalist.scans(s)) for s in ("training", "validation", "test"))
+        }
+        record = {**self.record, "data": {**description, "annotated": counts}}
+        part = self.folder / (RECORD + ".part")
+        part.write_text(json.dumps(record, indent=4) + "\n", encoding="utf-8")
+        os.replace(part, self.folder / RECORD)
+
+
+def read_record(weights: str | os.PathLike[str], datalist: Datalist | None = None) -> dict[str, Any]:
+    """The record beside a model's weights.
+
+    Args:
+        weights: path of ``model.pt``.
+        datalist: a data set that the model shall be used on.
+
+    Raises:
+        UserError: weights or record are missing or no such thing, or the data set has none of the model's regions.
+    """
+    path = Path(weights).parent / RECORD
+    if not Path(weights).is_file():
+        raise UserError(f"{weights}: no such file; train first, or pass --ckpt_path with the model's weights")
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot read the record of the training that made {weights}; training writes both"
+        ) from error
+    missing = {"regions", "plan", "network"} - set(record if isinstance(record, dict) else {})
+    if missing:
+        raise UserError(f"{path}: lacks {', '.join(sorted(missing))}: not a record of a training of this package")
+    if datalist is not None and not set(datalist.regions) & set(record["regions"]):
+        raise UserError(f"the datalist names none of the model's regions ({', '.join(record['regions'])})")
+    return record
+
+
+def recorded_network(record: dict[str, Any]) -> nn.Module:
+    """The network of a record, with random weights.
+
+    Raises:
+        UserError: the record names no network of this package.
+    """
+    arguments = dict(record["network"])
+    name = str(arguments.pop("_target_", "")).removeprefix("conemos_bundle.networks.")
+    if name not in networks.NETWORKS:
+        raise UserError(f"the record's network {name!r} is none of this package ({', '.join(networks.NETWORKS)})")
+    network: nn.Module = networks.NETWORKS[name](**arguments)
+    return network

@@ -1,0 +1,9 @@
+"""MONAI transforms: masks of regions, spatial augmentation, saving."""
+
+from conemos_bundle.transforms.checks import CheckScand
+from conemos_bundle.transforms.loading import LoadImageScand
+from conemos_bundle.transforms.masks import ExpandRegionsd, LoadRegionMasksd
+from conemos_bundle.transforms.saving import SaveImageRegionsd
+from conemos_bundle.transforms.spatial import RandDeformd
+
+__all__ = ["CheckScand", "ExpandRegionsd", "LoadImageScand", "LoadRegionMasksd", "RandDeformd", "SaveImageRegionsd"]

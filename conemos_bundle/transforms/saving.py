@@ -1,0 +1,195 @@
+"""Output files of region-on-demand inference."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import numpy.typing as npt
+from conemos_bundle.data.datalist import scan_name
+from conemos_bundle.errors import UserError
+from conemos_bundle.transforms.seg_nrrd import is_sheared, write_seg_nrrd
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from monai.utils import ImageMetaKey, ensure_tuple
+
+FORMATS = ("files", "multichannel", "labelmap", "seg.nrrd")
+
+
+class SaveImageRegionsd(MapTransform):
+    """Write the predicted regions of a scan, and how large they are.
+
+    The prediction is a binary `MetaTensor` ``(R, D, H, W)`` on the scan's own grid; ``.affine`` is in RAS. The
+    scan's name is ``data["name"]``, else the file name in the prediction's meta data. Files, below ``output_dir``:
+
+    - ``files``: ``<name>/<region>.nii.gz``, one binary mask a region;
+    - ``multichannel``: ``<name>_regions.nii.gz``, ``(D, H, W, R)``, and ``<name>_regions.json`` with the R names;
+    - ``labelmap``: ``<name>_labelmap.nii.gz``; region k of ``region_names`` has the value k = 1..K whichever are asked
+      for; regions are painted in ``paint_order``, later ones over earlier ones (lossless for nested regions only);
+    - ``seg.nrrd``: ``<name>.seg.nrrd`` for 3D Slicer, with overlaps;
+    - always ``<name>_volumes.json``: ``image``, ``outputs``, and voxels and volume (ml) of each region before any
+      painting. ``data["result"]`` gets the same dictionary.
+
+    MONAI Label and the Deploy App SDK drop transforms whose class name contains ``SaveImage``; they save by themselves.
+
+    Args:
+        keys: the prediction.
+        region_names: all K regions of the network.
+        regions: the R regions asked for, in the order of the prediction's channels.
+        output_dir: made where it does not exist.
+        output_format: one of ``FORMATS``.
+        paint_order: for label maps: regions, outer first; the order of ``region_names`` if None.
+        overwrite: whether files of an earlier run may be replaced.
+
+    Raises:
+        UserError: an unknown region or output format.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "pred",
+        *,
+        region_names: Sequence[str],
+        regions: Sequence[str],
+        output_dir: str | os.PathLike[str],
+        output_format: str = "files",
+        paint_order: Sequence[str] | None = None,
+        overwrite: bool = True,
+    ) -> None:
+        super().__init__(keys)
+        self.region_names = list(region_names)
+        self.regions = list(ensure_tuple(regions))
+        self.paint_order = self.region_names if paint_order is None else list(ensure_tuple(paint_order))
+        self.output_dir = Path(output_dir).expanduser().absolute()
+        self.output_format = output_format
+        self.overwrite = overwrite
+        self._written: dict[Path, str] = {}
+        if output_format not in FORMATS:
+            raise UserError(f"output format {output_format!r}: use one of {', '.join(FORMATS)}")
+        known = ", ".join(self.region_names)
+        for option, names in (("regions", self.regions), ("paint_order", self.paint_order)):
+            unknown = [name for name in names if name not in self.region_names]
+            if unknown or not names or len(set(names)) < len(names):
+                wrong = f"{unknown[0]!r} is no region" if unknown else f"{names} is empty or names a region twice"
+                raise UserError(f"{option}: {wrong}; choose from {known}")
+        unpainted = [name for name in self.regions if name not in self.paint_order]
+        if output_format == "labelmap" and unpainted:
+            raise UserError(f"paint_order: leaves out {unpainted[0]!r}, which is asked for; add it")
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """
+        Raises:
+            UserError: another scan has written the same file, a file exists and ``overwrite`` is False, the format
+                cannot hold the scan's axes, or the folder cannot be written to.
+        """
+        saved = dict(data)
+        for key in self.key_iterator(saved):
+            saved["result"] = self._save(saved[key], saved.get("name"))
+        return saved
+
+    def _save(self, prediction: MetaTensor, name: str | None) -> dict[str, Any]:
+        image = str(prediction.meta.get(ImageMetaKey.FILENAME_OR_OBJ, ""))
+        name = name or scan_name(image)
+        masks = (prediction.detach().cpu().numpy() > 0.5).astype(np.uint8)
+        affine = prediction.affine.detach().cpu().numpy().astype(np.float64)
+        if not name or masks.ndim != 4 or len(masks) != len(self.regions):
+            raise ValueError(
+                f"{name!r}: prediction {masks.shape} for {len(self.regions)} regions, expected (R, D, H, W)"
+            )
+        if self.output_format == "seg.nrrd" and is_sheared(affine):
+            raise UserError(
+                f"{image or name}: its axes are not at right angles, as seg.nrrd needs; use --output_format files"
+            )
+        outputs = self._outputs(name)
+        self._claim([*outputs, self.output_dir / f"{name}_volumes.json"], image)
+
+        result: dict[str, Any] = {
+            "image": image,
+            "outputs": [str(path) for path in outputs],
+            "regions": {r: _size(mask, affine) for r, mask in zip(self.regions, masks, strict=True)},
+        }
+        if self.output_format == "labelmap":
+            result["paint_order"] = [region for region in self.paint_order if region in self.regions]
+            for region in self.regions:
+                result["regions"][region]["value"] = self.region_names.index(region) + 1
+        try:
+            self.output_dir.mkdir(parents=True, exist_ok=True)
+            # everything is written beside its place first, so a run that breaks leaves no half of a file
+            with tempfile.TemporaryDirectory(dir=self.output_dir, prefix=".part_") as part:
+                parts = [Path(part, path.name) for path in outputs]
+                self._write(parts, masks, affine)
+                volumes = Path(part, f"{name}_volumes.json")
+                _write_json(volumes, result)
+                for source, target in zip([*parts, volumes], [*outputs, self.output_dir / volumes.name], strict=True):
+                    target.parent.mkdir(exist_ok=True)
+                    os.replace(source, target)
+        except OSError as error:
+            raise UserError(
+                f"{self.output_dir}: cannot write the regions of {name} ({error.strerror}); pass another --output_dir"
+            ) from error
+        return result
+
+    def _outputs(self, name: str) -> list[Path]:
+        if self.output_format == "files":
+            return [self.output_dir / name / f"{region}.nii.gz" for region in self.regions]
+        if self.output_format == "multichannel":
+            return [self.output_dir / f"{name}_regions.nii.gz", self.output_dir / f"{name}_regions.json"]
+        if self.output_format == "labelmap":
+            return [self.output_dir / f"{name}_labelmap.nii.gz"]
+        return [self.output_dir / f"{name}.seg.nrrd"]
+
+    def _claim(self, paths: Sequence[Path], image: str) -> None:
+        for path in paths:
+            other = self._written.get(path, image)
+            if other != image:
+                raise UserError(f"{path}: both {other} and {image} would write this file; rename one of the scans")
+            if not self.overwrite and path.exists():
+                raise UserError(f"{path}: exists already; pass another --output_dir, or --overwrite true")
+        self._written.update(dict.fromkeys(paths, image))
+
+    def _write(self, paths: Sequence[Path], masks: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64]) -> None:
+        if self.output_format == "files":
+            for path, mask in zip(paths, masks, strict=True):
+                _write_nifti(path, mask, affine)
+        elif self.output_format == "multichannel":
+            _write_nifti(paths[0], np.moveaxis(masks, 0, -1), affine)
+            _write_json(paths[1], {"regions": self.regions})
+        elif self.output_format == "labelmap":
+            _write_nifti(paths[0], self._paint(masks), affine)
+        else:
+            write_seg_nrrd(paths[0], masks, affine, self.regions)
+
+    def _paint(self, masks: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8 | np.uint16]:
+        labels = np.zeros(masks.shape[1:], dtype=np.uint8 if len(self.region_names) < 256 else np.uint16)
+        for region in self.paint_order:
+            if region in self.regions:
+                labels[masks[self.regions.index(region)] > 0] = self.region_names.index(region) + 1
+        return labels
+
+
+def _size(mask: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64]) -> dict[str, float]:
+    """Voxels, and volume in ml (1 ml = 1000 mm³)."""
+    voxels = int(np.count_nonzero(mask))
+    return {"voxels": voxels, "volume_ml": voxels * abs(float(np.linalg.det(affine[:3, :3]))) / 1000}
+
+
+def _write_nifti(path: Path, array: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> None:
+    image = nibabel.Nifti1Image(array, affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(affine, code="scanner")
+    if is_sheared(affine):
+        image.set_qform(None, code="unknown")  # a rotation and zooms cannot say it
+    else:
+        image.set_qform(affine, code="scanner")
+    nibabel.save(image, path)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conemos_bundle.networks.backbone import Backbone, ConvLayer
+
+SIZES_3D = [(8, 8, 8), (7, 9, 5), (3, 1, 2), (1, 1, 1), (13, 8, 4)]
+SIZES_2D = [(8, 8), (7, 9), (1, 3), (1, 1)]
+
+
+@pytest.mark.parametrize("norm", [None, "instance", "batch"])
+@pytest.mark.parametrize("skip", ["last", "first_conv"])
+@pytest.mark.parametrize("size", SIZES_3D + SIZES_2D)
+def test_the_logits_have_the_size_of_the_image(size: tuple[int, ...], skip: str, norm: str | None) -> None:
+    network = Backbone(len(size), 2, 3, channels=(2, 4, 4), norm=norm, skip=skip)
+    logits = network(torch.randn(2, 2, *size), [], [])
+    assert logits.shape == (2, 3, *size)
+    assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("channels", [(2,), (2, 4), (2, 4, 4, 4)])
+@pytest.mark.parametrize("convs", [1, 3])
+def test_levels_and_convolutions(channels: tuple[int, ...], convs: int) -> None:
+    network = Backbone(channels=channels, convs_per_level=convs, out_channels=5)
+    convolutions = [module for module in network.modules() if isinstance(module, torch.nn.Conv3d)]
+    assert [c.out_channels for c in convolutions] == network.conv_channels
+    assert len(convolutions) == (2 * len(channels) - 1) * convs + 1
+    assert network(torch.randn(1, 1, 9, 8, 7), [], []).shape == (1, 5, 9, 8, 7)
+
+
+@pytest.mark.parametrize("skip", ["last", "first_conv"])
+def test_two_levels_by_hand(skip: str) -> None:
+    """The UNet of the paper written out: two 3×3×3 convolutions with ReLU a level, max pooling, nearest, concatenation."""
+    network = Backbone(channels=(2, 4), out_channels=3, skip=skip)
+    weights = {name: torch.randn_like(value) / 5 for name, value in network.state_dict().items()}
+    network.load_state_dict(weights)
+
+    def layer(x: torch.Tensor, name: str) -> torch.Tensor:
+        return F.conv3d(x, weights[f"{name}.conv.weight"], weights[f"{name}.conv.bias"], padding=1).relu()
+
+    image = torch.randn(2, 1, 6, 4, 8)
+    first = layer(image, "encoder.0.0")
+    last = layer(first, "encoder.0.1")
+    coarse = layer(layer(F.max_pool3d(last, 2), "encoder.1.0"), "encoder.1.1")
+    fine = coarse.repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4)
+    joined = torch.cat([last if skip == "last" else first, fine], dim=1)
+    x = layer(layer(joined, "decoder.0.0"), "decoder.0.1")
+    expected = F.conv3d(x, weights["final.weight"], weights["final.bias"])
+    torch.testing.assert_close(network(image, [], []), expected)
+
+
+def test_odd_sizes_are_padded_with_zeros_at_the_end_and_cropped_back() -> None:
+    network = Backbone(channels=(2, 4, 4))
+    image = torch.randn(1, 1, 7, 8, 5)
+    padded = torch.zeros(1, 1, 8, 8, 8)
+    padded[..., :7, :8, :5] = image
+    torch.testing.assert_close(network(image, [], []), network(padded, [], [])[..., :7, :8, :5])
+
+
+@pytest.mark.parametrize(("position", "below_zero"), [("after_activation", True), ("before_activation", False)])
+def test_film_position(position: str, below_zero: bool) -> None:
+    layer = ConvLayer(3, 1, 2, None, False, position)
+    image, gamma, beta = torch.randn(1, 1, 4, 4, 4), torch.randn(1, 2), torch.tensor([[-0.5, -0.25]])
+    scale, shift = (1 + gamma).view(1, 2, 1, 1, 1), beta.view(1, 2, 1, 1, 1)
+    convolved = layer.conv(image)
+    expected = scale * convolved.relu() + shift if below_zero else (scale * convolved + shift).relu()
+    output, activation = layer(image, gamma, beta)
+    torch.testing.assert_close(output, expected)
+    torch.testing.assert_close(activation, convolved.relu() if below_zero else expected)
+    assert bool((output < 0).any()) is below_zero
+
+
+def test_instance_norm_comes_before_the_activation_and_is_affine() -> None:
+    layer = ConvLayer(3, 1, 2, "instance", False, "after_activation")
+    with torch.no_grad():
+        layer.norm.weight.copy_(torch.tensor([2.0, 3.0]))
+        layer.norm.bias.copy_(torch.tensor([0.5, -0.5]))
+    image = torch.randn(2, 1, 6, 6, 6)
+    output, _ = layer(image)
+    convolved = layer.conv(image)
+    mean, variance = convolved.mean((2, 3, 4), keepdim=True), convolved.var((2, 3, 4), keepdim=True, correction=0)
+    normed = (convolved - mean) / (variance + 1e-5).sqrt()
+    scale, shift = torch.tensor([2.0, 3.0]).view(1, 2, 1, 1, 1), torch.tensor([0.5, -0.5]).view(1, 2, 1, 1, 1)
+    torch.testing.assert_close(output, (scale * normed + shift).relu(), rtol=1e-4, atol=1e-5)
+
+
+def test_weights_start_as_in_keras() -> None:
+    network = Backbone(channels=(8, 16))
+    for name, value in network.state_dict().items():
+        if name.endswith("bias"):
+            assert not value.any()
+        else:
+            bound = (6 / (value[0].numel() + value[:, 0].numel())) ** 0.5  # Glorot's uniform distribution
+            assert 0.8 * bound < value.abs().max() <= bound
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"spatial_dims": 1}, r"spatial_dims=1: use one of \(2, 3\)"),
+        ({"norm": "layer"}, "norm='layer': use one of"),
+        ({"skip": "none"}, "skip='none': use one of"),
+        ({"film_position": "before"}, "film_position='before': use one of"),
+        ({"channels": ()}, "at least one level"),
+        ({"convs_per_level": 0}, "one convolution a level"),
+    ],
+)
+def test_options_without_such_a_value(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Backbone(**options)

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from conemos_bundle.commands.phantom import phantom
+from conemos_bundle.data.datalist import SPLITS, Datalist, read_datalist, scan_items
+from conemos_bundle.errors import UserError
+from conemos_bundle.phantom import REGIONS, draw_scan, make, make_phantom
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Datalist]:
+    folder = tmp_path_factory.mktemp("made") / "phantom"
+    return folder, make_phantom(folder, training=7, validation=3, test=3, size=24, seed=5)
+
+
+def arrays(folder: Path) -> dict[str, np.ndarray]:
+    return {str(file.relative_to(folder)): np.asarray(nib.load(file).dataobj) for file in folder.rglob("*.nii.gz")}
+
+
+def test_datalist_says_what_it_is(made: tuple[Path, Datalist]) -> None:
+    folder, datalist = made
+    assert read_datalist(folder / "datalist.json") == datalist
+    assert datalist.modality == "synthetic MR" and datalist.licence == "CC0-1.0"
+    assert "synthetic" in datalist.description.lower() and "not real data" in datalist.description.lower()
+    assert datalist.regions == ["uterus", "body", "brain", "eyes", "placenta"]
+    assert [len(datalist.scans(split)) for split in SPLITS] == [7, 3, 3]
+
+
+def test_files_are_those_of_the_datalist(made: tuple[Path, Datalist]) -> None:
+    folder, datalist = made
+    listed = {"datalist.json"}
+    for split in SPLITS:
+        for scan in datalist.scans(split):
+            listed |= {scan.image, *(scan.source(region).file for region in scan.masks)}
+            name = Path(scan.image).name
+            assert {r: scan.source(r).file for r in scan.masks} == {r: f"masks/{r}/{name}" for r in scan.masks}
+    assert {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()} == listed
+    assert not (folder.parent / "phantom.part").exists()
+
+
+def test_images_and_masks_share_a_grid_in_ras(made: tuple[Path, Datalist]) -> None:
+    folder, datalist = made
+    for split in SPLITS:
+        for item in scan_items(datalist, split, folder):
+            image = nib.load(item["image"])
+            assert image.get_data_dtype() == np.float32 and image.shape == (24, 24, 24)
+            assert nib.aff2axcodes(image.affine) == ("R", "A", "S")
+            assert image.header.get_zooms() == (8.0, 8.0, 8.0) and image.header.get_xyzt_units()[0] == "mm"
+            np.testing.assert_allclose(image.affine @ [11.5, 11.5, 11.5, 1], [0, 0, 0, 1], atol=1e-4)
+            assert image.get_fdata().min() >= 0 and image.get_fdata().max() <= 1
+            for source in item["masks"].values():
+                mask = nib.load(source["file"])
+                assert mask.get_data_dtype() == np.uint8
+                assert set(np.unique(np.asarray(mask.dataobj))) == {0, 1}  # annotated means there is something
+                np.testing.assert_array_equal(mask.affine, image.affine)
+
+
+def test_files_hold_the_scans_drawn(made: tuple[Path, Datalist]) -> None:
+    folder, _ = made
+    image, masks = draw_scan(24, 8.0, 5, "test", 0, 0)
+    np.testing.assert_array_equal(nib.load(folder / "images/test_000.nii.gz").dataobj, image)
+    for region in REGIONS:
+        np.testing.assert_array_equal(nib.load(folder / f"masks/{region}/test_000.nii.gz").dataobj, masks[region])
+
+
+def test_the_same_seed_gives_the_same_arrays_whatever_the_number_of_scans(
+    made: tuple[Path, Datalist], tmp_path: Path
+) -> None:
+    folder, datalist = made
+    assert make_phantom(tmp_path / "again", 7, 3, 3, 24, 5) == datalist
+    make_phantom(tmp_path / "fewer", 2, 0, 2, 24, 5)
+    make_phantom(tmp_path / "other", 2, 0, 2, 24, 6)
+    first, again, fewer, other = (
+        arrays(path) for path in (folder, *(tmp_path / n for n in ("again", "fewer", "other")))
+    )
+    assert first.keys() == again.keys()
+    for name, array in again.items():
+        np.testing.assert_array_equal(array, first[name])
+    shared = [name for name in fewer if name.startswith("images/") or "test" in name]
+    assert len(shared) == 4 + 2 * len(REGIONS)
+    for name in shared:
+        np.testing.assert_array_equal(fewer[name], first[name])
+        assert (other[name] != first[name]).any()
+
+
+def test_scans_differ_from_each_other(made: tuple[Path, Datalist]) -> None:
+    images = [array for name, array in arrays(made[0]).items() if name.startswith("images/")]
+    assert len(images) == 13
+    for index, image in enumerate(images):
+        assert all(np.abs(image - other).mean() > 0.005 for other in images[index + 1 :])
+
+
+def test_a_mother_has_1_to_3_scans_and_stands_in_one_split() -> None:
+    numbers = []
+    for seed in range(3):
+        mothers = Counter(m for m, _ in make._mothers_and_scans(200, "training", seed))
+        numbers += list(mothers.values())
+    assert set(numbers) == {1, 2, 3}
+
+
+def test_no_mother_in_two_splits(made: tuple[Path, Datalist]) -> None:
+    subjects = [{scan.subject for scan in made[1].scans(split)} for split in SPLITS]
+    assert not subjects[0] & subjects[1] and not subjects[0] & subjects[2] and not subjects[1] & subjects[2]
+    uteri = [draw_scan(24, 8.0, 5, split, 0, 0)[1]["uterus"] for split in SPLITS]  # nor under another name
+    assert all((a != b).any() for a, b in [(uteri[0], uteri[1]), (uteri[0], uteri[2]), (uteri[1], uteri[2])])
+
+
+def test_a_mother_keeps_uterus_and_placenta_and_the_fetus_moves() -> None:
+    (_, first), (_, second) = (draw_scan(24, 8.0, 0, "training", 4, scan) for scan in (0, 1))
+    for region in ("uterus", "placenta"):
+        np.testing.assert_array_equal(first[region], second[region])
+    for region in ("body", "brain", "eyes"):
+        assert (first[region] != second[region]).any()
+
+
+def counts(annotated: list[list[str]]) -> list[int]:
+    return [sum(region in regions for regions in annotated) for region in REGIONS]
+
+
+@pytest.mark.parametrize(
+    ("scans", "split", "expected"),
+    [
+        (40, "training", [8, 8, 18, 17, 24]),
+        (6, "validation", [2, 2, 3, 3, 4]),
+        (2, "validation", [2, 2, 2, 2, 2]),
+        (1, "training", [1, 1, 1, 1, 1]),
+        (4, "training", [1, 1, 2, 2, 2]),
+        (0, "training", [0, 0, 0, 0, 0]),
+        (3, "test", [3, 3, 3, 3, 3]),
+    ],
+)
+def test_choose_annotated(scans: int, split: str, expected: list[int]) -> None:
+    for seed in range(20):
+        annotated = make.choose_annotated(scans, split, np.random.default_rng(seed))
+        assert len(annotated) == scans
+        assert counts(annotated) == expected
+        assert all(annotated)  # each scan has a region
+        assert all(regions == [r for r in REGIONS if r in regions] for regions in annotated)  # once each, in order
+
+
+def test_which_scans_are_annotated_is_random() -> None:
+    first, second = (make.choose_annotated(40, "training", np.random.default_rng(seed)) for seed in (0, 1))
+    assert first != second
+    assert len({tuple(regions) for regions in first}) > 8  # many combinations
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"training": -1}, {"test": 2.5}, {"size": 23}, {"size": "large"}, {"seed": -1}, {"validation": True}],
+)
+def test_numbers_that_make_no_sense(tmp_path: Path, arguments: dict) -> None:
+    (name,) = arguments
+    with pytest.raises(UserError, match=f"^{name} .*whole number"):
+        make_phantom(tmp_path / "phantom", **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_output_that_is_taken_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "scan.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "half.part").mkdir()
+    for name, message in [
+        ("taken", "not an empty folder"),
+        ("file", "not an empty folder"),
+        ("half", "half.part: left"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            make_phantom(tmp_path / name, 1, 0, 0, 24)
+    with pytest.raises(UserError, match="cannot make this folder"):
+        make_phantom(tmp_path / "file" / "phantom", 1, 0, 0, 24)
+    assert {p.name for p in tmp_path.rglob("*")} == {"taken", "scan.txt", "file", "half.part"}
+    assert (tmp_path / "taken" / "scan.txt").read_text() == (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_empty_folder_and_a_relative_path_are_fine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    make_phantom("empty", 1, 0, 0, 24)
+    assert (tmp_path / "empty" / "datalist.json").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_nothing_is_left_of_an_interrupted_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(make, "write_datalist", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        make_phantom(tmp_path / "phantom", 1, 0, 0, 24)
+    monkeypatch.setattr(make, "write_datalist", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make_phantom(tmp_path / "phantom", 1, 0, 0, 24)
+    assert not list(tmp_path.iterdir())
+
+
+def test_command_prints_where_and_the_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = str(tmp_path / "phantom")
+    phantom(output, training=4, validation=2, test=1, size=24)
+    where, header, *rows = capsys.readouterr().out.splitlines()
+    assert output in where
+    assert header.split() == ["annotated", "scans", "scans", *REGIONS]
+    assert [row.split() for row in rows] == [
+        ["training", "4", "1", "1", "2", "2", "2"],
+        ["validation", "2", "2", "2", "2", "2", "2"],
+        ["test", "1", "1", "1", "1", "1", "1"],
+    ]
