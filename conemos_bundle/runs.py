@@ -115,9 +115,22 @@ def read_record(weights: str | os.PathLike[str], datalist: Datalist | None = Non
     missing = {"regions", "plan", "network"} - set(record if isinstance(record, dict) else {})
     if missing:
         raise UserError(f"{path}: lacks {', '.join(sorted(missing))}: not a record of a training of this package")
+    if _holds_expression(record):
+        raise UserError(
+            f"{path}: holds a text that begins with '$', '@' or '%': not a record of a training of this package"
+        )
     if datalist is not None and not set(datalist.regions) & set(record["regions"]):
         raise UserError(f"the datalist names none of the model's regions ({', '.join(record['regions'])})")
     return record
+
+
+def _holds_expression(value: Any) -> bool:
+    """Whether a text in ``value`` is one that MONAI's configuration parser would evaluate or replace."""
+    if isinstance(value, dict):
+        return any(_holds_expression(item) for pair in value.items() for item in pair)
+    if isinstance(value, list):
+        return any(map(_holds_expression, value))
+    return isinstance(value, str) and value.startswith(("$", "@", "%"))
 
 
 def recorded_network(record: dict[str, Any]) -> nn.Module:

@@ -2,8 +2,8 @@
 
     python scripts/benchmark.py --datalist datalist.json --dataset_dir DATA
 
-Rounds alternate between the two, so a machine that slows down slows both. Prints medians and their ratio, the samples that
-augmentation makes a second, and how long MONAI's Rand3DElasticd takes for the same deformation.
+Rounds alternate between the two, so a machine that slows down slows both. Prints medians and their ratio, the samples
+that augmentation makes a second, and how long MONAI's Rand3DElasticd takes for the same deformation.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from typing import Any
 
 import fire
 import torch
-from ignite.engine import Engine, Events
-from monai.bundle import ConfigWorkflow
-from monai.transforms import Rand3DElasticd
-
 from conemos_bundle.losses import RegionLoss
 from conemos_bundle.networks import UNet
 from conemos_bundle.paths import bundle_folder
+from ignite.engine import Engine, Events
+from monai.bundle import ConfigWorkflow
+from monai.transforms import Rand3DElasticd
 
 
 def bare_step(patch: list[int], batch: int, channels: int, regions: int, bfloat16: bool) -> Callable[[], None]:
@@ -76,7 +75,9 @@ def main(datalist: str, dataset_dir: str, rounds: int = 6, steps: int = 15, num_
         steps_per_epoch=steps,
         num_workers=num_workers,
     )
-    workflow.parser["train"]["handlers"] = [workflow.parser["train"]["handlers"][0]]  # the sampler's epoch; nothing else
+    workflow.parser["train"]["handlers"] = [
+        workflow.parser["train"]["handlers"][0]
+    ]  # the sampler's epoch; nothing else
     workflow.initialize()
     trainer, dataset = workflow.trainer, workflow.train_dataset
     plan = workflow.parser.get_parsed_content("plan")
@@ -117,7 +118,9 @@ def main(datalist: str, dataset_dir: str, rounds: int = 6, steps: int = 15, num_
         ["image"], sigma_range=(5, 7), magnitude_range=(0, 250), prob=1.0, spatial_size=plan["patch_size"]
     )
     volume = {"image": torch.rand(plan["in_channels"], *plan["patch_size"])}
-    print(f"patch {plan['patch_size']}, batch {batch}, {'bfloat16' if bfloat16 else 'float32'}, {num_workers} worker(s)")
+    print(
+        f"patch {plan['patch_size']}, batch {batch}, {'bfloat16' if bfloat16 else 'float32'}, {num_workers} worker(s)"
+    )
     print(f"training step, everything on: {median(full_times):.3f} s (median of {rounds} rounds of {steps})")
     print(f"bare step of a plain UNet:    {median(bare_times):.3f} s")
     print(f"ratio: {median(ratios):.2f} (rounds: {', '.join(f'{ratio:.2f}' for ratio in ratios)})")

@@ -14,7 +14,7 @@ import torch
 from conemos_bundle.errors import UserError
 from conemos_bundle.model_card import model_card
 from conemos_bundle.paths import bundle_folder
-from conemos_bundle.runs import RECORD, read_record, recorded_network
+from conemos_bundle.runs import RECORD, package_versions, read_record, recorded_network
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 REQUIRED = ("nibabel", "pytorch-ignite", "itk", "scipy", "pandas", "pydantic", "fire")
@@ -33,7 +33,7 @@ def metadata(
         texts: fields to set otherwise than by default (``authors``, ``copyright``, ``description``, …).
     """
     regions, plan, data = record["regions"], record["plan"], record.get("data", {})
-    versions = record["versions"]
+    versions = package_versions()
     listed = ", ".join(regions)
     shape = [f"{side}*n" for side in [2 ** (len(record["network"]["channels"]) - 1)] * 3]
     image = {

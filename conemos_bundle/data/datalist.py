@@ -50,7 +50,15 @@ def _region_name(name: str) -> str:
     return name
 
 
+def _text(text: str) -> str:
+    """These texts end up in a bundle's metadata.json, where MONAI would evaluate what begins so."""
+    if text.startswith(("$", "@", "%")):
+        raise ValueError(f"{text[:20]!r} may not begin with '$', '@' or '%'")
+    return text
+
+
 RegionName = Annotated[str, AfterValidator(_region_name)]
+Text = Annotated[str, AfterValidator(_text)]
 
 
 class _Strict(BaseModel):
@@ -91,11 +99,11 @@ class Scan(_Strict):
 class Datalist(_Strict):
     """A data set: its regions (in channel and paint order, outer first) and its scans a split."""
 
-    name: str = "data set"
-    description: str = ""
-    modality: str = ""
-    licence: str = ""
-    reference: str = ""
+    name: Text = "data set"
+    description: Text = ""
+    modality: Text = ""
+    licence: Text = ""
+    reference: Text = ""
     regions: list[RegionName]
     training: list[Scan] = []
     validation: list[Scan] = []

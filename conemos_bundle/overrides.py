@@ -1,0 +1,52 @@
+"""Refusing settings on the command line that no configuration has."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from conemos_bundle.errors import UserError
+from monai.bundle import run
+
+
+def _config_files(text: str) -> list[str]:
+    """``a.json`` or ``['a.json','b.json']`` as a list."""
+    try:
+        value = ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        value = text
+    return [str(file) for file in value] if isinstance(value, list | tuple) else str(value).split(",")
+
+
+def refuse_unknown_overrides(argv: Sequence[str] | None = None) -> None:
+    """Refuse a misspelt ``--setting`` of `python -m monai.bundle run`, which MONAI would silently add.
+
+    Args:
+        argv: the command line; default: this process's. Anything but `monai.bundle run` is left alone.
+
+    Raises:
+        UserError: a setting is in none of the configuration files.
+    """
+    argv = sys.argv if argv is None else argv
+    if len(argv) < 2 or argv[1] != "run" or not Path(argv[0]).as_posix().endswith("monai/bundle/__main__.py"):
+        return
+    options: dict[str, str] = {}
+    for i, word in enumerate(argv[2:], start=2):
+        found = re.match(r"--([^=]+)(?:=(.*))?$", word, re.DOTALL)
+        if found:
+            options[found[1]] = found[2] if found[2] is not None else " ".join(argv[i + 1 : i + 2])
+    if "args_file" in options or "config_file" not in options:
+        return  # settings come from elsewhere too
+    known = set(inspect.signature(run).parameters)
+    for file in _config_files(options["config_file"]):
+        if not file.endswith(".json") or not Path(file).is_file():
+            return  # MONAI says what is wrong with it, or reads another format
+        known |= {re.split("::|#", key.lstrip("+"))[0] for key in json.loads(Path(file).read_text(encoding="utf-8"))}
+    for option in options:
+        if re.split("::|#", option.lstrip("+"))[0] not in known:
+            raise UserError(f"--{option}: no such setting in {options['config_file']}; mind the spelling")

@@ -1,0 +1,51 @@
+"""A tiny partly annotated data set for tests that train, evaluate or predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from conemos_bundle.data.datalist import Datalist, Scan, write_datalist
+
+SHAPE = (20, 18, 16)
+AFFINE = np.array([[-2.0, 0, 0, 15], [0, 2.0, 0, -20], [0, 0, 2.0, 7], [0, 0, 0, 1]])  # the first axis towards left
+
+
+def _scan(folder: Path, name: str, seed: int, annotated: list[str]) -> Scan:
+    """A bright ball, the outer region, with a brighter one in it: one file a region, or values of one label map."""
+    random = np.random.default_rng(seed)
+    centre = np.array(SHAPE) / 2 + random.uniform(-1, 1, 3)
+    distance = np.linalg.norm(np.moveaxis(np.indices(SHAPE), 0, -1) - centre, axis=-1)
+    labels = (distance < 6).astype(np.uint8) + (distance < 3.5)
+    image = (labels + random.normal(0, 0.1, SHAPE)).astype(np.float32)
+
+    def write(kind: str, array: np.ndarray) -> str:
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        nibabel.save(nibabel.Nifti1Image(array, AFFINE), folder / kind / f"{name}.nii.gz")
+        return f"{kind}/{name}.nii.gz"
+
+    masks = {}
+    if "outer" in annotated:
+        masks["outer"] = write("outer", (labels > 0).astype(np.uint8))
+    if "inner core" in annotated:
+        masks["inner core"] = {"file": write("labels", labels), "values": [2]}
+    return Scan.model_validate({"image": write("images", image), "subject": name, "masks": masks})
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``datalist.json``: 4 training, 2 validation, 1 test scan of 20×18×16 voxels of 2 mm, two regions.
+
+    ``inner core`` lies in ``outer``; training scans 0 and 1 know ``outer`` alone, 2 ``inner core`` alone, 3 both.
+    """
+    folder = tmp_path_factory.mktemp("tiny")
+    both = ["outer", "inner core"]
+    known = {"training": [["outer"], ["outer"], ["inner core"], both], "validation": [both, ["outer"]], "test": [both]}
+    splits = {
+        split: [_scan(folder, f"{split}_{i}", i, regions) for i, regions in enumerate(scans)]
+        for split, scans in known.items()
+    }
+    write_datalist(Datalist(name="tiny", modality="MR", regions=both, **splits), folder / "datalist.json")
+    return folder

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from conemos_bundle.data.region_dataset import RegionDataset
+from conemos_bundle.data.sampling import Draw
+from conemos_bundle.errors import UserError
+from conemos_bundle.transforms import LoadImageScand, LoadRegionMasksd, RandDeformd
+from monai.data import MetaTensor, get_track_meta
+from monai.transforms import Compose, RandCropByPosNegLabeld, RandGaussianNoised, ScaleIntensityd
+
+SHAPE = (8, 9, 10)
+REGIONS = ["body", "brain", "eyes", "uterus"]
+ANNOTATED = [[0, 2], [1], [1, 2, 3]]
+
+
+def make_mask(scan: int, region: int) -> np.ndarray:
+    return (np.random.default_rng([scan, region]).random(SHAPE) < 0.5).astype(np.uint8)
+
+
+def write(path: Path, array: np.ndarray) -> str:
+    nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), path)
+    return str(path)
+
+
+@pytest.fixture
+def items(tmp_path: Path) -> list[dict[str, Any]]:
+    items = []
+    for scan, annotated in enumerate(ANNOTATED):
+        image = np.random.default_rng(scan).random(SHAPE).astype(np.float32)
+        masks = {
+            REGIONS[k]: {"file": write(tmp_path / f"{scan}_{REGIONS[k]}.nii", make_mask(scan, k))} for k in annotated
+        }
+        items.append({"image": write(tmp_path / f"{scan}.nii", image), "name": str(scan), "masks": masks})
+    return items
+
+
+def transform(*random: Any) -> Compose:
+    return Compose([LoadImageScand("image"), LoadRegionMasksd(REGIONS), *random])
+
+
+def augmentation() -> list[Any]:
+    keys = ["image", "label"]
+    return [
+        RandCropByPosNegLabeld(keys, "label", (6, 6, 6), pos=2, neg=1, allow_smaller=True),
+        RandDeformd(keys, (4, 6, 5), rotation=[0.3] * 3, translation=1, elastic_std=1),
+        RandGaussianNoised("image", prob=1, std=0.1),
+    ]
+
+
+def dataset(items: list[dict[str, Any]], *random: Any, **options: Any) -> RegionDataset:
+    return RegionDataset(items, transform(*random), REGIONS, progress=False, **options)
+
+
+def pairs() -> list[tuple[int, int]]:
+    return [(scan, region) for scan, regions in enumerate(ANNOTATED) for region in regions]
+
+
+def test_the_label_is_the_mask_of_the_region_drawn(items: list[dict[str, Any]]) -> None:
+    data = dataset(items)
+    for scan, region in pairs():
+        item = data[Draw(scan, region, 0)]
+        assert set(item) == {"image", "label", "condition"}
+        assert item["label"].dtype == item["image"].dtype == torch.float32
+        np.testing.assert_array_equal(item["label"].numpy(), make_mask(scan, region)[None])
+        np.testing.assert_allclose(item["image"].numpy()[0], np.random.default_rng(scan).random(SHAPE), rtol=1e-6)
+        assert item["condition"].tolist() == [float(k == region) for k in range(4)]
+
+
+def test_an_unknown_region_is_never_given(items: list[dict[str, Any]]) -> None:
+    data = dataset(items)
+    for scan in range(3):
+        for region in set(range(4)) - set(ANNOTATED[scan]):
+            with pytest.raises(ValueError, match="not in list"):
+                data[Draw(scan, region, 0)]
+
+
+@pytest.mark.parametrize("random", [(), (RandGaussianNoised("image", prob=1),)])
+def test_annotated_target_is_nan_in_unknown_channels(items: list[dict[str, Any]], random: tuple[Any, ...]) -> None:
+    data = dataset(items, *random, target="annotated")
+    for scan, region in pairs():
+        item = data[Draw(scan, region, 0)]
+        assert set(item) == {"image", "label"}
+        assert item["label"].shape == (4, *SHAPE)
+        for k in range(4):
+            if k in ANNOTATED[scan]:
+                np.testing.assert_array_equal(item["label"][k].numpy(), make_mask(scan, k))
+            else:
+                assert item["label"][k].isnan().all()
+
+
+def test_annotated_regions_of_each_scan(items: list[dict[str, Any]]) -> None:
+    data = dataset(items)
+    assert data.annotated == ANNOTATED
+    assert len(data) == 3
+
+
+@pytest.mark.parametrize("target", ["region", "annotated"])
+def test_a_draw_gives_one_patch_whatever_came_before_and_however_it_is_cached(
+    tmp_path: Path, items: list[dict[str, Any]], target: str
+) -> None:
+    draws = [Draw(scan, region, seed) for scan, region in pairs() for seed in (1, 2)]
+    expected = {}
+    for draw in draws:  # each from a data set that has drawn nothing yet
+        expected[draw] = dataset(items, *augmentation(), target=target, cache="none")[draw]
+        assert expected[draw]["image"].shape == (1, 4, 6, 5)
+    for cache in ("none", "memory", "disk"):
+        data = dataset(items, *augmentation(), target=target, cache=cache, cache_dir=str(tmp_path / "cache"))
+        for draw in [*reversed(draws), *draws]:
+            item = data[draw]
+            for key, value in expected[draw].items():
+                torch.testing.assert_close(item[key], value, rtol=0, atol=0, equal_nan=True)
+    first, second = (expected[Draw(0, 0, seed)]["image"] for seed in (1, 2))
+    assert not torch.equal(first, second)
+
+
+def test_the_state_of_the_global_generators_does_not_matter(items: list[dict[str, Any]]) -> None:
+    data, images = dataset(items, *augmentation()), []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        images.append(data[Draw(0, 0, 5)]["image"])
+    assert torch.equal(*images)
+
+
+def test_the_mask_follows_the_image_through_the_augmentation(items: list[dict[str, Any]]) -> None:
+    for item in items:  # an image that is its own mask
+        for source in item["masks"].values():
+            source["file"] = item["image"]
+        voxels = (nibabel.load(item["image"]).get_fdata() > 0.5).astype(np.uint8)
+        write(Path(item["image"]), voxels)
+    data = dataset(items, *augmentation()[:2])
+    for scan, region in pairs():
+        patch = data[Draw(scan, region, 3)]
+        assert torch.equal((patch["image"] > 0.5).float(), patch["label"])
+
+
+def test_draws_leave_the_cached_scan_as_it_was(items: list[dict[str, Any]]) -> None:
+    data = dataset(items, *augmentation(), cache="memory")
+    before = [{key: data.scans[i][key].clone() for key in ("image", "label")} for i in range(3)]
+    for scan, region in pairs():
+        data[Draw(scan, region, 1)]["image"].zero_()
+    for i in range(3):
+        assert all(torch.equal(data.scans[i][key], value) for key, value in before[i].items())
+
+
+def test_a_changed_file_is_read_anew_from_the_disk_cache(tmp_path: Path, items: list[dict[str, Any]]) -> None:
+    options = {"cache": "disk", "cache_dir": str(tmp_path / "cache")}
+    draw = Draw(0, 2, 0)
+    dataset(items, **options)[draw]
+    kept = sorted((tmp_path / "cache").iterdir())
+    dataset(items, **options)[draw]
+    assert sorted((tmp_path / "cache").iterdir()) == kept  # not prepared a second time
+
+    mask = Path(items[0]["masks"]["eyes"]["file"])
+    write(mask, 1 - make_mask(0, 2))  # of the same size as before
+    os.utime(mask, ns=(mask.stat().st_atime_ns, mask.stat().st_mtime_ns + 1))
+    np.testing.assert_array_equal(dataset(items, **options)[draw]["label"].numpy()[0], 1 - make_mask(0, 2))
+
+
+def test_other_preparation_has_its_own_disk_cache(tmp_path: Path, items: list[dict[str, Any]]) -> None:
+    options = {"cache": "disk", "cache_dir": str(tmp_path / "cache")}
+    plain = dataset(items, **options)[Draw(0, 0, 0)]["image"]
+    scaled = dataset(items, ScaleIntensityd("image", maxv=5.0), **options)[Draw(0, 0, 0)]["image"]
+    assert plain.max() < 1
+    assert scaled.max() == 5
+
+
+def test_items_are_plain_tensors_and_the_setting_is_put_back(items: list[dict[str, Any]]) -> None:
+    data = dataset(items, *augmentation())
+    item = data[Draw(2, 3, 0)]
+    assert not any(isinstance(value, MetaTensor) for value in item.values())
+    assert get_track_meta() is True
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cache": "ram"}, "cache 'ram': use one of memory, disk, none"),
+        ({"target": "all"}, "target 'all': use one of region, annotated"),
+        ({"cache": "disk"}, "cache 'disk' needs --cache_dir"),
+    ],
+)
+def test_options_without_such_a_value(items: list[dict[str, Any]], options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        dataset(items, **options)
+
+
+def test_no_scan() -> None:
+    with pytest.raises(UserError, match="nothing to train on"):
+        dataset([])

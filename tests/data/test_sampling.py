@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from conemos_bundle.data.sampling import Draw, RegionSampler, region_probabilities
+
+ANNOTATED = [[0], [0, 1], [0], [1, 3], [0], []]  # region 0: four scans, 1: two, 2: none, 3: one
+SCANS = [{0, 1, 2, 4}, {1, 3}, set(), {3}]
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("inverse_size", [1 / 7, 2 / 7, 0, 4 / 7]),  # ∝ 1/4, 1/2, -, 1
+        ("uniform", [1 / 3, 1 / 3, 0, 1 / 3]),
+        ("proportional", [4 / 7, 2 / 7, 0, 1 / 7]),
+    ],
+)
+def test_probabilities_by_hand(rule: str, expected: list[float]) -> None:
+    np.testing.assert_allclose(region_probabilities([4, 2, 0, 1], rule), expected, rtol=1e-12)
+
+
+def test_the_rule_of_the_paper_is_the_default() -> None:
+    np.testing.assert_allclose(region_probabilities([12, 76]), [76 / 88, 12 / 88])
+
+
+def test_unknown_rule_and_nothing_annotated() -> None:
+    with pytest.raises(ValueError, match="sampling rule 'inverse': use one of inverse_size, uniform, proportional"):
+        region_probabilities([1], "inverse")
+    with pytest.raises(ValueError, match="no region is annotated"):
+        region_probabilities([0, 0])
+
+
+def sampler(rule: str = "inverse_size", samples: int = 50, seed: int = 0, rank: int = 0, epoch: int = 1) -> RegionSampler:
+    sampler = RegionSampler(ANNOTATED, 4, samples, rule, seed, rank)
+    sampler.set_epoch(epoch)
+    return sampler
+
+
+@pytest.mark.parametrize("rule", ["inverse_size", "uniform", "proportional"])
+def test_frequencies(rule: str) -> None:
+    samples = 20_000
+    draws = list(sampler(rule, samples))
+    assert len(draws) == samples
+    regions = Counter(draw.region for draw in draws)
+    pairs = Counter((draw.region, draw.scan) for draw in draws)
+    for k, p in enumerate(region_probabilities([4, 2, 0, 1], rule)):
+        assert regions[k] / samples == pytest.approx(p, abs=0.015)
+        assert {scan for region, scan in pairs if region == k} == SCANS[k]
+        for scan in SCANS[k]:  # uniform among the scans annotated for the region
+            assert pairs[k, scan] / samples == pytest.approx(p / len(SCANS[k]), abs=0.012)
+    assert regions[2] == 0
+    assert len({draw.seed for draw in draws}) > 0.99 * samples
+
+
+def test_a_draw_depends_on_seed_rank_and_epoch_alone() -> None:
+    draws = list(sampler())
+    assert all(isinstance(draw, Draw) for draw in draws)
+    used = RegionSampler(ANNOTATED, 4, 50)
+    for epoch in (1, 2, 3):
+        used.set_epoch(epoch)
+        list(used)
+    used.set_epoch(1)
+    assert list(used) == draws
+    others = [sampler(seed=1), sampler(rank=1), sampler(epoch=2)]
+    assert all(list(other) != draws for other in others)
+    assert list(sampler(epoch=2)) != list(sampler(rank=2))
+
+
+def test_the_first_epoch_is_1() -> None:
+    assert list(RegionSampler(ANNOTATED, 4, 50)) == list(sampler(epoch=1))
+
+
+def test_a_longer_epoch_begins_like_a_shorter_one() -> None:
+    assert list(sampler(samples=80))[:50] == list(sampler())
+    assert len(sampler(samples=80)) == 80

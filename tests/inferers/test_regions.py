@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from conemos_bundle.errors import UserError
+from conemos_bundle.inferers import asked_regions, region_code
+
+NAMES = ["body", "brain", "left eye"]
+
+
+@pytest.mark.parametrize(
+    ("regions", "expected"),
+    [
+        (None, NAMES),
+        ([], NAMES),
+        ("", None),
+        ("left eye", ["left eye"]),
+        (["left eye", "body"], ["left eye", "body"]),
+        (("brain",), ["brain"]),
+    ],
+)
+def test_asked_regions(regions: str | Sequence[str] | None, expected: list[str] | None) -> None:
+    if expected is None:
+        with pytest.raises(UserError, match="region '' is unknown"):
+            asked_regions(regions, NAMES)
+    else:
+        assert asked_regions(regions, NAMES) == expected
+
+
+@pytest.mark.parametrize("region", ["Brain", "brain ", "bra", "uterus", 1])
+def test_names_that_the_model_does_not_know(region: str) -> None:
+    with pytest.raises(UserError, match=r"is unknown; this model knows: body, brain, left eye$"):
+        asked_regions(["body", region], NAMES)
+
+
+def test_text_is_never_evaluated(tmp_path: Path) -> None:
+    mark = tmp_path / "evaluated"
+    for region in (f"$__import__('os').mkdir('{mark}')", f"__import__('os').mkdir('{mark}')", "@network", "%x.json"):
+        with pytest.raises(UserError, match="is unknown"):
+            asked_regions(region, NAMES)
+        with pytest.raises(UserError, match="is unknown"):
+            asked_regions([region], NAMES)
+    assert not mark.exists()
+
+
+def test_a_region_asked_for_twice() -> None:
+    with pytest.raises(UserError, match="region 'brain' is asked for twice"):
+        asked_regions(["brain", "body", "brain"], NAMES)
+
+
+def test_code_has_a_one_hot_row_for_each_region_asked_for() -> None:
+    assert region_code(["left eye", "body"], NAMES).tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert region_code(NAMES, NAMES).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]

@@ -1,0 +1,211 @@
+"""The configurations: one step of training with each, evaluation and prediction with what came out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conemos_bundle.commands.predict import predict
+from conemos_bundle.errors import find_user_error
+from conemos_bundle.paths import bundle_folder
+from conemos_bundle.runs import recorded_network
+from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.utils import set_determinism
+
+CONFIGS = bundle_folder() / "configs"
+FILES = sorted(CONFIGS.glob("*.json"))
+OVERLAYS = [file.stem for file in FILES if json.loads(file.read_text()).get("_desc_", "").startswith("overlay on train")]
+METHODS = ["train", *(name for name in OVERLAYS if name != "evaluate")]
+TINY: dict[str, Any] = {
+    "max_epochs": 1,
+    "steps_per_epoch": 1,
+    "val_interval": 1,
+    "num_workers": 0,
+    "device": torch.device("cpu"),
+    "spacing": [2.0, 2.0, 2.0],
+    "most_voxels": 16**3,
+}
+TINY_PLAN = {"plan::spacing": [2.0, 2.0, 2.0], "plan::patch_size": [16, 16, 16]}  # of a config that says its own
+TINY_FOR = {"paper": {**TINY_PLAN, "augmentation::transforms::0::patch_size": [18, 18, 18]}}
+
+
+def config(name: str) -> dict[str, Any]:
+    return json.loads((CONFIGS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def what_workflows_leave_behind_in_the_process() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", sys.path.copy())
+        patch.setattr(sys, "excepthook", sys.excepthook)
+        yield
+    set_determinism(None)
+
+
+def workflow(names: list[str], workflow_type: str = "train", **overrides: Any) -> ConfigWorkflow:
+    return ConfigWorkflow(
+        config_file=[str(CONFIGS / f"{name}.json") for name in names],
+        meta_file=str(CONFIGS / "metadata.json"),
+        logging_file=False,
+        workflow_type=workflow_type,
+        bundle_root=str(bundle_folder()),
+        **overrides,
+    )
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_files_are_formatted_alike(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert text == json.dumps(json.loads(text), indent=4, ensure_ascii=False) + "\n"
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_an_overlay_replaces_what_is_there_and_adds_only_what_it_uses(name: str) -> None:
+    overlay, base = config(name), config("train")
+    text = json.dumps(overlay)
+    for key in set(overlay) - {"_desc_", "evaluating"}:
+        first, *inner = key.removeprefix("+").split("::")
+        place = base
+        if first not in base:
+            assert f"@{first}" in text, key
+            continue
+        for part in [first, *inner[:-1]]:  # all but the last part exist: a misspelt one would be added in silence
+            place = place[part]
+    parser = ConfigParser()
+    parser.read_config([str(CONFIGS / "train.json"), str(CONFIGS / f"{name}.json")])
+    parser.parse()
+    assert parser["regions"] == overlay.get("regions", base["regions"])
+
+
+def test_inference_prepares_scans_as_training_does() -> None:
+    """`inference.json` stands alone, since hosts read it from any folder: so what it shares is held equal here."""
+    train, inference, evaluate = config("train"), config("inference"), config("evaluate")
+    of_training = {
+        "@spatial_keys": "image",  # no label to bring along
+        "$['bilinear', 'nearest'][:len(@spatial_keys)]": "bilinear",
+        "$@plan['spacing']": "@spacing",
+        "$@plan['in_channels']": "@network_def::in_channels",
+    }
+    expected = [
+        {key: of_training.get(value, value) if isinstance(value, str) else value for key, value in transform.items()}
+        for transform in train["preparation"]["transforms"]
+        if not transform["_target_"].endswith("LoadRegionMasksd")
+    ]
+    assert inference["preprocessing"]["transforms"] == expected
+
+    for key in ("_target_", "norm", "film_position", "skip", "n_conditioned", "channels"):
+        assert inference["network_def"].get(key) == train["network_def"].get(key), key
+    assert inference["mode"] == train["validate"]["inferer"]["mode"]
+
+    def steps(config: dict[str, Any], key: str) -> list[dict[str, Any]]:
+        transforms = config[key] if isinstance(config[key], list) else config[key]["transforms"]
+        chosen = [t for t in transforms if t["keys"] == "pred" and not t["_target_"].endswith("SaveImageRegionsd")]
+        return [{k: v for k, v in t.items() if k != "transform"} for t in chosen]
+
+    assert steps(inference, "postprocessing") == steps(evaluate, "validate::postprocessing::transforms")
+
+
+def test_each_level_of_the_config_is_the_bundles_own(tmp_path: Path, tiny_dataset: Path) -> None:
+    """The values that hosts read of inference.json, and MONAI's own list of properties."""
+    inference = workflow(
+        ["inference"], "inference", dataset_dir=tiny_dataset / "images", load_pretrain=False, output_dir=tmp_path
+    )
+    inference.initialize()
+    assert inference.check_properties() == []
+    assert len(inference.parser["region_names"]) > 0
+    names = inference.parser.get_parsed_content("region_names")
+    assert inference.network_def.num_regions == len(names)
+    assert inference.parser.get_parsed_content("asked_regions") == names
+    assert len(inference.dataset) == 7
+
+
+def test_without_a_datalist_one_line_says_what_to_do(tmp_path: Path) -> None:
+    training = workflow(["train"], output_dir=tmp_path / "run")
+    with pytest.raises(Exception, match=".") as caught:
+        training.initialize()
+    assert str(find_user_error(caught.value)).startswith("no datalist given: pass --datalist FILE")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def finished_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> Path:
+    """The folder of a training of one step with a configuration."""
+    folder = tmp_path_factory.mktemp(request.param) / "run"
+    names = list(dict.fromkeys(["train", request.param]))
+    overrides = {**TINY, **TINY_FOR.get(request.param, {})}
+    training = workflow(names, datalist=tiny_dataset / "datalist.json", output_dir=folder, **overrides)
+    training.initialize()
+    assert training.check_properties() == []
+    assert training.parser.get_parsed_content("plan") == {
+        "in_channels": 1,
+        "spacing": [2.0, 2.0, 2.0],
+        "patch_size": [16, 16, 16],
+    }
+    training.run()
+    training.finalize()
+    output = training.trainer.state.output
+    assert output["image"].shape == (2, 1, 16, 16, 16)
+    assert np.isfinite(output["loss"].item())
+    return folder
+
+
+def test_training_leaves_model_checkpoint_and_record(finished_run: Path) -> None:
+    assert {file.name for file in finished_run.iterdir()} == {"model.pt", "checkpoint.pt", "run.json", "tensorboard"}
+    record = json.loads((finished_run / "run.json").read_text())
+    assert record["regions"] == ["outer", "inner core"]
+    assert record["data"]["annotated"]["training"] == {"scans": 4, "outer": 3, "inner core": 2}
+    weights = torch.load(finished_run / "model.pt", weights_only=True)
+    recorded_network(record).load_state_dict(weights)
+    checkpoint = torch.load(finished_run / "checkpoint.pt", weights_only=True)
+    assert (checkpoint["epoch"], checkpoint["iteration"]) == (1, 1)
+    assert 0 <= checkpoint["best"] <= 1
+    moments = checkpoint["optimizer"]["state"]
+    assert len(moments) == len(weights)  # every parameter has had a gradient
+
+
+def test_evaluation_on_the_scans_own_grid(finished_run: Path, tiny_dataset: Path) -> None:
+    evaluation = workflow(
+        ["train", "evaluate"],
+        datalist=tiny_dataset / "datalist.json",
+        ckpt_path=finished_run / "model.pt",
+        output_dir=finished_run,
+        device=torch.device("cpu"),
+    )
+    evaluation.initialize()
+    assert evaluation.check_properties() == []
+    evaluation.run()
+    evaluation.finalize()
+    rows = pd.read_csv(finished_run / "evaluation_test" / "per_scan.csv").set_index("region")
+    assert sorted(rows.index) == ["inner core", "outer"]
+    assert set(rows["scan"]) == {"test_0"}
+    assert rows["dice"].between(0, 1).all()
+    masks = {
+        "outer": nibabel.load(tiny_dataset / "outer" / "test_0.nii.gz").get_fdata() == 1,
+        "inner core": nibabel.load(tiny_dataset / "labels" / "test_0.nii.gz").get_fdata() == 2,
+    }
+    for region, mask in masks.items():
+        assert rows.loc[region, "reference_ml"] == pytest.approx(mask.sum() * 8 / 1000)  # voxels of 8 mm³
+
+
+def test_prediction_writes_the_region_asked_for_on_the_scans_own_grid(
+    finished_run: Path, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    scan = tiny_dataset / "images" / "test_0.nii.gz"
+    predict(str(scan), regions="inner core", output=str(tmp_path / "out"), model=str(finished_run), device="cpu")
+    written = sorted(str(file.relative_to(tmp_path / "out")) for file in (tmp_path / "out").rglob("*.*"))
+    assert written == ["test_0/inner core.nii.gz", "test_0_volumes.json"]
+    mask, image = nibabel.load(tmp_path / "out" / "test_0" / "inner core.nii.gz"), nibabel.load(scan)
+    assert mask.shape == image.shape
+    np.testing.assert_allclose(mask.affine, image.affine, atol=1e-5)
+    assert set(np.unique(mask.get_fdata())) <= {0, 1}
+    volumes = json.loads((tmp_path / "out" / "test_0_volumes.json").read_text())
+    assert list(volumes["regions"]) == ["inner core"]
+    assert volumes["regions"]["inner core"]["voxels"] == int(mask.get_fdata().sum())

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from conemos_bundle.errors import UserError, find_user_error
+
+
+def raised(how: str) -> BaseException:
+    """An error that came from a `UserError` in one of the ways Python knows."""
+    try:
+        try:
+            raise UserError("a.nii: mend it")
+        except UserError as error:
+            if how == "itself":
+                raise
+            if how == "twice":
+                try:
+                    raise KeyError("transform") from error
+                except KeyError as second:
+                    raise RuntimeError("applying transform") from second
+            if how == "cause":
+                raise RuntimeError("applying transform") from error
+            raise RuntimeError("while handling it")  # noqa: B904 - the context alone
+    except Exception as error:
+        return error
+
+
+@pytest.mark.parametrize("how", ["itself", "cause", "twice", "context"])
+def test_the_users_error_is_found_behind_those_that_wrap_it(how: str) -> None:
+    found = find_user_error(raised(how))
+    assert isinstance(found, UserError)
+    assert str(found) == "a.nii: mend it"
+
+
+def test_other_errors_are_none_of_the_users() -> None:
+    assert find_user_error(None) is None
+    assert find_user_error(ValueError("a bug")) is None
+    chained = RuntimeError("outer")
+    chained.__cause__ = ValueError("inner")
+    assert find_user_error(chained) is None
+
+
+def test_a_circle_of_causes_ends() -> None:
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    assert find_user_error(first) is None
+
+
+def test_a_user_error_is_a_value_error() -> None:
+    assert issubclass(UserError, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("raise RuntimeError('wrapped') from UserError('a.nii: mend it')", "error: a.nii: mend it\n"),
+        ("raise RuntimeError('a bug')", "Traceback (most recent call last):"),
+    ],
+)
+def test_the_hook_prints_one_line_for_a_users_error_alone(statement: str, expected: str) -> None:
+    code = f"from conemos_bundle.errors import *\nshow_user_errors_in_one_line()\n{statement}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == expected or (expected.startswith("Traceback") and done.stderr.startswith(expected))

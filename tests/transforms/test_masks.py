@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from conemos_bundle.errors import UserError
+from conemos_bundle.transforms import ExpandRegionsd, LoadRegionMasksd
+from conemos_bundle.transforms.masks import expand_regions, region_mask
+from monai.data import MetaTensor
+from monai.transforms import LoadImage
+
+SHAPE = (5, 6, 7)
+AFFINE = np.diag([2.0, 1.0, 3.0, 1.0])
+REGIONS = ["body", "brain", "left eye"]
+
+
+def write(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> str:
+    nibabel.save(nibabel.Nifti1Image(array, affine), path)
+    return str(path)
+
+
+def random_mask(seed: int) -> np.ndarray:
+    return (np.random.default_rng(seed).random(SHAPE) < 0.4).astype(np.uint8)
+
+
+def item(folder: Path, masks: dict[str, Any]) -> dict[str, Any]:
+    image = write(folder / "image.nii.gz", np.random.default_rng(0).random(SHAPE).astype(np.float32))
+    return {"image": LoadImage(ensure_channel_first=True)(image), "masks": masks, "name": "a"}
+
+
+def test_binary_file_values_of_a_label_map_and_channel(tmp_path: Path) -> None:
+    labels = np.random.default_rng(1).integers(0, 5, SHAPE).astype(np.int16)
+    channels = np.stack([random_mask(2), random_mask(3)], axis=-1)
+    binary = random_mask(4)
+    masks = {
+        "left eye": {"file": write(tmp_path / "binary.nii.gz", binary)},
+        "body": {"file": write(tmp_path / "labels.nii.gz", labels), "values": [1, 4]},
+        "brain": {"file": write(tmp_path / "channels.nii.gz", channels), "channel": 1},
+    }
+    loaded = LoadRegionMasksd(REGIONS)(item(tmp_path, masks))
+    expected = np.stack([np.isin(labels, [1, 4]), channels[..., 1], binary])  # in the order of REGIONS
+    assert loaded["annotated"].tolist() == [0, 1, 2]
+    assert loaded["label"].dtype == torch.uint8
+    np.testing.assert_array_equal(loaded["label"].numpy(), expected)
+    np.testing.assert_allclose(loaded["label"].affine, AFFINE)
+    assert "masks" not in loaded
+    assert loaded["name"] == "a"
+
+
+def test_regions_without_a_mask_are_left_out_and_others_left_unread(tmp_path: Path) -> None:
+    binary = random_mask(0)
+    masks = {"left eye": {"file": write(tmp_path / "m.nii.gz", binary)}, "uterus": {"file": "not there.nii.gz"}}
+    loaded = LoadRegionMasksd(REGIONS)(item(tmp_path, masks))
+    assert loaded["annotated"].tolist() == [2]
+    np.testing.assert_array_equal(loaded["label"].numpy(), binary[None])
+
+
+def test_a_scan_without_any_mask(tmp_path: Path) -> None:
+    loaded = LoadRegionMasksd(REGIONS)(item(tmp_path, {}))
+    assert loaded["label"].shape == (0, *SHAPE)
+    assert loaded["annotated"].shape == (0,)
+    assert ExpandRegionsd("label", 3)(loaded)["label"].isnan().all()
+
+
+def test_a_label_map_of_several_regions_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = np.random.default_rng(1).integers(0, 3, SHAPE).astype(np.uint8)
+    file = write(tmp_path / "labels.nii.gz", labels)
+    transform = LoadRegionMasksd(REGIONS)
+    read: list[str] = []
+    load = transform.load
+    monkeypatch.setattr(transform, "load", lambda path: read.append(path) or load(path))
+    masks = {"body": {"file": file, "values": [1, 2]}, "brain": {"file": file, "values": [2]}}
+    loaded = transform(item(tmp_path, masks))
+    assert read == [file]
+    np.testing.assert_array_equal(loaded["label"].numpy(), np.stack([labels > 0, labels == 2]))
+
+
+@pytest.mark.parametrize(
+    ("shape", "affine", "message"),
+    [
+        ((5, 6, 8), AFFINE, r"m\.nii\.gz: shape \(5, 6, 8\) is not its image's, \(5, 6, 7\)"),
+        (SHAPE, np.diag([2.0, 1.0, 3.01, 1.0]), r"m\.nii\.gz: its affine is not its image's: resample the mask"),
+    ],
+)
+def test_another_grid_is_refused(tmp_path: Path, shape: tuple[int, ...], affine: np.ndarray, message: str) -> None:
+    file = write(tmp_path / "m.nii.gz", np.zeros(shape, np.uint8), affine)
+    with pytest.raises(UserError, match=message):
+        LoadRegionMasksd(REGIONS)(item(tmp_path, {"body": {"file": file}}))
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.nii.gz").write_bytes(b"no image")
+    for name in ("broken.nii.gz", "absent.nii.gz"):
+        with pytest.raises(UserError, match=rf"{name}: cannot read this mask") as caught:
+            LoadRegionMasksd(REGIONS)(item(tmp_path, {"body": {"file": str(tmp_path / name)}}))
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("volume", "source", "message"),
+    [
+        (torch.tensor([0.0, 1.0, 2.0]), {}, "m: not binary .* name the region's 'values'"),
+        (torch.tensor([0.0, 0.5]), {}, "m: not binary"),
+        (torch.tensor([0.0, float("nan")]), {}, "m: not binary"),
+        (torch.zeros(2, 1), {"channel": 2}, "m: has 2 channels, the datalist asks for 2"),
+        (torch.zeros(2, 1), {}, "m: has 2 channels; say in the datalist which 'channel'"),
+    ],
+)
+def test_masks_that_are_none(volume: torch.Tensor, source: dict[str, Any], message: str) -> None:
+    volume = volume.reshape(volume.shape[0] if volume.ndim == 2 else 1, -1, 1, 1)
+    with pytest.raises(UserError, match=message):
+        region_mask(volume, {"file": "m", **source})
+
+
+def test_expanded_channels_are_nan_where_unknown() -> None:
+    masks = torch.tensor([[0, 1], [1, 1]], dtype=torch.uint8).view(2, 2, 1, 1)
+    expanded = expand_regions(masks, [3, 1], 5)
+    assert expanded.dtype == torch.float32
+    assert expanded.shape == (5, 2, 1, 1)
+    assert expanded[[0, 2, 4]].isnan().all()
+    assert expanded[3].flatten().tolist() == [0, 1]
+    assert expanded[1].flatten().tolist() == [1, 1]
+
+
+def test_expanding_keeps_where_the_mask_lies() -> None:
+    label = MetaTensor(torch.ones(1, 2, 2, 2), affine=torch.diag(torch.tensor([2.0, 1.0, 3.0, 1.0])))
+    data = {"label": label, "annotated": torch.tensor([1])}
+    expanded = ExpandRegionsd("label", 2)(data)["label"]
+    np.testing.assert_allclose(expanded.affine, AFFINE)
+    assert expanded[0].isnan().all()
+    assert (expanded[1] == 1).all()
+    assert data["label"] is label  # what is cached stays as it was
