@@ -22,7 +22,9 @@ from monai.utils import set_determinism
 
 CONFIGS = bundle_folder() / "configs"
 FILES = sorted(CONFIGS.glob("*.json"))
-OVERLAYS = [file.stem for file in FILES if json.loads(file.read_text()).get("_desc_", "").startswith("overlay on train")]
+OVERLAYS = [
+    file.stem for file in FILES if json.loads(file.read_text()).get("_desc_", "").startswith("overlay on train")
+]
 METHODS = ["train", *(name for name in OVERLAYS if name != "evaluate")]
 TINY: dict[str, Any] = {
     "max_epochs": 1,
@@ -113,14 +115,12 @@ def test_inference_prepares_scans_as_training_does() -> None:
     assert steps(inference, "postprocessing") == steps(evaluate, "validate::postprocessing::transforms")
 
 
-def test_each_level_of_the_config_is_the_bundles_own(tmp_path: Path, tiny_dataset: Path) -> None:
-    """The values that hosts read of inference.json, and MONAI's own list of properties."""
+def test_inference_has_what_hosts_read(tmp_path: Path, tiny_dataset: Path) -> None:
     inference = workflow(
         ["inference"], "inference", dataset_dir=tiny_dataset / "images", load_pretrain=False, output_dir=tmp_path
     )
     inference.initialize()
     assert inference.check_properties() == []
-    assert len(inference.parser["region_names"]) > 0
     names = inference.parser.get_parsed_content("region_names")
     assert inference.network_def.num_regions == len(names)
     assert inference.parser.get_parsed_content("asked_regions") == names
@@ -135,15 +135,32 @@ def test_without_a_datalist_one_line_says_what_to_do(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def tiny_training(method: str, dataset: Path, folder: Path, **overrides: Any) -> ConfigWorkflow:
+    names = list(dict.fromkeys(["train", method]))
+    overrides = {**TINY, **TINY_FOR.get(method, {}), **overrides}
+    training = workflow(names, datalist=dataset / "datalist.json", output_dir=folder, **overrides)
+    training.initialize()
+    return training
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_training_has_the_properties_that_hosts_read(tmp_path: Path, tiny_dataset: Path, method: str) -> None:
+    assert tiny_training(method, tiny_dataset, tmp_path).check_properties() == []
+
+
+def test_the_warm_up_of_the_paper_ends(tmp_path: Path, tiny_dataset: Path) -> None:
+    training = tiny_training("paper", tiny_dataset, tmp_path, steps_per_epoch=2, warm_up_steps=1)
+    loss = training.parser.get_parsed_content("loss")
+    assert loss.warming_up
+    training.run()
+    assert not loss.warming_up
+
+
 @pytest.fixture(scope="module", params=METHODS)
 def finished_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> Path:
     """The folder of a training of one step with a configuration."""
     folder = tmp_path_factory.mktemp(request.param) / "run"
-    names = list(dict.fromkeys(["train", request.param]))
-    overrides = {**TINY, **TINY_FOR.get(request.param, {})}
-    training = workflow(names, datalist=tiny_dataset / "datalist.json", output_dir=folder, **overrides)
-    training.initialize()
-    assert training.check_properties() == []
+    training = tiny_training(request.param, tiny_dataset, folder)
     assert training.parser.get_parsed_content("plan") == {
         "in_channels": 1,
         "spacing": [2.0, 2.0, 2.0],
@@ -171,19 +188,25 @@ def test_training_leaves_model_checkpoint_and_record(finished_run: Path) -> None
     assert len(moments) == len(weights)  # every parameter has had a gradient
 
 
-def test_evaluation_on_the_scans_own_grid(finished_run: Path, tiny_dataset: Path) -> None:
+def evaluate(run: Path, datalist: Path, dataset: Path, split: str = "test") -> pd.DataFrame:
     evaluation = workflow(
         ["train", "evaluate"],
-        datalist=tiny_dataset / "datalist.json",
-        ckpt_path=finished_run / "model.pt",
-        output_dir=finished_run,
+        datalist=datalist,
+        dataset_dir=dataset,
+        split=split,
+        ckpt_path=run / "model.pt",
+        output_dir=run,
         device=torch.device("cpu"),
     )
     evaluation.initialize()
     assert evaluation.check_properties() == []
     evaluation.run()
     evaluation.finalize()
-    rows = pd.read_csv(finished_run / "evaluation_test" / "per_scan.csv").set_index("region")
+    return pd.read_csv(run / f"evaluation_{split}" / "per_scan.csv")
+
+
+def test_evaluation_on_the_scans_own_grid(finished_run: Path, tiny_dataset: Path) -> None:
+    rows = evaluate(finished_run, tiny_dataset / "datalist.json", tiny_dataset).set_index("region")
     assert sorted(rows.index) == ["inner core", "outer"]
     assert set(rows["scan"]) == {"test_0"}
     assert rows["dice"].between(0, 1).all()
@@ -193,6 +216,19 @@ def test_evaluation_on_the_scans_own_grid(finished_run: Path, tiny_dataset: Path
     }
     for region, mask in masks.items():
         assert rows.loc[region, "reference_ml"] == pytest.approx(mask.sum() * 8 / 1000)  # voxels of 8 mm³
+
+
+def test_evaluation_only_where_annotated_whatever_the_order_of_the_regions(
+    finished_run: Path, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    data = json.loads((tiny_dataset / "datalist.json").read_text())
+    data["regions"] = ["a region unknown to the model", *reversed(data["regions"])]
+    (tmp_path / "other.json").write_text(json.dumps(data))
+    files = (tiny_dataset / "datalist.json", tmp_path / "other.json")
+    rows, of_other = (evaluate(finished_run, file, tiny_dataset, "validation") for file in files)
+    pairs = [("validation_0", "inner core"), ("validation_0", "outer"), ("validation_1", "outer")]
+    assert sorted(zip(rows["scan"], rows["region"], strict=True)) == pairs
+    pd.testing.assert_frame_equal(of_other, rows)
 
 
 def test_prediction_writes_the_region_asked_for_on_the_scans_own_grid(

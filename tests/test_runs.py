@@ -114,7 +114,13 @@ def test_identity_changes_with_the_data_set_and_the_settings() -> None:
 
 @pytest.mark.parametrize(
     ("name", "folder"),
-    [("fetal scans", "fetal_scans"), ("../../etc", "etc"), ("a/b:c", "a_b_c"), ("...", "run"), ("Größe-1.0", "Größe-1.0")],
+    [
+        ("fetal scans", "fetal_scans"),
+        ("../../etc", "etc"),
+        ("a/b:c", "a_b_c"),
+        ("...", "run"),
+        ("Größe-1.0", "Größe-1.0"),
+    ],
 )
 def test_default_output_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, folder: str) -> None:
     monkeypatch.chdir(tmp_path)

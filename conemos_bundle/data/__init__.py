@@ -5,7 +5,7 @@ from conemos_bundle.data.plan import plan_input, rotation_range
 from conemos_bundle.data.refuse import refuse_problems
 from conemos_bundle.data.region_dataset import RegionDataset
 from conemos_bundle.data.sampling import Draw, RegionSampler
-from conemos_bundle.data.scans import find_scans
+from conemos_bundle.data.scans import find_scans, refuse_no_scans
 
 __all__ = [
     "Datalist",
@@ -17,6 +17,7 @@ __all__ = [
     "find_scans",
     "plan_input",
     "read_datalist",
+    "refuse_no_scans",
     "refuse_problems",
     "rotation_range",
     "scan_items",

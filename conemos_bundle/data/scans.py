@@ -31,7 +31,8 @@ def find_scans(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
     Args:
         source: one path or several, each a scan file (``EXTENSIONS``), a folder that holds one DICOM series, or a
-            folder of scan files and DICOM folders (one level deep; hidden files are left out).
+            folder of scan files and DICOM folders (one level deep; hidden files are left out); None: no scan, for
+            hosts that bring their own.
 
     Returns:
         one dictionary a scan, sorted by name: ``image`` (absolute path of the file or DICOM folder) and ``name``
@@ -41,7 +42,9 @@ def find_scans(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
         UserError: nothing there, an unknown extension, a header that cannot be read, a 2D image, colours or vectors,
             several series in one DICOM folder, or two names that stay equal.
     """
-    sources = [source] if isinstance(source, str | os.PathLike) else list(source or ())
+    if source is None:
+        return []
+    sources = [source] if isinstance(source, str | os.PathLike) else list(source)
     if not sources or not all(str(path) for path in sources):
         raise UserError("no scan given: name a scan file, a DICOM folder, or a folder of them")
     paths = [scan for path in sources for scan in _scans_at(Path(os.path.abspath(Path(path).expanduser())))]
@@ -51,6 +54,16 @@ def find_scans(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
         check(path)
     items = [{"image": str(path), "name": name} for path, name in zip(paths, _unique_names(paths), strict=True)]
     return sorted(items, key=lambda item: item["name"])
+
+
+def refuse_no_scans(items: Sequence[dict[str, Any]]) -> None:
+    """Called before inference runs: without it, a forgotten ``dataset_dir`` would end with exit code 0 and no output.
+
+    Raises:
+        UserError: there is no scan.
+    """
+    if not items:
+        raise UserError("no scan given: pass --dataset_dir with a scan file, a DICOM folder, or a folder of them")
 
 
 def _scans_at(path: Path) -> list[Path]:

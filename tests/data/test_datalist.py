@@ -5,7 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conemos_bundle.data.datalist import Datalist, MaskSource, Scan, read_datalist, scan_items, scan_name, write_datalist
+from conemos_bundle.data.datalist import (
+    Datalist,
+    MaskSource,
+    Scan,
+    read_datalist,
+    scan_items,
+    scan_name,
+    write_datalist,
+)
 from conemos_bundle.errors import UserError
 
 SCAN = {"image": "a.nii.gz", "subject": "s1", "masks": {"body": "body/a.nii.gz"}}
@@ -92,7 +100,9 @@ def test_bad_datalists_name_the_file_and_the_entry_in_one_line(tmp_path: Path, c
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["../body", "a/b", "$import os", "@plan", "%x", "", " body", "body ", ".hidden", "_a", "a\nb", "a:b"])
+@pytest.mark.parametrize(
+    "name", ["../body", "a/b", "$import os", "@plan", "%x", "", " body", "body ", ".hidden", "_a", "a\nb", "a:b"]
+)
 def test_region_names_that_are_no_file_names_or_mean_something_to_a_config(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match="region name"):
         read_datalist(write(tmp_path / "d.json", {"regions": [name]}))

@@ -219,9 +219,10 @@ def test_killed_between_the_two_files_the_epoch_is_done_again(
             raise KeyboardInterrupt
         save(content, path)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(module, "save_in_one_step", die)
-        killed.run()
+        with pytest.raises(KeyboardInterrupt):
+            killed.run()
     assert Training(tmp_path / "parts", scores).run().steps == list(range(EPOCH_LENGTH + 1, 4 * EPOCH_LENGTH + 1))
     for name in ("checkpoint.pt", "model.pt"):
         assert_equal(content(tmp_path / "parts", name), content(tmp_path / "whole", name))

@@ -9,6 +9,7 @@ from conemos_bundle.networks.backbone import Backbone, ConvLayer
 
 SIZES_3D = [(8, 8, 8), (7, 9, 5), (3, 1, 2), (1, 1, 1), (13, 8, 4)]
 SIZES_2D = [(8, 8), (7, 9), (1, 3), (1, 1)]
+FEATURES = [2, 2, 4, 4, 2, 2, 3]  # of the convolutions of two levels, and 3 logits
 
 
 @pytest.mark.parametrize("norm", [None, "instance", "batch"])
@@ -32,24 +33,35 @@ def test_levels_and_convolutions(channels: tuple[int, ...], convs: int) -> None:
 
 
 @pytest.mark.parametrize("skip", ["last", "first_conv"])
-def test_two_levels_by_hand(skip: str) -> None:
-    """The UNet of the paper written out: two 3×3×3 convolutions with ReLU a level, max pooling, nearest, concatenation."""
+@pytest.mark.parametrize("conditioned", [0, 3, 7])
+def test_two_levels_by_hand(conditioned: int, skip: str) -> None:
+    """The paper's UNet written out: two 3×3×3 convolutions with ReLU a level, max pooling, nearest, concatenation.
+
+    The last ``conditioned`` of its 7 convolutions are FiLM-ed; the skip of the authors' code is taken before that.
+    """
     network = Backbone(channels=(2, 4), out_channels=3, skip=skip)
     weights = {name: torch.randn_like(value) / 5 for name, value in network.state_dict().items()}
     network.load_state_dict(weights)
+    films = [torch.randn(2, 2, c) if i >= 7 - conditioned else torch.zeros(2, 2, c) for i, c in enumerate(FEATURES)]
+    gammas, betas = ([film[i] for film in films[7 - conditioned :]] for i in range(2))
 
-    def layer(x: torch.Tensor, name: str) -> torch.Tensor:
+    def film(x: torch.Tensor, i: int) -> torch.Tensor:
+        gamma, beta = films[i].reshape(2, 2, -1, 1, 1, 1)
+        return (1 + gamma) * x + beta
+
+    def relu(x: torch.Tensor, name: str) -> torch.Tensor:
         return F.conv3d(x, weights[f"{name}.conv.weight"], weights[f"{name}.conv.bias"], padding=1).relu()
 
     image = torch.randn(2, 1, 6, 4, 8)
-    first = layer(image, "encoder.0.0")
-    last = layer(first, "encoder.0.1")
-    coarse = layer(layer(F.max_pool3d(last, 2), "encoder.1.0"), "encoder.1.1")
+    first = relu(image, "encoder.0.0")
+    last = film(relu(film(first, 0), "encoder.0.1"), 1)
+    coarse = film(relu(F.max_pool3d(last, 2), "encoder.1.0"), 2)
+    coarse = film(relu(coarse, "encoder.1.1"), 3)
     fine = coarse.repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4)
     joined = torch.cat([last if skip == "last" else first, fine], dim=1)
-    x = layer(layer(joined, "decoder.0.0"), "decoder.0.1")
-    expected = F.conv3d(x, weights["final.weight"], weights["final.bias"])
-    torch.testing.assert_close(network(image, [], []), expected)
+    x = film(relu(film(relu(joined, "decoder.0.0"), 4), "decoder.0.1"), 5)
+    expected = film(F.conv3d(x, weights["final.weight"], weights["final.bias"]), 6)
+    torch.testing.assert_close(network(image, gammas, betas), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_odd_sizes_are_padded_with_zeros_at_the_end_and_cropped_back() -> None:

@@ -138,7 +138,7 @@ def test_torchscript(options: dict[str, Any]) -> None:
 def test_export_takes_any_size() -> None:
     network, _ = network_and_image(norm="instance", film_position="before_activation")
     code = torch.eye(K)[[2, 0]]
-    sizes = {axis: torch.export.Dim.DYNAMIC for axis in (2, 3, 4)}
+    sizes = dict.fromkeys((2, 3, 4), torch.export.Dim.DYNAMIC)
     exported = torch.export.export(network, (torch.randn(1, 1, 9, 10, 11), code), dynamic_shapes=(sizes, None))
     for size in [(9, 10, 11), (16, 12, 8), (13, 9, 10)]:
         image = torch.randn(1, 1, *size)

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from conemos_bundle.commands import pack, predict
+from conemos_bundle.errors import UserError
+from monai.bundle import ConfigWorkflow
+
+
+@pytest.fixture(scope="module")
+def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("packed") / "tiny_regions"
+    pack(str(run), str(folder), version="0.2.0", changes="tried", archive=True)
+    return folder
+
+
+def test_has_what_the_model_zoo_asks_for(bundle: Path, run: Path) -> None:
+    for file in ("LICENSE", "configs/metadata.json", "configs/inference.json", "configs/train.json", "models/model.pt"):
+        assert (bundle / file).is_file(), file
+    weights = torch.load(bundle / "models" / "model.pt", weights_only=True)
+    assert all(isinstance(tensor, torch.Tensor) for tensor in weights.values())
+    assert weights.keys() == torch.load(run / "model.pt", weights_only=True).keys()
+    assert (bundle / "conemos_bundle" / "networks" / "film_unet.py").is_file()
+    assert not list(bundle.rglob("__pycache__"))
+    assert (bundle / "docs" / "README.md").read_text().startswith("# Model Overview")
+
+
+def test_metadata_describe_the_model(bundle: Path) -> None:
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    prediction = metadata["network_data_format"]["outputs"]["pred"]
+    assert metadata["name"] == "tiny_regions"
+    assert metadata["changelog"] == {"0.2.0": "tried"}
+    assert prediction["num_channels"] == 2
+    assert prediction["channel_def"] == {"0": "background", "1": "outer", "2": "inner core"}
+    assert metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] == ["2*n"] * 3
+
+
+def test_inference_has_every_property_and_the_models_values(bundle: Path) -> None:
+    workflow = ConfigWorkflow(
+        workflow_type="inference",
+        config_file=str(bundle / "configs" / "inference.json"),
+        meta_file=str(bundle / "configs" / "metadata.json"),
+        logging_file=False,
+        bundle_root=str(bundle),
+    )
+    workflow.initialize()
+    assert not workflow.check_properties()
+    assert workflow.parser["window"] == [24, 24, 16]
+    assert workflow.parser["network_def"]["num_regions"] == 2
+
+
+def test_the_bundle_predicts_as_the_run(bundle: Path, run: Path, tiny_dataset: Path, tmp_path: Path) -> None:
+    scan = str(tiny_dataset / "images" / "test_0.nii.gz")
+    for name, model in (("bundle", bundle), ("run", run)):
+        predict(scan, model=str(model), output=str(tmp_path / name), output_format="labelmap")
+    sizes = [json.loads((tmp_path / n / "test_0_volumes.json").read_text())["regions"] for n in ("bundle", "run")]
+    assert sizes[0] == sizes[1]
+
+
+def test_the_archive_holds_one_folder_and_its_sum_is_right(bundle: Path) -> None:
+    archive = bundle.with_suffix(".zip")
+    with zipfile.ZipFile(archive) as file:
+        assert {name.split("/")[0] for name in file.namelist()} == {"tiny_regions"}
+    written = archive.with_suffix(".zip.sha256").read_text().split()[0]
+    assert written == hashlib.sha256(archive.read_bytes()).hexdigest()
+
+
+def test_refuses_what_is_no_run_and_what_exists(bundle: Path, run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="exists"):
+        pack(str(run), str(bundle))
+    with pytest.raises(UserError, match=r"model.pt: no such file"):
+        pack(str(tmp_path), str(tmp_path / "out"))
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "run.json").write_text((run / "run.json").read_text())
+    torch.save({"a": torch.zeros(1)}, broken / "model.pt")
+    with pytest.raises(UserError, match="does not fit"):
+        pack(str(broken), str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conemos_bundle.errors import UserError
+from conemos_bundle.overrides import refuse_unknown_overrides
+
+PROGRAM = "/somewhere/monai/bundle/__main__.py"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    (tmp_path / "a.json").write_text(json.dumps({"regions": None, "train": {"x": 1}, "bundle_root": "."}))
+    (tmp_path / "b.json").write_text(json.dumps({"+validate::handlers": []}))
+    return f"['{tmp_path / 'a.json'}','{tmp_path / 'b.json'}']"
+
+
+def test_known_settings_pass(config: str) -> None:
+    words = ["--config_file", config, "--regions", "['a']", "--train::x=2", "--validate#y", "1", "--bundle_root", "."]
+    refuse_unknown_overrides([PROGRAM, "run", "training", *words, "--run_id", "run"])
+    with pytest.raises(UserError, match=r"--bundle_roots: no such setting"):
+        refuse_unknown_overrides([PROGRAM, "run", "--config_file", config, "--bundle_roots", "."])
+
+
+def test_a_misspelt_setting_is_refused(config: str) -> None:
+    for words in (["--region", "['a']"], ["--region=['a']"], ["--trian::x", "1"]):
+        with pytest.raises(UserError, match="no such setting"):
+            refuse_unknown_overrides([PROGRAM, "run", f"--config_file={config}", *words])
+
+
+def test_other_programs_are_left_alone(config: str) -> None:
+    refuse_unknown_overrides(["/usr/bin/pytest", "run", "--config_file", config, "--region", "a"])
+    refuse_unknown_overrides([PROGRAM, "ckpt_export", "--config_file", config, "--region", "a"])
