@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import fire
-from conemos_bundle.errors import find_user_error
+from conemos_bundle.errors import exit_with, find_user_error
 
 
 def _commands() -> dict[str, object]:
@@ -31,7 +31,7 @@ def main() -> None:
         user_error = find_user_error(error)
         if user_error is None:
             raise
-        sys.exit(f"error: {user_error}")
+        exit_with(user_error)
     except KeyboardInterrupt:
         sys.exit("error: interrupted")
 

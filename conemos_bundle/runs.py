@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
 from conemos_bundle import networks
 from conemos_bundle.data.datalist import Datalist
 from conemos_bundle.errors import UserError
@@ -122,6 +123,21 @@ def read_record(weights: str | os.PathLike[str], datalist: Datalist | None = Non
     if datalist is not None and not set(datalist.regions) & set(record["regions"]):
         raise UserError(f"the datalist names none of the model's regions ({', '.join(record['regions'])})")
     return record
+
+
+def load_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    """The flat state_dict of a ``model.pt``, on the CPU.
+
+    Raises:
+        UserError: the file cannot be read, or holds something else.
+    """
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever it likes on a broken file
+        raise UserError(f"{path}: cannot be read as weights; copy it again, or train again") from error
+    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
+        raise UserError(f"{path}: not a flat state_dict, which models/model.pt must be")
+    return weights
 
 
 def _holds_expression(value: Any) -> bool:

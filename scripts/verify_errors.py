@@ -2,7 +2,7 @@
 
     python scripts/verify_errors.py            # makes its own small files; some minutes
 
-Each must end with a non-zero exit code and one line that begins with "error:", without a traceback and without a result.
+Each must end with a non-zero exit code and one line that begins with "error:", with no traceback and no result.
 """
 
 from __future__ import annotations

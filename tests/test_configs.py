@@ -32,10 +32,10 @@ TINY: dict[str, Any] = {
     "val_interval": 1,
     "num_workers": 0,
     "device": torch.device("cpu"),
-    "spacing": [2.0, 2.0, 2.0],
+    "spacing": [2.5, 2.0, 2.0],
     "most_voxels": 16**3,
 }
-TINY_PLAN = {"plan::spacing": [2.0, 2.0, 2.0], "plan::patch_size": [16, 16, 16]}  # of a config that says its own
+TINY_PLAN = {"plan::spacing": [2.5, 2.0, 2.0], "plan::patch_size": [16, 16, 16]}  # of a config that says its own
 TINY_FOR = {"paper": {**TINY_PLAN, "augmentation::transforms::0::patch_size": [18, 18, 18]}}
 
 
@@ -156,6 +156,19 @@ def test_the_warm_up_of_the_paper_ends(tmp_path: Path, tiny_dataset: Path) -> No
     assert not loss.warming_up
 
 
+def test_a_run_goes_on_only_with_what_it_began_with(tmp_path: Path, tiny_dataset: Path) -> None:
+    tiny_training("train", tiny_dataset, tmp_path).run()
+    record = (tmp_path / "run.json").read_bytes()
+    for changed in ({"seed": 1}, {"spacing": [3.0, 3.0, 3.0]}, {"network_def::skip": "first_conv"}):
+        with pytest.raises(Exception, match=".") as caught:
+            tiny_training("train", tiny_dataset, tmp_path, max_epochs=2, **changed).run()
+        assert "checkpoint.pt: belongs to a run with other" in str(find_user_error(caught.value)), changed
+        assert (tmp_path / "run.json").read_bytes() == record
+    resumed = tiny_training("train", tiny_dataset, tmp_path, max_epochs=2)
+    resumed.run()
+    assert resumed.trainer.state.iteration == 2
+
+
 @pytest.fixture(scope="module", params=METHODS)
 def finished_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> Path:
     """The folder of a training of one step with a configuration."""
@@ -163,7 +176,7 @@ def finished_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     training = tiny_training(request.param, tiny_dataset, folder)
     assert training.parser.get_parsed_content("plan") == {
         "in_channels": 1,
-        "spacing": [2.0, 2.0, 2.0],
+        "spacing": [2.5, 2.0, 2.0],
         "patch_size": [16, 16, 16],
     }
     training.run()
@@ -200,6 +213,8 @@ def evaluate(run: Path, datalist: Path, dataset: Path, split: str = "test") -> p
     )
     evaluation.initialize()
     assert evaluation.check_properties() == []
+    record = json.loads((run / "run.json").read_text())
+    assert evaluation.parser.get_parsed_content("plan") == record["plan"]  # not what these scans would give
     evaluation.run()
     evaluation.finalize()
     return pd.read_csv(run / f"evaluation_{split}" / "per_scan.csv")

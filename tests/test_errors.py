@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from conemos_bundle import errors
 from conemos_bundle.errors import UserError, find_user_error
 
 
@@ -61,6 +63,7 @@ def test_a_user_error_is_a_value_error() -> None:
 )
 def test_the_hook_prints_one_line_for_a_users_error_alone(statement: str, expected: str) -> None:
     code = f"from conemos_bundle.errors import *\nshow_user_errors_in_one_line()\n{statement}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    root = Path(errors.__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == expected or (expected.startswith("Traceback") and done.stderr.startswith(expected))

@@ -14,7 +14,7 @@ import torch
 from conemos_bundle.errors import UserError
 from conemos_bundle.model_card import model_card
 from conemos_bundle.paths import bundle_folder
-from conemos_bundle.runs import RECORD, package_versions, read_record, recorded_network
+from conemos_bundle.runs import RECORD, load_weights, package_versions, read_record, recorded_network
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 REQUIRED = ("nibabel", "pytorch-ignite", "itk", "scipy", "pandas", "pydantic", "fire")
@@ -153,7 +153,7 @@ def pack(
     if target.exists():
         raise UserError(f"{output}: exists; pass another --output")
     record = read_record(source / "model.pt")
-    weights = torch.load(source / "model.pt", map_location="cpu", weights_only=True)
+    weights = load_weights(source / "model.pt")
     try:
         recorded_network(record).load_state_dict(weights)
     except RuntimeError as error:

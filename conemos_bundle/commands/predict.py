@@ -12,7 +12,7 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.inferers import asked_regions
 from conemos_bundle.inferers.infer import MODES
 from conemos_bundle.paths import bundle_folder
-from conemos_bundle.runs import read_record
+from conemos_bundle.runs import load_weights, read_record
 from conemos_bundle.transforms.saving import FORMATS
 from monai.bundle import ConfigWorkflow
 
@@ -27,12 +27,14 @@ def model_settings(model: Path) -> dict[str, Any]:
         weights = model / "models" / "model.pt"
         if not weights.is_file():
             raise UserError(f"{weights}: no such file; this bundle has no weights")
+        load_weights(weights)
         metadata = json.loads((model / "configs" / "metadata.json").read_text(encoding="utf-8"))
         channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
         return {"bundle_root": str(model), "region_names": list(channels.values())[1:]}
     if not (model / "model.pt").is_file():
         raise UserError(f"{model}: neither a bundle (configs/inference.json) nor a finished run (model.pt)")
     record = read_record(model / "model.pt")
+    load_weights(model / "model.pt")
     return {
         "bundle_root": str(bundle_folder()),
         "ckpt_path": str(model / "model.pt"),

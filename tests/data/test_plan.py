@@ -38,9 +38,9 @@ def test_patch_of_a_size(size: tuple[float, ...], most: int, expected: list[int]
 
 
 def test_median_spacing_and_extent(tmp_path: Path) -> None:
-    items = scans(tmp_path, ((20, 20, 10), (1, 1, 2)), ((24, 20, 8), (2, 1, 3)), ((30, 20, 8), (2, 1, 9)))
+    items = scans(tmp_path, ((50, 20, 10), (1, 1, 2)), ((20, 20, 8), (2, 1, 3)), ((15, 20, 8), (4, 1, 9)))
     plan = plan_input(items)
-    assert plan == {"in_channels": 1, "spacing": [2, 1, 3], "patch_size": [24, 24, 8]}  # median extent 48, 20, 24 mm
+    assert plan == {"in_channels": 1, "spacing": [2, 1, 3], "patch_size": [32, 24, 8]}  # median extent 50, 20, 24 mm
 
 
 def test_spacing_and_patch_size_that_are_given(tmp_path: Path) -> None:

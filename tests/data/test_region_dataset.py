@@ -164,12 +164,16 @@ def test_a_changed_file_is_read_anew_from_the_disk_cache(tmp_path: Path, items: 
     np.testing.assert_array_equal(dataset(items, **options)[draw]["label"].numpy()[0], 1 - make_mask(0, 2))
 
 
-def test_other_preparation_has_its_own_disk_cache(tmp_path: Path, items: list[dict[str, Any]]) -> None:
-    options = {"cache": "disk", "cache_dir": str(tmp_path / "cache")}
-    plain = dataset(items, **options)[Draw(0, 0, 0)]["image"]
-    scaled = dataset(items, ScaleIntensityd("image", maxv=5.0), **options)[Draw(0, 0, 0)]["image"]
-    assert plain.max() < 1
-    assert scaled.max() == 5
+def test_each_preparation_has_its_own_disk_cache(tmp_path: Path, items: list[dict[str, Any]]) -> None:
+    options: dict[str, Any] = {"cache": "disk", "cache_dir": str(tmp_path / "cache")}
+    for largest in (5.0, 3.0, 5.0):  # the same classes of transforms, with other arguments
+        scaled = dataset(items, ScaleIntensityd("image", maxv=largest), **options)[Draw(0, 0, 0)]
+        assert scaled["image"].max() == largest
+    reordered = REGIONS[::-1]
+    for regions in (REGIONS, reordered):
+        preparation = Compose([LoadImageScand("image"), LoadRegionMasksd(regions)])
+        eyes = RegionDataset(items, preparation, regions, **options)[Draw(0, regions.index("eyes"), 0)]
+        np.testing.assert_array_equal(eyes["label"].numpy()[0], make_mask(0, 2))
 
 
 def test_items_are_plain_tensors_and_the_setting_is_put_back(items: list[dict[str, Any]]) -> None:

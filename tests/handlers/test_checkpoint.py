@@ -179,6 +179,12 @@ def test_a_truncated_checkpoint_is_refused_in_one_line(tmp_path: Path, part: flo
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
+    torch.save(torch.nn.Linear(4, 2).state_dict(), tmp_path / "checkpoint.pt")
+    with pytest.raises(UserError, match=r"checkpoint\.pt: "):
+        Training(tmp_path, identity={"seed": 0}).run()
+
+
 class Evil:
     def __reduce__(self) -> Any:
         return exec, ("raise SystemExit('a checkpoint ran code')",)
