@@ -159,14 +159,17 @@ def test_the_warm_up_of_the_paper_ends(tmp_path: Path, tiny_dataset: Path) -> No
 def test_a_run_goes_on_only_with_what_it_began_with(tmp_path: Path, tiny_dataset: Path) -> None:
     tiny_training("train", tiny_dataset, tmp_path).run()
     record = (tmp_path / "run.json").read_bytes()
-    for changed in ({"seed": 1}, {"spacing": [3.0, 3.0, 3.0]}, {"network_def::skip": "first_conv"}):
+    for changed in ({"seed": 1}, {"spacing": [3.0, 3.0, 3.0]}, {"network_def::skip": "first_conv"}, {"max_epochs": 2}):
         with pytest.raises(Exception, match=".") as caught:
-            tiny_training("train", tiny_dataset, tmp_path, max_epochs=2, **changed).run()
+            tiny_training("train", tiny_dataset, tmp_path, **changed).run()
         assert "checkpoint.pt: belongs to a run with other" in str(find_user_error(caught.value)), changed
         assert (tmp_path / "run.json").read_bytes() == record
-    resumed = tiny_training("train", tiny_dataset, tmp_path, max_epochs=2)
-    resumed.run()
-    assert resumed.trainer.state.iteration == 2
+    again = tiny_training("train", tiny_dataset, tmp_path)  # finished: nothing is left to do
+    before = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["network"]
+    again.run()
+    assert again.trainer.state.iteration == 1
+    after = again.network_def.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 @pytest.fixture(scope="module", params=METHODS)

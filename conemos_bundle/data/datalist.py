@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from conemos_bundle.errors import UserError
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Tag, ValidationError, model_validator
 
 SPLITS = ("training", "validation", "test")
 _SUFFIXES = re.compile(r"(\.seg)?\.(nii|nii\.gz|nrrd|nhdr|mha|mhd|hdr|img)$", re.IGNORECASE)
@@ -83,12 +83,19 @@ class MaskSource(_Strict):
         return self
 
 
+# told apart by type, so that an error speaks of what the user wrote
+Mask = Annotated[
+    Annotated[str, Tag("str")] | Annotated[MaskSource, Tag("MaskSource")],
+    Discriminator(lambda mask: "str" if isinstance(mask, str) else "MaskSource"),
+]
+
+
 class Scan(_Strict):
     """One scan: its image (several files: one a channel), its subject, and a mask for each annotated region."""
 
     image: str | list[str]
     subject: str
-    masks: dict[RegionName, str | MaskSource] = {}
+    masks: dict[RegionName, Mask] = {}
 
     def source(self, region: str) -> MaskSource:
         """The mask source of an annotated region; raises `KeyError` where the region is not annotated."""
@@ -191,7 +198,7 @@ def scan_items(
         maps each annotated region to ``{"file"}``, with ``values`` or ``channel`` where the datalist gives them.
 
     Raises:
-        UserError: the folder does not exist, or the split is needed and empty.
+        UserError: the folder does not exist, the split is needed and empty, or two scans would get the same name.
     """
     root = Path(dataset_dir).expanduser().absolute()
     if not root.is_dir():
@@ -202,11 +209,17 @@ def scan_items(
     if needed and not scans:
         raise UserError(f"the datalist has no annotated scan in {split!r}: choose another --split")
     names = [scan_name(scan.image) for scan in scans]
+    firsts = [scan.image if isinstance(scan.image, str) else scan.image[0] for scan in scans]
+    # the same file name in several folders: name the folders too
+    unique = [
+        name if names.count(name) == 1 else _SUFFIXES.sub("", first).strip("/").replace("/", "_")
+        for name, first in zip(names, firsts, strict=True)
+    ]
+    for name, first in zip(unique, firsts, strict=True):
+        if unique.count(name) > 1:
+            raise UserError(f"{first}: another scan would get the same name, {name!r}; rename one of the files")
     items = []
-    for scan, name in zip(scans, names, strict=True):
-        first = scan.image if isinstance(scan.image, str) else scan.image[0]
-        if names.count(name) > 1:  # the same file name in several folders: name the folders too
-            name = _SUFFIXES.sub("", first).strip("/").replace("/", "_")
+    for scan, name, first in zip(scans, unique, firsts, strict=True):
         image = str(root / first) if isinstance(scan.image, str) else [str(root / file) for file in scan.image]
         masks = {region: scan.source(region) for region in datalist.regions if region in scan.masks}
         items.append(

@@ -11,7 +11,7 @@ from conemos_bundle.data.sampling import Draw
 from conemos_bundle.errors import UserError
 from conemos_bundle.transforms.masks import expand_regions
 from monai.data import CacheDataset, Dataset, PersistentDataset, get_track_meta, set_track_meta
-from monai.data.utils import json_hashing
+from monai.data.utils import json_hashing, pickle_hashing
 from monai.transforms import Compose, RandomizableTrait
 from torch.nn.functional import one_hot
 
@@ -75,7 +75,7 @@ class RegionDataset(torch.utils.data.Dataset):
             if not cache_dir:
                 raise UserError("cache 'disk' needs --cache_dir, a folder to keep the prepared scans in")
             self.scans = PersistentDataset(
-                self.data, self.preparation, cache_dir, hash_func=_hash_item, hash_transform=json_hashing
+                self.data, self.preparation, cache_dir, hash_func=_hash_item, hash_transform=pickle_hashing
             )
         else:
             self.scans = Dataset(self.data, self.preparation)

@@ -88,12 +88,13 @@ class Checkpoint:
             raise UserError(f"{self.path}: exists; pass another --output_dir, or --resume True to go on with it")
         try:
             saved = torch.load(self.path, map_location="cpu", weights_only=True)
+            identity = saved["identity"]
         except Exception as error:  # torch.load raises whatever it likes on a broken file
             raise UserError(
                 f"{self.path}: cannot be read; remove it to start anew, or pass another --output_dir"
             ) from error
         for key, value in self.identity.items():
-            if saved["identity"].get(key) != value:
+            if identity.get(key) != value:
                 raise UserError(
                     f"{self.path}: belongs to a run with other {key} ({saved['identity'].get(key)}, now {value}); "
                     "pass another --output_dir"

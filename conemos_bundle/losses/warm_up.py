@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from conemos_bundle.losses.region_loss import mean_over_annotated
 from ignite.engine import Engine, Events
 from torch import nn
 
@@ -14,16 +13,16 @@ class LogitL2Loss(nn.Module):
     """Weighted squared distance of the logits to +5 inside and -5 outside a region, as in the authors' code.
 
     Its weights leave out the voxels of the first channel. For a conditioned network, whose only channel is the region
-    drawn, these are the region itself: this loss only teaches it the background.
+    drawn, these are the region itself: this loss only teaches it the background. Sums run over the whole batch.
     """
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The loss, a scalar; arguments as for `RegionLoss.forward`."""
         annotated = ~target.flatten(2)[:, :, 0].isnan()
         target = target.nan_to_num()
-        weights = (1 - target[:, :1] + 1e-8).expand_as(target).flatten(2)
+        weights = (1 - target[:, :1] + 1e-8).expand_as(target).flatten(2) * annotated[:, :, None]
         distances = (logits.float() - TARGET_LOGIT * (2 * target - 1)).square().flatten(2)
-        return mean_over_annotated((weights * distances).sum(2) / weights.sum(2), annotated)
+        return (weights * distances).sum() / weights.sum().clamp(min=1e-8)
 
 
 class WarmUpLoss(nn.Module):

@@ -109,7 +109,10 @@ class RandDeformd(RandomizableTransform, MapTransform):
         self.randomize()
         keys = list(self.key_iterator(item))
         stacked = torch.cat([torch.as_tensor(item[key]).float() for key in keys])
-        deformed = deform(stacked, self.patch_size, self.matrix, self.displacement)
+        # where volume and patch differ by an odd number, centre on a voxel: half a voxel aside would blur
+        odd = [(n - m) % 2 / 2 for n, m in zip(stacked.shape[1:], self.patch_size, strict=True)]
+        matrix = np.asarray(create_translate(3, odd)) @ self.matrix
+        deformed = deform(stacked, self.patch_size, matrix, self.displacement)
         parts = deformed.split([item[key].shape[0] for key in keys])
         for key, part, is_image in zip(keys, parts, [True] + [False] * (len(keys) - 1), strict=True):
             item[key] = part if is_image else (part > 0.5).float()
