@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,7 @@ def pack(
         ignored = shutil.ignore_patterns("__pycache__", "configs", "models")
         shutil.copytree(package, part / "conemos_bundle", ignore=ignored)
         shutil.copytree(root / "configs", part / "configs", ignore=shutil.ignore_patterns("__*"))
-        shutil.copy(_licence(root), part / "LICENSE")
+        (part / "LICENSE").write_text(_licence(root), encoding="utf-8")
         torch.save(weights, part / "models" / "model.pt")
         _write_json(part / "models" / RECORD, record)
         described = metadata(record, name, version, {version: changes}, **texts)
@@ -191,7 +192,12 @@ def pack(
         print(f"wrote {file} (sha256 {checksum})")
 
 
-def _licence(root: Path) -> Path:
-    """The licence's file: in the repository's root, or with the package's configurations where it is installed."""
-    candidates = [root / "LICENSE", root / "configs" / "LICENSE"]
-    return next(file for file in candidates if file.is_file())
+def _licence(root: Path) -> str:
+    """The licence's text: in the repository's (or bundle's) root, or with the installed package."""
+    file = root / "LICENSE"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    text = distribution("conemos-bundle").read_text("licenses/LICENSE")
+    if text is None:
+        raise UserError(f"{file}: no such file; install the package again")
+    return text
