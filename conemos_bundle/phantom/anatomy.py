@@ -27,8 +27,8 @@ ROOM = 2.0  # mm that the fetus keeps from the uterine wall
 
 # The fetus lies in a frame of its own (mm, before scaling): x to its right, y to its front, z to its head.
 HEAD_SEMI_AXES = (28.0, 34.0, 29.0)
-EYES = ((-13.5, 20.0, -8.0), (13.5, 20.0, -8.0))
-EYE_RADIUS = 9.0
+EYES = ((-14.5, 20.0, -8.0), (14.5, 20.0, -8.0))
+EYE_RADIUS = 11.0
 EYELID, SKULL, ORBIT = 2.0, 3.0, 1.5  # mm around the eyes, around the brain, between brain and eyes
 
 
