@@ -103,8 +103,10 @@ def test_inference_prepares_scans_as_training_does() -> None:
     ]
     assert inference["preprocessing"]["transforms"] == expected
 
-    for key in ("_target_", "norm", "film_position", "skip", "n_conditioned", "channels"):
-        assert inference["network_def"].get(key) == train["network_def"].get(key), key
+    regions = inference["network_def"]["num_regions"]
+    trained = {**train["network_def"], "in_channels": 1, "num_regions": regions}
+    networks = [recorded_network({"network": network}) for network in (trained, inference["network_def"])]
+    assert networks[0].arguments == networks[1].arguments
     assert inference["mode"] == train["validate"]["inferer"]["mode"]
 
     def steps(config: dict[str, Any], key: str) -> list[dict[str, Any]]:

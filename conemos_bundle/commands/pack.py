@@ -179,8 +179,7 @@ def pack(
         _write_json(part / "configs" / "metadata.json", described)
         _write_json(part / "configs" / "inference.json", inference_config(record))
         (part / "docs" / "README.md").write_text(model_card(record, described, source), encoding="utf-8")
-        licence = record.get("data", {}).get("licence") or "not stated in the datalist"
-        (part / "docs" / "data_license.txt").write_text(f"Training data: {licence}\n", encoding="utf-8")
+        (part / "docs" / "data_license.txt").write_text(_data_licence(record.get("data", {})), encoding="utf-8")
         for figure in sorted((source / "evaluation_test").glob("montage_*.png")):
             shutil.copy(figure, part / "docs" / figure.name)
         os.replace(part, target)
@@ -190,6 +189,17 @@ def pack(
         checksum = hashlib.sha256(file.read_bytes()).hexdigest()
         file.with_suffix(".zip.sha256").write_text(f"{checksum}  {file.name}\n", encoding="utf-8")
         print(f"wrote {file} (sha256 {checksum})")
+
+
+def _data_licence(data: dict[str, Any]) -> str:
+    """What the licence file of the training data says."""
+    lines = [
+        f"The weights in models/ were trained on: {data.get('description') or data.get('name') or 'not stated'}.",
+        f"Licence of these data: {data.get('licence') or 'not stated in the datalist'}.",
+        f"Reference: {data.get('reference') or 'not stated in the datalist'}.",
+        "Pictures of scans in this folder are made from these data and carry their licence.",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _licence(root: Path) -> str:
