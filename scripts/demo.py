@@ -21,7 +21,7 @@ def conemos(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "conemos_bundle", *arguments], check=True)
 
 
-def main(folder: str = "demo", epochs: int = 14) -> None:
+def main(folder: str = "demo", epochs: int = 16) -> None:
     """Run the demonstration.
 
     Args:
