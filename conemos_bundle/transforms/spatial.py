@@ -1,7 +1,7 @@
 """Spatial augmentation: affine and elastic deformation and the cut to the patch, in one interpolation.
 
-MONAI's `Rand3DElasticd` smooths noise at full resolution, which takes as long as a training step on a CPU
-(`scripts/benchmark.py` measures both). The authors draw a small random field and up-sample it instead, and so do we.
+MONAI's `Rand3DElasticd` smooths noise at full resolution, which takes several times as long (`scripts/benchmark.py`
+measures both). The authors draw a small random field and up-sample it instead, and so do we.
 """
 
 from __future__ import annotations
