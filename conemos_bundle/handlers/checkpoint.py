@@ -107,11 +107,20 @@ class Checkpoint:
         logger.info(f"resumed after epoch {saved['epoch']} (step {saved['iteration']}) from {self.path}")
 
     def save(self, engine: Engine) -> None:
-        """Save the epoch; the best model first, so that whoever is killed in between does the epoch again."""
+        """Save the epoch; the best model first, so that whoever is killed in between does the epoch again.
+
+        Raises:
+            UserError: a weight is NaN or infinite.
+        """
         if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         value = self._validated(engine)
+        if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
+            raise UserError(
+                f"{self.path}: not written: the weights are no longer finite after epoch {engine.state.epoch}; lower "
+                "--learning_rate or pass --bfloat16 False, and start again: the epochs before are kept"
+            )
         weights = {name: tensor.detach().cpu() for name, tensor in plain(self.network).state_dict().items()}
         if value is not None and (self.best is None or value > self.best):
             self.best, self.best_epoch = value, engine.state.epoch

@@ -95,8 +95,9 @@ class Backbone(nn.Module):
             raise ValueError("a UNet needs at least one level and one convolution a level")
         self.spatial_dims = spatial_dims
         self.factor = 2 ** (len(channels) - 1)
-        # instance norm needs more than one voxel at the coarsest level
-        self.smallest = 2 * self.factor if norm == "instance" else self.factor
+        # At least three voxels of the first axis at the coarsest level: instance norm needs more than one; and where
+        # that axis has two, oneDNN's bfloat16 weight gradient reads memory that nobody wrote (torch 2.13, AMD EPYC).
+        self.smallest = 3 * self.factor
         self.skip_first = skip == "first_conv"
 
         def level(before: int, features: int) -> nn.ModuleList:
@@ -133,7 +134,7 @@ class Backbone(nn.Module):
         padding: list[int] = []
         for i in range(self.spatial_dims - 1, -1, -1):
             missing = (self.factor - size[i] % self.factor) % self.factor
-            if i == self.spatial_dims - 1:
+            if i == 0:
                 missing = max(missing, self.smallest - size[i])
             padding += [0, missing]
         x = F.pad(image, padding)

@@ -123,3 +123,17 @@ def test_weights_start_as_in_keras() -> None:
 def test_options_without_such_a_value(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Backbone(**options)
+
+
+def test_bfloat16_gradients_of_small_volumes_are_finite() -> None:
+    """With two voxels along the first axis of a level, oneDNN's weight gradients held what the memory held before."""
+    network = Backbone(channels=(4, 8, 16, 32), norm="instance")
+    for size in (8, 16):
+        for _ in range(5):
+            memory = torch.full((1_000_003,), torch.nan)
+            del memory
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                logits = network(torch.rand(2, 1, size, size, size), [], [])
+            network.zero_grad()
+            logits.float().square().mean().backward()
+            assert all(bool(parameter.grad.isfinite().all()) for parameter in network.parameters())
