@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from conemos_bundle.data.datalist import SPLITS
 from conemos_bundle.errors import UserError
 from conemos_bundle.paths import bundle_folder
 from monai.bundle import ConfigWorkflow
@@ -68,6 +69,8 @@ def evaluate(datalist: str, run: str | None = None, split: str = "test", **optio
     Raises:
         UserError: something in the datalist, the run or the options is wrong.
     """
+    if split not in SPLITS:
+        raise UserError(f"--split {split!r}: use one of {', '.join(SPLITS)}")
     if run is not None:
         options["ckpt_path"] = Path(str(run)).expanduser() / "model.pt"
     _run(["evaluate"], "train", {"datalist": Path(str(datalist)), "split": split, **options})
