@@ -67,9 +67,9 @@ A region that is not annotated in a scan is unknown there, never background.
 {settings}
 ```
 
-Optimiser Adam with a cosine schedule; the loss covers only the region drawn; regions are drawn ∝ 1 / (number of
-scans annotated for them); the weights are those of the epoch with the best validation Dice (mean over regions of the
-mean over annotated scans).
+The loss covers only what is annotated. The weights are those of the epoch with the best validation Dice (mean over
+regions of the mean over annotated scans), or of the last one where no scan validates. Settings that are not named here
+are those of `configs/train.json`, or of the overlay that the run was started with.
 
 ## Input
 

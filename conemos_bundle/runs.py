@@ -20,7 +20,21 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 RECORD = "run.json"
-PACKAGES = ("monai", "torch", "numpy", "nibabel", "pytorch-ignite", "itk", "scipy", "pandas", "pydantic", "fire")
+PACKAGES = [
+    "monai",
+    "torch",
+    "numpy",
+    "nibabel",
+    "pytorch-ignite",
+    "itk",
+    "scipy",
+    "pandas",
+    "pydantic",
+    "fire",
+    "matplotlib",
+    "tensorboard",
+    "tqdm",
+]
 
 
 def package_versions() -> dict[str, str]:

@@ -8,6 +8,7 @@ that augmentation makes a second, and what MONAI's Rand3DElasticd takes for the 
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -76,10 +77,12 @@ def main(datalist: str, dataset_dir: str, rounds: int = 6, steps: int = 15, num_
         max_epochs=rounds + 1,
         steps_per_epoch=steps,
         num_workers=num_workers,
+        output_dir=Path(tempfile.mkdtemp()),
     )
-    workflow.parser["train"]["handlers"] = [
-        workflow.parser["train"]["handlers"][0]
-    ]  # the sampler's epoch; nothing else
+    # the handlers of a step; those of an epoch (validation, checkpoint, record) are left out
+    of_an_epoch = ("ValidationHandler", "Checkpoint", "RunRecord")
+    handlers = workflow.parser["train"]["handlers"]
+    workflow.parser["train"]["handlers"] = [h for h in handlers if not h["_target_"].endswith(of_an_epoch)]
     workflow.initialize()
     trainer, dataset = workflow.trainer, workflow.train_dataset
     plan = workflow.parser.get_parsed_content("plan")

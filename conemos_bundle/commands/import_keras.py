@@ -9,6 +9,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from conemos_bundle.data.importers import check_region_names
 from conemos_bundle.errors import UserError
 from conemos_bundle.handlers.checkpoint import save_in_one_step
 from conemos_bundle.networks import FiLMUNet, load_reference_weights
@@ -76,7 +77,7 @@ def network_for(arrays: dict[str, np.ndarray], path: str | os.PathLike[str]) -> 
 
 def import_keras(
     checkpoint: str,
-    regions: Sequence[str] | None = None,
+    regions: str | Sequence[str] | None = None,
     output: str = "runs/keras",
     spacing: Sequence[float] = (3.0, 3.0, 3.0),
     patch_size: Sequence[int] = (96, 96, 96),
@@ -94,7 +95,10 @@ def import_keras(
         UserError: the checkpoint cannot be read, or the number of names is not K.
     """
     network = network_for(read_keras_weights(checkpoint), checkpoint)
+    if isinstance(regions, str):
+        regions = [name.strip() for name in regions.split(",")]
     names = [f"region {i + 1}" for i in range(network.num_regions)] if regions is None else list(regions)
+    check_region_names(names, "--regions")
     if len(names) != network.num_regions:
         raise UserError(f"{checkpoint}: has {network.num_regions} regions, --regions names {len(names)}")
     folder = Path(output).expanduser()

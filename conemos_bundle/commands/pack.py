@@ -18,7 +18,9 @@ from conemos_bundle.paths import bundle_folder
 from conemos_bundle.runs import RECORD, load_weights, package_versions, read_record, recorded_network
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
-REQUIRED = ("nibabel", "pytorch-ignite", "itk", "scipy", "pandas", "pydantic", "fire")
+REQUIRED = (
+    "nibabel", "pytorch-ignite", "itk", "scipy", "pandas", "pydantic", "fire", "matplotlib", "tensorboard", "tqdm",
+)  # fmt: skip
 
 
 def metadata(
@@ -36,6 +38,8 @@ def metadata(
     regions, plan, data = record["regions"], record["plan"], record.get("data", {})
     versions = package_versions()
     listed = ", ".join(regions)
+    conditioned = record["network"]["_target_"].endswith("FiLMUNet")
+    kind = "A FiLM-conditioned 3D UNet (CoNeMOS)" if conditioned else "A 3D UNet with one output a region"
     shape = [f"{side}*n" for side in [2 ** (len(record["network"]["channels"]) - 1)] * 3]
     image = {
         "type": "image",
@@ -70,7 +74,7 @@ def metadata(
         "supported_apps": {},
         "name": name,
         "task": f"Segmentation of any of the regions {listed}, on demand",
-        "description": f"A FiLM-conditioned 3D UNet (CoNeMOS) trained on partially annotated scans; regions: {listed}.",
+        "description": f"{kind} trained on partially annotated scans; regions: {listed}.",
         "authors": "CoNeMOS Bundle developers",
         "copyright": "Copyright (c) CoNeMOS Bundle developers",
         "data_source": data.get("description") or data.get("name", ""),
@@ -124,7 +128,8 @@ def _summary(run: Path) -> dict[str, float]:
     if not file.is_file():
         return {}
     regions = json.loads(file.read_text(encoding="utf-8"))["regions"]
-    return {f"{name} mean Dice": round(values["dice"]["mean"], 4) for name, values in regions.items()}
+    means = {name: values["dice"]["mean"] for name, values in regions.items()}
+    return {f"{name} mean Dice": round(mean, 4) for name, mean in means.items() if mean is not None}
 
 
 def pack(

@@ -85,7 +85,8 @@ def predict(
     folder = Path(settings["bundle_root"]) / "configs"
     if device is not None:
         settings["device"] = torch_device(device)
-    names = [name.strip() for name in regions.split(",")] if isinstance(regions, str) else regions
+    listed = regions if isinstance(regions, list | tuple) or regions is None else str(regions).split(",")
+    names = None if listed is None else [str(name).strip() for name in listed]
     # MONAI evaluates texts that begin with "$": only names that the model knows go in, and paths as objects
     names = asked_regions(names, settings["region_names"])
     for option, value, allowed in (("output_format", output_format, FORMATS), ("mode", mode, MODES)):

@@ -31,6 +31,7 @@ class RegionDataset(torch.utils.data.Dataset):
     """(scan, region) pairs, indexed by a `Draw`.
 
     The transforms before the first random one run once a scan and are cached; the rest run at each draw, seeded by it.
+    They get ``image``, ``label`` and ``foreground``, the mask ``(1, D, H, W)`` of the region drawn, to crop around.
 
     Args:
         data: items as `scan_items` gives them.
@@ -43,7 +44,7 @@ class RegionDataset(torch.utils.data.Dataset):
         progress: show a progress bar while the memory cache fills.
 
     Raises:
-        UserError: there is no scan, or an option has no such value.
+        UserError: there is no scan, an option has no such value, or (at a draw) an annotated region is empty.
     """
 
     def __init__(
@@ -92,10 +93,16 @@ class RegionDataset(torch.utils.data.Dataset):
         scan = self.scans[draw.scan]
         annotated = [int(k) for k in scan["annotated"]]
         label = torch.as_tensor(scan["label"])
+        channel = annotated.index(draw.region)
+        foreground = label[channel : channel + 1]
+        if not bool(foreground.any()):
+            name, region = self.data[draw.scan]["image"], self.regions[draw.region]
+            raise UserError(
+                f"{name}: {region!r} is annotated but empty; leave it out of the datalist where it is unknown"
+            )
         if self.target == "region":
-            channel = annotated.index(draw.region)
-            label = label[channel : channel + 1]
-        item: dict[str, Any] = {"image": torch.as_tensor(scan["image"]), "label": label}
+            label = foreground
+        item: dict[str, Any] = {"image": torch.as_tensor(scan["image"]), "label": label, "foreground": foreground}
         self.augmentation.set_random_state(seed=draw.seed)
         track_meta = get_track_meta()
         set_track_meta(False)  # patches are never mapped back to the scan, and plain tensors are augmented faster

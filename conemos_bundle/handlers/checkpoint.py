@@ -118,8 +118,8 @@ class Checkpoint:
         value = self._validated(engine)
         if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
             raise UserError(
-                f"{self.path}: not written: the weights are no longer finite after epoch {engine.state.epoch}; lower "
-                "--learning_rate or pass --bfloat16 False, and start again: the epochs before are kept"
+                f"{self.path}: not written: the weights are no longer finite after epoch {engine.state.epoch}; start "
+                "again in another --output_dir, with a lower --learning_rate or --bfloat16 False"
             )
         weights = {name: tensor.detach().cpu() for name, tensor in plain(self.network).state_dict().items()}
         if value is not None and (self.best is None or value > self.best):
