@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from conemos_bundle.losses import RegionLoss
 from conemos_bundle.metrics import dice, sd95
-from conemos_bundle.networks import FiLMUNet, UNet, load_reference_weights
+from conemos_bundle.networks import FiLMUNet, MultiDecoder, MultiLayer, UNet, load_reference_weights
 
 SMALL = {"num_regions": 3, "channels": (4, 8, 16), "skip": "first_conv"}
 
@@ -30,6 +30,8 @@ def main(reference: str) -> None:
         "conemos": FiLMUNet(**SMALL),
         "conemos_last_5_conditioned": FiLMUNet(**SMALL, n_conditioned=5),
         "psl_unet": UNet(**SMALL),
+        "multi_layer": MultiLayer(**SMALL),
+        "multi_decoder": MultiDecoder(**SMALL),
     }
     for name, network in networks.items():
         start = f"{name}/weights/"

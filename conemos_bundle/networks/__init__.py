@@ -1,10 +1,26 @@
-"""Networks: FiLM-UNet and the plain UNet, and the authors' weights."""
+"""Networks: CoNeMOS's FiLM-UNet, those of the methods it is compared with, and the authors' weights."""
 
+from conemos_bundle.networks.dodnet import DoDNet
 from conemos_bundle.networks.film_unet import FiLMUNet
+from conemos_bundle.networks.individual import IndividualNetworks
+from conemos_bundle.networks.multi_decoder import MultiDecoder
+from conemos_bundle.networks.multi_layer import MultiLayer
 from conemos_bundle.networks.parameter_groups import parameter_groups
 from conemos_bundle.networks.reference_weights import load_reference_weights
 from conemos_bundle.networks.unet import UNet
 
-NETWORKS = {"FiLMUNet": FiLMUNet, "UNet": UNet}
+NETWORKS = {
+    network.__name__: network for network in (FiLMUNet, UNet, IndividualNetworks, MultiLayer, MultiDecoder, DoDNet)
+}
 
-__all__ = ["NETWORKS", "FiLMUNet", "UNet", "load_reference_weights", "parameter_groups"]
+__all__ = [
+    "NETWORKS",
+    "DoDNet",
+    "FiLMUNet",
+    "IndividualNetworks",
+    "MultiDecoder",
+    "MultiLayer",
+    "UNet",
+    "load_reference_weights",
+    "parameter_groups",
+]

@@ -5,27 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from conemos_bundle.networks.backbone import Backbone
+from conemos_bundle.networks.backbone import Backbone, keras_initialisation
 from conemos_bundle.networks.conditioner import Conditioner
+from conemos_bundle.networks.interface import checked_code, refuse_missing_weights, regions_as_channels
 from torch import nn
-from torch.nn.modules.module import _IncompatibleKeys
-
-
-def refuse_missing_weights(module: nn.Module, keys: _IncompatibleKeys) -> None:
-    """Hook after `load_state_dict`: raise where weights are missing, ``strict=False`` or not.
-
-    MONAI Label loads with ``strict=False``; a network with random FiLM weights would answer with nonsense.
-    """
-    if keys.missing_keys:
-        raise RuntimeError(
-            f"{type(module).__name__}: the checkpoint lacks {len(keys.missing_keys)} weights, {keys.missing_keys[0]!r} "
-            "the first; models/model.pt must be the flat state_dict of this very network"
-        )
-
-
-def regions_as_channels(logits: torch.Tensor, batch: int) -> torch.Tensor:
-    """``(B * R, 1, …)`` to ``(B, R, …)``."""
-    return logits.unflatten(0, [batch, logits.shape[0] // batch]).squeeze(2)  # views, whatever the strides
 
 
 class FiLMUNet(nn.Module):
@@ -89,10 +72,7 @@ class FiLMUNet(nn.Module):
         self.num_regions = num_regions
         # heads of unconditioned convolutions are not made at all: DDP would wait for their gradients
         self.conditioner = Conditioner(num_regions, conv_channels[-n_conditioned:], mlp_width, mlp_depth)
-        for module in self.conditioner.modules():
-            if isinstance(module, nn.Linear):  # Keras's default, which the authors' code uses
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+        keras_initialisation(self.conditioner)
         self.register_load_state_dict_post_hook(refuse_missing_weights)
 
     def forward(
@@ -112,20 +92,8 @@ class FiLMUNet(nn.Module):
         Raises:
             RuntimeError: the code has not K columns, or the condition not one row an image.
         """
-        if regions is not None and condition is not None:
-            raise RuntimeError("give regions (R, K) or condition (B, K), not both")
         batch = x.shape[0]
-        if condition is not None:
-            code = condition
-            if code.shape[0] != batch:
-                raise RuntimeError("condition needs one row (K,) an image")
-        elif regions is not None:
-            code = regions
-        else:
-            code = torch.eye(self.num_regions, dtype=x.dtype, device=x.device)
-        if code.dim() != 2 or code.shape[1] != self.num_regions:
-            raise RuntimeError("regions must be (R, K) and condition (B, K), with K the network's number of regions")
-        gammas, betas = self.conditioner(code.to(dtype=x.dtype, device=x.device))
+        gammas, betas = self.conditioner(checked_code(x, regions, condition, self.num_regions))
         if condition is None:
             gammas = [gamma.repeat(batch, 1) for gamma in gammas]
             betas = [beta.repeat(batch, 1) for beta in betas]

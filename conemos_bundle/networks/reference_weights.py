@@ -3,36 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from conemos_bundle.networks.film_unet import FiLMUNet
+from conemos_bundle.networks.multi_decoder import MultiDecoder
+from conemos_bundle.networks.multi_layer import MultiLayer
 from conemos_bundle.networks.unet import UNet
 from torch import nn
 
+Reference = FiLMUNet | UNet | MultiLayer | MultiDecoder  # networks that the authors' code has too
 
-def _layers(network: FiLMUNet | UNet) -> dict[str, nn.Module]:
+
+def _decoder_layers(decoder: Any, first: int, prefix: str) -> dict[str, Any]:
+    """The authors' names of a decoder's convolutions; its levels are numbered on from ``first``."""
+    return {
+        f"{prefix}_up{first + i}_conv{j + 1}": layer.conv
+        for i, level in enumerate(decoder.levels)
+        for j, layer in enumerate(level)
+    }
+
+
+def _layers(network: Reference) -> dict[str, Any]:
     """The authors' layer names, and ours that hold the same weights."""
-    backbone = network.backbone
-    levels = [(f"unet_down{i}", level) for i, level in enumerate(backbone.encoder)]
-    levels += [(f"unet_up{len(backbone.encoder) + i}", level) for i, level in enumerate(backbone.decoder)]
-    convolutions = [
-        (f"{level_name}_conv{i + 1}", f"{level_name}_film{i + 1}", layer.conv)
-        for level_name, level in levels
-        for i, layer in enumerate(level)
-    ]
-    convolutions.append(("unet_likelihood", "unet_likelihood_film", backbone.final))
-    names: dict[str, nn.Module] = {conv_name: conv for conv_name, _, conv in convolutions}
+    encoder: Any = network.encoder if isinstance(network, MultiDecoder) else network.backbone.encoder
+    names: dict[str, Any] = {
+        f"unet_down{i}_conv{j + 1}": layer.conv
+        for i, level in enumerate(encoder.levels)
+        for j, layer in enumerate(level)
+    }
+    levels = len(encoder.levels)
+    if isinstance(network, MultiDecoder):
+        for k, head in enumerate(network.heads.branches, start=1):
+            names.update(_decoder_layers(head.decoder, levels, f"unet_head{k}"))
+            names[f"unet_head{k}_conv1x1"] = head.final
+        return names
+    names.update(_decoder_layers(network.backbone.decoder, levels, "unet"))
+    if isinstance(network, MultiLayer):
+        for k, head in enumerate(network.heads.branches, start=1):
+            names[f"net_head{k}_conv1"] = head.layer.conv
+            names[f"unet_head{k}_conv1x1"] = head.final
+        return names
+    names["unet_likelihood"] = network.backbone.final
     if isinstance(network, FiLMUNet):
+        films = [name.replace("_conv", "_film") for name in names if name != "unet_likelihood"] + [
+            "unet_likelihood_film"
+        ]
         dense = [layer for layer in network.conditioner.embedding if isinstance(layer, nn.Linear)]
         names.update({f"dense_{i + 1}": layer for i, layer in enumerate(dense)})
         heads = network.conditioner.heads
-        for (_, film_name, _), head in zip(convolutions[-len(heads) :], heads, strict=True):
-            names[f"{film_name}/{film_name}_dense"] = head
+        for name, head in zip(films[-len(heads) :], heads, strict=True):
+            names[f"{name}/{name}_dense"] = head
     return names
 
 
-def load_reference_weights(network: FiLMUNet | UNet, arrays: Mapping[str, np.ndarray]) -> None:
+def load_reference_weights(network: Reference, arrays: Mapping[str, np.ndarray]) -> None:
     """Load the authors' Keras weights into ``network``, in place.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from conemos_bundle.networks.backbone import Backbone
-from conemos_bundle.networks.film_unet import refuse_missing_weights
+from conemos_bundle.networks.interface import checked_code, refuse_missing_weights
 from torch import nn
 
 
@@ -46,8 +46,9 @@ class UNet(nn.Module):
         """Logits as `FiLMUNet.forward` gives them; all K are computed, those asked for are selected."""
         no_film: list[torch.Tensor] = []
         logits = self.backbone(x, no_film, no_film)
-        if regions is not None:
-            return logits[:, regions.to(x.device).argmax(1)]
-        if condition is not None:
-            return logits[torch.arange(x.shape[0], device=x.device), condition.to(x.device).argmax(1)].unsqueeze(1)
-        return logits
+        if regions is None and condition is None:
+            return logits
+        asked = checked_code(x, regions, condition, self.num_regions).argmax(1)
+        if condition is None:
+            return logits[:, asked]
+        return logits[torch.arange(x.shape[0], device=x.device), asked].unsqueeze(1)

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from conemos_bundle.networks.backbone import Backbone, ConvLayer
+from conemos_bundle.networks.backbone import Backbone
+from conemos_bundle.networks.blocks import ConvLayer
 
 SIZES_3D = [(8, 8, 8), (7, 9, 5), (3, 1, 2), (1, 1, 1), (13, 8, 4)]
 SIZES_2D = [(8, 8), (7, 9), (1, 3), (1, 1)]
@@ -53,13 +54,13 @@ def test_two_levels_by_hand(conditioned: int, skip: str) -> None:
         return F.conv3d(x, weights[f"{name}.conv.weight"], weights[f"{name}.conv.bias"], padding=1).relu()
 
     image = torch.randn(2, 1, 6, 4, 8)
-    first = relu(image, "encoder.0.0")
-    last = film(relu(film(first, 0), "encoder.0.1"), 1)
-    coarse = film(relu(F.max_pool3d(last, 2), "encoder.1.0"), 2)
-    coarse = film(relu(coarse, "encoder.1.1"), 3)
+    first = relu(image, "encoder.levels.0.0")
+    last = film(relu(film(first, 0), "encoder.levels.0.1"), 1)
+    coarse = film(relu(F.max_pool3d(last, 2), "encoder.levels.1.0"), 2)
+    coarse = film(relu(coarse, "encoder.levels.1.1"), 3)
     fine = coarse.repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4)
     joined = torch.cat([last if skip == "last" else first, fine], dim=1)
-    x = film(relu(film(relu(joined, "decoder.0.0"), 4), "decoder.0.1"), 5)
+    x = film(relu(film(relu(joined, "decoder.levels.0.0"), 4), "decoder.levels.0.1"), 5)
     expected = film(F.conv3d(x, weights["final.weight"], weights["final.bias"]), 6)
     torch.testing.assert_close(network(image, gammas, betas), expected, rtol=1e-4, atol=1e-5)
 
@@ -106,7 +107,9 @@ def test_weights_start_as_in_keras() -> None:
             assert not value.any()
         else:
             bound = (6 / (value[0].numel() + value[:, 0].numel())) ** 0.5  # Glorot's uniform distribution
-            assert 0.8 * bound < value.abs().max() <= bound
+            assert value.abs().max() <= bound
+            if value.numel() > 100:
+                assert value.abs().max() > 0.8 * bound
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def keras_arrays(network: FiLMUNet | UNet) -> dict[str, np.ndarray]:
 
     names = ["unet_down0", "unet_down1", "unet_down2", "unet_up3", "unet_up4"]
     films = []
-    for name, level in zip(names, [*network.backbone.encoder, *network.backbone.decoder], strict=True):
+    for name, level in zip(names, [*network.backbone.encoder.levels, *network.backbone.decoder.levels], strict=True):
         for i in (1, 2):
             put(f"{name}_conv{i}", level[i - 1].conv)
             films.append(f"{name}_film{i}")

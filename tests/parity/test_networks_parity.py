@@ -7,24 +7,27 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from conemos_bundle.networks import FiLMUNet, UNet, load_reference_weights
+from conemos_bundle.networks import FiLMUNet, MultiDecoder, MultiLayer, UNet, load_reference_weights
 
 Arrays = Callable[[str], dict[str, np.ndarray]]
 CHANNELS = (4, 8, 16)
 
 
-def build(name: str) -> FiLMUNet | UNet:
-    if name == "psl_unet":
-        return UNet(num_regions=3, channels=CHANNELS, skip="first_conv")
-    n_conditioned = 5 if name == "conemos_last_5_conditioned" else None
-    return FiLMUNet(num_regions=3, channels=CHANNELS, skip="first_conv", n_conditioned=n_conditioned)
+NETWORKS: dict[str, tuple[type, dict[str, int]]] = {
+    "conemos": (FiLMUNet, {}),
+    "conemos_last_5_conditioned": (FiLMUNet, {"n_conditioned": 5}),
+    "psl_unet": (UNet, {}),
+    "multi_layer": (MultiLayer, {}),
+    "multi_decoder": (MultiDecoder, {}),
+}
 
 
-@pytest.mark.parametrize("name", ["conemos", "conemos_last_5_conditioned", "psl_unet"])
+@pytest.mark.parametrize("name", NETWORKS)
 @torch.no_grad()
 def test_probabilities_of_the_authors(reference_arrays: Arrays, name: str) -> None:
     values = reference_arrays(name)
-    network = build(name).eval()
+    network_class, options = NETWORKS[name]
+    network = network_class(num_regions=3, channels=CHANNELS, skip="first_conv", **options).eval()
     load_reference_weights(network, reference_arrays(f"{name}/weights"))
     image, expected = torch.from_numpy(values["image"]), values["probabilities"]
     assert np.ptp(expected, axis=1).max() > 0.01  # regions differ, so that their order matters

@@ -1,0 +1,30 @@
+"""Padding of images to what a UNet's pooling needs."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+
+def padding_for(image: torch.Tensor, factor: int, smallest: int) -> list[int]:
+    """Padding, as `torch.nn.functional.pad` takes it, at the end of each axis.
+
+    Args:
+        image: ``(B, C, D, H, W)`` or ``(B, C, H, W)``, of any size.
+        factor: each side becomes a multiple of it.
+        smallest: voxels that the first axis has at least.
+    """
+    padding: list[int] = []
+    for i in range(image.dim() - 1, 1, -1):
+        size = image.shape[i]
+        missing = (factor - size % factor) % factor
+        if i == 2:
+            missing = max(missing, smallest - size)
+        padding += [0, missing]
+    return padding
+
+
+def crop(x: torch.Tensor, padding: list[int]) -> torch.Tensor:
+    """Take the padding off again."""
+    # a crop, as a padding: slices would fix in torch.export whether there is anything to crop
+    return F.pad(x, [-p for p in padding])

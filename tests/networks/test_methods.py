@@ -1,0 +1,131 @@
+"""What holds for the network of every method: one interface, on demand, any size, scriptable."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conemos_bundle.networks import NETWORKS
+from torch import nn
+from torch.nn.functional import one_hot
+
+SMALL = {"num_regions": 3, "channels": (2, 4, 6)}
+
+
+def images(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.double)
+
+
+def build(name: str, seed: int = 0, **options: object) -> nn.Module:
+    torch.manual_seed(seed)
+    network: nn.Module = NETWORKS[name](**{**SMALL, **options})
+    for parameter in network.parameters():  # biases too: nothing is left at zero
+        nn.init.normal_(parameter, std=0.3)
+    return network.double().eval()
+
+
+@pytest.fixture(params=NETWORKS)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(12, 12, 16), (13, 9, 7)])
+def test_regions_asked_for_are_channels_of_all(name: str, size: tuple[int, ...]) -> None:
+    network, image = build(name), images(2, 1, *size)
+    logits = network(image)
+    assert logits.shape == (2, 3, *size)
+    assert (logits[:, 0] - logits[:, 1]).abs().max() > 1e-3
+    for asked in ([1], [2, 0], [0, 1, 2], [1, 1]):
+        torch.testing.assert_close(network(image, torch.eye(3)[asked]), logits[:, asked])
+
+
+@torch.no_grad()
+def test_each_image_may_have_a_region_of_its_own(name: str) -> None:
+    network, image = build(name), images(4, 1, 12, 8, 8)
+    logits, asked = network(image), torch.tensor([2, 0, 2, 1])
+    of_its_own = network(image, condition=one_hot(asked, 3).float())
+    torch.testing.assert_close(of_its_own, logits[torch.arange(4), asked][:, None])
+
+
+@torch.no_grad()
+def test_images_of_a_batch_do_not_mix(name: str) -> None:
+    network, image = build(name, norm="instance"), images(2, 1, 12, 8, 8)
+    torch.testing.assert_close(network(image)[1:], network(image[1:]))
+
+
+def test_codes_of_another_shape_are_refused(name: str) -> None:
+    network, image = build(name), images(2, 1, 12, 8, 8)
+    for wrong in ({"regions": torch.eye(4)}, {"condition": torch.eye(3)}, {"regions": torch.ones(3)}):
+        with pytest.raises(RuntimeError, match="condition"):
+            network(image, **wrong)
+    with pytest.raises(RuntimeError, match="not both"):
+        network(image, torch.eye(3), torch.eye(3)[:2])
+
+
+@torch.no_grad()
+def test_scripted_it_gives_the_same(name: str) -> None:
+    network, image = build(name), images(2, 1, 12, 9, 8)
+    scripted = torch.jit.script(network)
+    torch.testing.assert_close(scripted(image), network(image))
+    code = torch.eye(3)[[2, 0]]
+    torch.testing.assert_close(scripted(image, code), network(image, code))
+    torch.testing.assert_close(scripted(image, None, code), network(image, None, code))
+
+
+def test_arguments_build_it_again(name: str) -> None:
+    options = {"spatial_dims": 2, "in_channels": 2, "convs_per_level": 1, "norm": "instance", "skip": "first_conv"}
+    network = build(name, **options)
+    again = NETWORKS[name](**network.arguments).double()
+    again.load_state_dict(network.state_dict())
+    image = images(1, 2, 12, 12)
+    torch.testing.assert_close(again.eval()(image), network(image))
+
+
+def test_weights_that_lack_something_are_refused(name: str) -> None:
+    network = build(name)
+    weights = network.state_dict()
+    weights.pop(next(reversed(weights)))
+    with pytest.raises(RuntimeError, match="the checkpoint lacks 1 weights"):
+        network.load_state_dict(weights, strict=False)
+
+
+def test_every_weight_learns_from_all_regions(name: str) -> None:
+    network = build(name)
+    network(images(2, 1, 12, 8, 8)).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("IndividualNetworks", 7.31), ("UNet", 1.46), ("MultiLayer", 1.47), ("MultiDecoder", 3.79), ("DoDNet", 1.48)],
+)
+def test_as_many_parameters_as_in_the_papers_second_table(name: str, millions: float) -> None:
+    count = sum(parameter.numel() for parameter in NETWORKS[name](num_regions=5).parameters())
+    assert count / 1e6 == pytest.approx(millions, abs=0.02)
+
+
+@pytest.mark.parametrize("name", ["IndividualNetworks", "MultiLayer", "MultiDecoder"])
+def test_only_what_is_asked_for_is_computed(name: str) -> None:
+    network = build(name)
+    branches = next(module for module in network.modules() if hasattr(module, "branches")).branches
+    computed: list[int] = []
+    for k, branch in enumerate(branches):
+        branch.register_forward_hook(lambda module, inputs, output, k=k: computed.append(k))
+    network(images(2, 1, 12, 8, 8), torch.eye(3)[[2, 0]])
+    assert sorted(computed) == [0, 2]
+    computed.clear()
+    network(images(2, 1, 12, 8, 8), condition=torch.eye(3)[[1, 1]])
+    assert computed == [1]
+
+
+@torch.no_grad()
+def test_the_head_of_dodnet_depends_on_the_image(name: str) -> None:
+    if name != "DoDNet":
+        pytest.skip("of DoDNet")
+    network, image = build(name), images(1, 1, 12, 8, 8)
+    weights: list[torch.Tensor] = []
+    network.controller.register_forward_hook(lambda module, inputs, output: weights.append(output))
+    network(image)
+    network(image + 1)
+    assert weights[0].shape == (1, 3, 16 + 8 + 64 + 8 + 8 + 1)
+    assert (weights[0] - weights[1]).abs().max() > 1e-3
