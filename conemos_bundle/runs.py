@@ -60,8 +60,23 @@ def identity(datalist: Datalist, **settings: Any) -> dict[str, Any]:
     return {"datalist": hashlib.sha256(text.encode()).hexdigest()[:16], **settings}
 
 
+def machine() -> str:
+    """The machine in words: its processor or GPU, and how many cores this process may use."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    name = platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        found = re.search(r"model name\s*: (.+)", information.read_text(encoding="utf-8"))
+        name = found[1] if found else name
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} cores, {torch.get_num_threads()} threads"
+
+
 class RunRecord:
-    """Handler of the trainer: writes ``run.json`` and the datalist into the run's folder when training starts.
+    """Handler of the trainer: writes ``run.json`` into the run's folder when training starts.
+
+    Where the resolved configuration is given, ``config.json`` too (`conemos train` gives it).
 
     Args:
         output_dir: folder of the run.
@@ -69,6 +84,7 @@ class RunRecord:
         plan: see `plan_input`.
         network: the network; its class and arguments are recorded.
         settings: other values worth knowing (seed, steps, …), as JSON.
+        config: the resolved configuration as JSON; bytes, since MONAI would evaluate what is in a text.
     """
 
     def __init__(
@@ -78,15 +94,19 @@ class RunRecord:
         plan: dict[str, Any],
         network: nn.Module,
         settings: dict[str, Any] | None = None,
+        config: bytes | None = None,
     ) -> None:
         self.folder = Path(output_dir)
         self.datalist = datalist
+        self.config = config
         network = plain(network)
         self.record = {
             "regions": datalist.regions,
             "plan": plan,
             "network": {"_target_": f"conemos_bundle.networks.{type(network).__name__}", **network.arguments},  # type: ignore[dict-item]
+            "parameters": sum(parameter.numel() for parameter in network.parameters()),
             "settings": settings or {},
+            "machine": machine(),
             "versions": package_versions(),
         }
 
@@ -95,7 +115,7 @@ class RunRecord:
         engine.add_event_handler(Events.STARTED, self.write)
 
     def write(self, engine: Engine) -> None:
-        """Write the record."""
+        """Write the record and the configuration."""
         self.folder.mkdir(parents=True, exist_ok=True)
         description = self.datalist.model_dump(include={"name", "description", "modality", "licence", "reference"})
         counts = {
@@ -103,9 +123,13 @@ class RunRecord:
             for split, scans in ((s, self.datalist.scans(s)) for s in ("training", "validation", "test"))
         }
         record = {**self.record, "data": {**description, "annotated": counts}}
-        part = self.folder / (RECORD + ".part")
-        part.write_text(json.dumps(record, indent=4) + "\n", encoding="utf-8")
-        os.replace(part, self.folder / RECORD)
+        files = {RECORD: (json.dumps(record, indent=4) + "\n").encode()}
+        if self.config is not None:
+            files["config.json"] = self.config
+        for name, content in files.items():
+            part = self.folder / (name + ".part")
+            part.write_bytes(content)
+            os.replace(part, self.folder / name)
 
 
 def read_record(weights: str | os.PathLike[str], datalist: Datalist | None = None) -> dict[str, Any]:

@@ -21,9 +21,11 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import set_determinism
 
 CONFIGS = bundle_folder() / "configs"
-FILES = sorted(CONFIGS.glob("*.json"))
+FILES = {str(file.relative_to(CONFIGS).with_suffix("")): file for file in sorted(CONFIGS.rglob("*.json"))}
 OVERLAYS = [
-    file.stem for file in FILES if json.loads(file.read_text()).get("_desc_", "").startswith("overlay on train")
+    name
+    for name, file in FILES.items()
+    if json.loads(file.read_text()).get("_desc_", "").startswith("overlay on train")
 ]
 METHODS = ["train", *(name for name in OVERLAYS if name != "evaluate")]
 TINY: dict[str, Any] = {
@@ -63,9 +65,9 @@ def workflow(names: list[str], workflow_type: str = "train", **overrides: Any) -
     )
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_files_are_formatted_alike(file: Path) -> None:
-    text = file.read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", FILES)
+def test_files_are_formatted_alike(name: str) -> None:
+    text = FILES[name].read_text(encoding="utf-8")
     assert text == json.dumps(json.loads(text), indent=4, ensure_ascii=False) + "\n"
 
 
@@ -104,7 +106,12 @@ def test_inference_prepares_scans_as_training_does() -> None:
     assert inference["preprocessing"]["transforms"] == expected
 
     regions = inference["network_def"]["num_regions"]
-    trained = {**train["network_def"], "in_channels": 1, "num_regions": regions}
+    trained = {
+        **train["network_def"],
+        "in_channels": 1,
+        "num_regions": regions,
+        "n_conditioned": train["n_conditioned"],
+    }
     networks = [recorded_network({"network": network}) for network in (trained, inference["network_def"])]
     assert networks[0].arguments == networks[1].arguments
     assert inference["mode"] == train["validate"]["inferer"]["mode"]
@@ -177,23 +184,31 @@ def test_a_run_goes_on_only_with_what_it_began_with(tmp_path: Path, tiny_dataset
 @pytest.fixture(scope="module", params=METHODS)
 def finished_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> Path:
     """The folder of a training of one step with a configuration."""
-    folder = tmp_path_factory.mktemp(request.param) / "run"
+    folder = tmp_path_factory.mktemp(Path(request.param).name) / "run"
     training = tiny_training(request.param, tiny_dataset, folder)
     assert training.parser.get_parsed_content("plan") == {
         "in_channels": 1,
         "spacing": [2.5, 2.0, 2.0],
         "patch_size": [16, 16, 16],
+        "whole_scans": False,
     }
     training.run()
     training.finalize()
     output = training.trainer.state.output
-    assert output["image"].shape == (2, 1, 16, 16, 16)
+    assert output["image"].shape[1:] == (1, 16, 16, 16)
+    assert len(output["image"]) == (4 if "individual" in request.param else 2)  # of each of two regions, two
     assert np.isfinite(output["loss"].item())
     return folder
 
 
 def test_training_leaves_model_checkpoint_and_record(finished_run: Path) -> None:
-    assert {file.name for file in finished_run.iterdir()} == {"model.pt", "checkpoint.pt", "run.json", "tensorboard"}
+    assert {file.name for file in finished_run.iterdir()} == {
+        "model.pt",
+        "checkpoint.pt",
+        "curve.csv",
+        "run.json",
+        "tensorboard",
+    }
     record = json.loads((finished_run / "run.json").read_text())
     assert record["regions"] == ["outer", "inner core"]
     assert record["data"]["annotated"]["training"] == {"scans": 4, "outer": 3, "inner core": 2}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ def _run(overlays: list[str], workflow_type: str, options: dict[str, Any]) -> No
     configs = bundle_folder() / "configs"
     files = [configs / "train.json"]
     for overlay in overlays:
-        candidates = [Path(overlay).expanduser(), configs / f"{overlay}.json"]
-        found = [file for file in candidates if file.is_file()]
+        named = [configs / f"{overlay}.json", configs / "methods" / f"{overlay}.json"]
+        found = [file for file in [Path(overlay).expanduser(), *named] if file.is_file()]
         if not found:
             raise UserError(f"{overlay}: no such overlay; name one of {configs} or a JSON file")
         files.append(found[0])
@@ -36,6 +37,7 @@ def _run(overlays: list[str], workflow_type: str, options: dict[str, Any]) -> No
             raise UserError(f"--{option}: no such setting in {', '.join(file.name for file in files)}")
         # a text that begins with "$" would be evaluated: paths go in as objects
         workflow.parser[option] = Path(value).expanduser() if option.endswith(("_dir", "_path")) else value
+    workflow.parser["resolved_config"] = json.dumps(workflow.parser.config, indent=4, default=str).encode()
     logging.getLogger("ignite").setLevel(logging.WARNING)
     workflow.initialize()
     workflow.run()
@@ -47,7 +49,8 @@ def train(datalist: str, overlay: str | list[str] = (), **options: Any) -> None:
 
     Args:
         datalist: the datalist.
-        overlay: overlays of train.json, such as ``paper`` or ``plain_unet``, or paths of JSON files.
+        overlay: names of overlays in ``configs/`` or ``configs/methods/``, such as ``paper`` or ``psl_loss``, or paths
+            of JSON files.
         options: any setting of the configuration: ``--dataset_dir DIR --output_dir DIR --max_epochs 10 …``
 
     Raises:

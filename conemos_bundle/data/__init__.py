@@ -6,6 +6,7 @@ from conemos_bundle.data.refuse import refuse_problems
 from conemos_bundle.data.region_dataset import RegionDataset
 from conemos_bundle.data.sampling import Draw, RegionSampler
 from conemos_bundle.data.scans import find_scans, refuse_no_scans
+from conemos_bundle.data.share import keep_share
 
 __all__ = [
     "Datalist",
@@ -15,6 +16,7 @@ __all__ = [
     "RegionSampler",
     "Scan",
     "find_scans",
+    "keep_share",
     "plan_input",
     "read_datalist",
     "refuse_no_scans",

@@ -40,7 +40,8 @@ def plan_input(
         patch_size: voxels of a patch; None: what covers most scans within ``most_voxels``.
 
     Returns:
-        ``in_channels``; ``spacing``, three numbers in mm; ``patch_size``, three numbers of voxels at that spacing.
+        ``in_channels``; ``spacing``, three numbers in mm; ``patch_size``, three numbers of voxels at that spacing;
+        ``whole_scans``, whether a patch covers a scan of median extent.
 
     Raises:
         UserError: no scan, a scan cannot be read, or scans differ in their number of channels.
@@ -64,7 +65,8 @@ def plan_input(
     planned = [round(float(s), 4) for s in (np.median(spacings, axis=0) if spacing is None else spacing)]
     extent = np.median(np.asarray(sizes) * np.asarray(spacings), axis=0)
     patch = fit_patch((extent / planned).tolist(), most_voxels) if patch_size is None else list(patch_size)
-    return {"in_channels": channels[0], "spacing": planned, "patch_size": patch}
+    whole = all(side >= math.floor(covered) for side, covered in zip(patch, extent / planned, strict=True))
+    return {"in_channels": channels[0], "spacing": planned, "patch_size": patch, "whole_scans": whole}
 
 
 def rotation_range(degrees: float, spacing: Sequence[float]) -> list[float]:

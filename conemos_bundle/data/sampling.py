@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from torch.utils.data import Sampler
 
-RULES = ("inverse_size", "uniform", "proportional")
+RULES = ("inverse_size", "uniform", "proportional", "in_turn")
 
 
 class Draw(NamedTuple):
@@ -24,7 +24,8 @@ def region_probabilities(sizes: Sequence[int], rule: str = "inverse_size") -> np
 
     ``inverse_size``: p(k) ∝ 1 / |D_k|, the paper's (section 3.4), so that rare annotations are not drowned.
     ``uniform``: p(k) = 1 / K, what the authors' code does. ``proportional``: every (scan, region) pair alike.
-    Regions without any annotated scan get 0.
+    ``in_turn``: one region after the other, each equally often; `RegionSampler` sees to the order. Regions without any
+    annotated scan get 0.
 
     Raises:
         ValueError: unknown rule, or no region has a scan.
@@ -32,7 +33,7 @@ def region_probabilities(sizes: Sequence[int], rule: str = "inverse_size") -> np
     if rule not in RULES:
         raise ValueError(f"sampling rule {rule!r}: use one of {', '.join(RULES)}")
     counts = np.asarray(sizes, dtype=float)
-    power = {"inverse_size": -1.0, "uniform": 0.0, "proportional": 1.0}[rule]
+    power = {"inverse_size": -1.0, "uniform": 0.0, "proportional": 1.0, "in_turn": 0.0}[rule]
     weights = np.where(counts > 0, np.maximum(counts, 1.0) ** power, 0.0)
     if weights.sum() == 0:
         raise ValueError("no region is annotated in any scan")
@@ -66,6 +67,7 @@ class RegionSampler(Sampler[Draw]):
     ) -> None:
         self.scans = [[i for i, regions in enumerate(annotated) if k in regions] for k in range(num_regions)]
         self.probabilities = region_probabilities([len(scans) for scans in self.scans], rule)
+        self.rule = rule
         self.num_samples = num_samples
         self.seed = seed
         self.rank = rank
@@ -80,7 +82,11 @@ class RegionSampler(Sampler[Draw]):
 
     def __iter__(self) -> Iterator[Draw]:
         random = np.random.default_rng([self.seed, self.rank, self.epoch])
-        for _ in range(self.num_samples):
-            region = int(random.choice(len(self.scans), p=self.probabilities))
+        annotated = np.flatnonzero(self.probabilities)
+        for i in range(self.num_samples):
+            if self.rule == "in_turn":
+                region = int(annotated[i % len(annotated)])
+            else:
+                region = int(random.choice(len(self.scans), p=self.probabilities))
             scan = self.scans[region][int(random.integers(len(self.scans[region])))]
             yield Draw(scan, region, int(random.integers(2**31)))

@@ -40,7 +40,8 @@ def test_patch_of_a_size(size: tuple[float, ...], most: int, expected: list[int]
 def test_median_spacing_and_extent(tmp_path: Path) -> None:
     items = scans(tmp_path, ((50, 20, 10), (1, 1, 2)), ((20, 20, 8), (2, 1, 3)), ((15, 20, 8), (4, 1, 9)))
     plan = plan_input(items)
-    assert plan == {"in_channels": 1, "spacing": [2, 1, 3], "patch_size": [32, 24, 8]}  # median extent 50, 20, 24 mm
+    # median extent 50, 20, 24 mm
+    assert plan == {"in_channels": 1, "spacing": [2, 1, 3], "patch_size": [32, 24, 8], "whole_scans": True}
 
 
 def test_spacing_and_patch_size_that_are_given(tmp_path: Path) -> None:
@@ -49,15 +50,18 @@ def test_spacing_and_patch_size_that_are_given(tmp_path: Path) -> None:
         "in_channels": 1,
         "spacing": [2, 2, 2],
         "patch_size": [16, 16, 16],  # 10 voxels of 2 mm, up to a multiple of 8
+        "whole_scans": True,
     }
-    assert plan_input(items, patch_size=[4, 5, 6])["patch_size"] == [4, 5, 6]
+    smaller = plan_input(items, patch_size=[4, 5, 6])
+    assert smaller["patch_size"] == [4, 5, 6]
+    assert not smaller["whole_scans"]
 
 
 def test_axes_are_those_of_ras(tmp_path: Path) -> None:
     affine = np.zeros((4, 4))  # first axis towards inferior, second towards left, third towards anterior
     affine[2, 0], affine[0, 1], affine[1, 2], affine[3, 3] = -3, -1, 2, 1
     plan = plan_input([write(tmp_path / "a.nii", (8, 16, 24), affine)])
-    assert plan == {"in_channels": 1, "spacing": [1, 2, 3], "patch_size": [16, 24, 8]}
+    assert plan == {"in_channels": 1, "spacing": [1, 2, 3], "patch_size": [16, 24, 8], "whole_scans": True}
 
 
 def test_channels_of_a_4d_file_and_of_several_files(tmp_path: Path) -> None:

@@ -58,6 +58,12 @@ def test_frequencies(rule: str) -> None:
     assert len({draw.seed for draw in draws}) > 0.99 * samples
 
 
+def test_in_turn_every_batch_holds_each_annotated_region_alike() -> None:
+    draws = list(sampler("in_turn", 60))
+    assert [draw.region for draw in draws] == [0, 1, 3] * 20
+    assert all(draw.scan in SCANS[draw.region] for draw in draws)
+
+
 def test_a_draw_depends_on_seed_rank_and_epoch_alone() -> None:
     draws = list(sampler())
     assert all(isinstance(draw, Draw) for draw in draws)

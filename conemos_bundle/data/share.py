@@ -1,0 +1,40 @@
+"""A share of the training scans, to see how much a method loses with fewer of them (paper, Figure 4A)."""
+
+from __future__ import annotations
+
+import numpy as np
+from conemos_bundle.data.datalist import Datalist
+from conemos_bundle.errors import UserError
+
+
+def keep_share(datalist: Datalist, share: float = 1.0, seed: int = 0) -> Datalist:
+    """The datalist with a share of its training scans; validation and test stay whole.
+
+    Scans that are annotated for the same regions are thinned alike, so that each region keeps its part of the
+    annotations; each region keeps at least one scan. With one seed, a smaller share is part of a larger one.
+
+    Args:
+        datalist: the datalist.
+        share: of the training scans, in (0, 1].
+        seed: which scans stay.
+
+    Raises:
+        UserError: the share is not in (0, 1].
+    """
+    if not isinstance(share, int | float) or not 0 < share <= 1:
+        raise UserError(f"share {share!r}: give a number above 0, at most 1")
+    if share == 1:
+        return datalist
+    groups: dict[frozenset[str], list[int]] = {}
+    for index in np.random.default_rng(seed).permutation(len(datalist.training)):
+        groups.setdefault(frozenset(datalist.training[index].masks), []).append(int(index))
+    kept: set[int] = set()
+    passed = 0.0
+    for regions in sorted(groups, key=sorted):  # what rounding takes from one group goes to the next
+        before, passed = passed, passed + share * len(groups[regions])
+        kept.update(groups[regions][: round(passed) - round(before)])
+    for region in datalist.regions:
+        of_region = [scans for regions, scans in groups.items() if region in regions]
+        if of_region and not any(index in kept for scans in of_region for index in scans):
+            kept.add(max(of_region, key=len)[0])
+    return datalist.model_copy(update={"training": [datalist.training[index] for index in sorted(kept)]})

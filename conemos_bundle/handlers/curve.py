@@ -1,0 +1,96 @@
+"""The curve of a training, as a table: loss, learning rate, time and validation Dice an epoch."""
+
+from __future__ import annotations
+
+import csv
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+CURVE = "curve.csv"
+
+
+class Curve:
+    """Write ``curve.csv`` into the run's folder: one row an epoch, also over interruptions.
+
+    Put it before `Checkpoint` in the list: whoever is killed between the two does the epoch, and its row, again.
+
+    ``seconds`` is the time spent in training steps since the first (loading included, validation not), over all
+    sessions of the run.
+
+    Args:
+        output_dir: folder of the run.
+        optimizer: its first group's learning rate is noted.
+        evaluator: the validation engine; None: no validation.
+        regions: names of the K regions, in channel order.
+        metric: name of the validation metric.
+    """
+
+    def __init__(
+        self,
+        output_dir: str,
+        optimizer: torch.optim.Optimizer,
+        evaluator: Engine | None = None,
+        regions: Sequence[str] = (),
+        metric: str = "val_mean_dice",
+    ) -> None:
+        self.path = Path(output_dir) / CURVE
+        self.optimizer = optimizer
+        self.evaluator = evaluator
+        self.regions = list(regions)
+        self.metric = metric
+        self.losses: list[float] = []
+        self.started = self.ended = 0.0
+
+    def attach(self, engine: Engine) -> None:
+        """Follow the trainer."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._epoch_started)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch_completed)
+
+    def _epoch_started(self, engine: Engine) -> None:
+        self.losses = []
+        self.started = time.perf_counter()
+
+    def _step(self, engine: Engine) -> None:
+        self.losses.append(engine.state.output["loss"].item())  # type: ignore[index]
+        self.ended = time.perf_counter()
+
+    def _epoch_completed(self, engine: Engine) -> None:
+        rows = read_curve(self.path)
+        rows = [row for row in rows if int(row["epoch"]) < engine.state.epoch]
+        seconds = float(rows[-1]["seconds"]) if rows else 0.0
+        row: dict[str, Any] = {
+            "epoch": engine.state.epoch,
+            "step": engine.state.iteration,
+            "seconds": round(seconds + self.ended - self.started, 3),
+            "loss": round(fmean(self.losses), 6),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "validation_dice": "",
+            **{f"validation_dice_{region}": "" for region in self.regions},
+        }
+        if self.evaluator is not None and self.evaluator.state.epoch == engine.state.epoch:
+            row["validation_dice"] = round(float(self.evaluator.state.metrics[self.metric]), 6)
+            means = self.evaluator.state.metric_details[self.metric].nanmean(dim=0).tolist()  # type: ignore[attr-defined]
+            row.update({f"validation_dice_{r}": round(m, 6) for r, m in zip(self.regions, means, strict=True)})
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_name(CURVE + ".part")
+        with part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(row))
+            writer.writeheader()
+            writer.writerows([*rows, row])
+        os.replace(part, self.path)
+
+
+def read_curve(path: Path) -> list[dict[str, str]]:
+    """The rows of a ``curve.csv``; none where there is no such file."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
