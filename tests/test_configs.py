@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,6 +88,20 @@ def test_an_overlay_replaces_what_is_there_and_adds_only_what_it_uses(name: str)
     parser.read_config([str(CONFIGS / "train.json"), str(CONFIGS / f"{name}.json")])
     parser.parse()
     assert parser["regions"] == overlay.get("regions", base["regions"])
+
+
+def test_methods_are_short() -> None:
+    assert all(len(FILES[name].read_text().splitlines()) < 30 for name in FILES if name.startswith("methods/"))
+
+
+def test_a_teacher_gets_every_setting_that_a_user_may_change() -> None:
+    passed = set(re.findall(r"(\w+)=@\1", config("methods/pseudo_label")["teacher_settings"]))
+    given_itself = {"datalist", "dataset_dir", "output_dir", "share", "seed"}
+    of_the_method = {"method", "sampling_rule", "n_conditioned", "film_weight_decay", "also_checkpointed", "inside"}
+    of_the_process = {"bundle_root", "rank", "resume", "resolved_config", "imports"}
+    settings = list(config("train"))
+    settings = settings[: settings.index("data")]
+    assert passed == set(settings) - given_itself - of_the_method - of_the_process
 
 
 def test_inference_prepares_scans_as_training_does() -> None:
@@ -202,13 +217,9 @@ def finished_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 
 
 def test_training_leaves_model_checkpoint_and_record(finished_run: Path) -> None:
-    assert {file.name for file in finished_run.iterdir()} == {
-        "model.pt",
-        "checkpoint.pt",
-        "curve.csv",
-        "run.json",
-        "tensorboard",
-    }
+    files = {"model.pt", "checkpoint.pt", "curve.csv", "run.json", "tensorboard"}
+    of_pseudo_labelling = {"individual_networks", "pseudo_labels"}
+    assert {file.name for file in finished_run.iterdir()} - of_pseudo_labelling == files
     record = json.loads((finished_run / "run.json").read_text())
     assert record["regions"] == ["outer", "inner core"]
     assert record["data"]["annotated"]["training"] == {"scans": 4, "outer": 3, "inner core": 2}
