@@ -84,6 +84,7 @@ class RunRecord:
         plan: see `plan_input`.
         network: the network; its class and arguments are recorded.
         settings: other values worth knowing (seed, steps, …), as JSON.
+        inside: region to the one that it lies inside of and never leaves, in evaluation and prediction.
         config: the resolved configuration as JSON; bytes, since MONAI would evaluate what is in a text.
     """
 
@@ -94,6 +95,7 @@ class RunRecord:
         plan: dict[str, Any],
         network: nn.Module,
         settings: dict[str, Any] | None = None,
+        inside: dict[str, str] | None = None,
         config: bytes | None = None,
     ) -> None:
         self.folder = Path(output_dir)
@@ -102,6 +104,7 @@ class RunRecord:
         network = plain(network)
         self.record = {
             "regions": datalist.regions,
+            "inside": inside or {},
             "plan": plan,
             "network": {"_target_": f"conemos_bundle.networks.{type(network).__name__}", **network.arguments},  # type: ignore[dict-item]
             "parameters": sum(parameter.numel() for parameter in network.parameters()),

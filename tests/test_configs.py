@@ -161,8 +161,8 @@ def test_without_a_datalist_one_line_says_what_to_do(tmp_path: Path) -> None:
 
 def tiny_training(method: str, dataset: Path, folder: Path, **overrides: Any) -> ConfigWorkflow:
     names = list(dict.fromkeys(["train", method]))
-    overrides = {**TINY, **TINY_FOR.get(method, {}), **overrides}
-    training = workflow(names, datalist=dataset / "datalist.json", output_dir=folder, **overrides)
+    overrides = {"datalist": dataset / "datalist.json", **TINY, **TINY_FOR.get(method, {}), **overrides}
+    training = workflow(names, output_dir=folder, **overrides)
     training.initialize()
     return training
 
@@ -275,6 +275,25 @@ def test_evaluation_only_where_annotated_whatever_the_order_of_the_regions(
     pairs = [("validation_0", "inner core"), ("validation_0", "outer"), ("validation_1", "outer")]
     assert sorted(zip(rows["scan"], rows["region"], strict=True)) == pairs
     pd.testing.assert_frame_equal(of_other, rows)
+
+
+@pytest.mark.parametrize("declared", [{}, {"inner core": "outer"}])
+def test_declared_containment_holds_when_it_is_switched_on(
+    tiny_dataset: Path, tmp_path: Path, declared: dict[str, str]
+) -> None:
+    data = json.loads((tiny_dataset / "datalist.json").read_text())
+    (tmp_path / "datalist.json").write_text(json.dumps({**data, "inside": declared}))
+    run = tmp_path / "run"
+    options = {"datalist": tmp_path / "datalist.json", "dataset_dir": tiny_dataset}
+    tiny_training("inside", tiny_dataset, run, **options).run()
+    assert json.loads((run / "run.json").read_text())["inside"] == declared
+    scan = tiny_dataset / "images" / "test_0.nii.gz"
+    predict(str(scan), output=str(tmp_path / "out"), model=str(run), device="cpu")
+    inner, outer = (
+        nibabel.load(tmp_path / "out" / "test_0" / f"{region}.nii.gz").get_fdata() for region in ("inner core", "outer")
+    )
+    assert inner.any()
+    assert (inner > outer).any() != bool(declared)
 
 
 def test_prediction_writes_the_region_asked_for_on_the_scans_own_grid(

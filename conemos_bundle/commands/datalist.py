@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-from conemos_bundle.data.datalist import SPLITS, Datalist, write_datalist
+from conemos_bundle.data.datalist import SPLITS, Datalist, one_line, write_datalist
 from conemos_bundle.data.importers import Found, from_csv, from_folders, split_by_subject, subject_finder
 from conemos_bundle.data.nnunet import from_decathlon, from_nnunet, read_dataset_json
 from conemos_bundle.errors import UserError
+from pydantic import ValidationError
 
 KINDS = ("folders", "decathlon", "nnunet", "csv")
 
@@ -19,6 +20,7 @@ def datalist(
     kind: str | None = None,
     csv: str | None = None,
     regions: dict[str, int | list[int]] | list[str] | None = None,
+    inside: dict[str, str] | None = None,
     subject: str | None = None,
     validation: float = 0.15,
     test: float = 0.25,
@@ -39,6 +41,8 @@ def datalist(
         csv: table of what is annotated: columns scan, split, subject (optional), one a region with 1, 0 or nothing.
         regions: label values of each region, ``{'hippocampus': [1, 2], 'anterior': [1]}``, outer first; needed with a
             CSV, replaces the labels of dataset.json. For folders of masks: their names, outer first.
+        inside: which region lies inside which other, ``{'anterior': 'hippocampus'}``: then `conemos check` looks
+            whether the annotations agree, and ``--overlay inside`` sees to it that the predictions do.
         subject: regular expression whose one group is the subject in a scan's name; default: the whole name.
         validation: part of the subjects for validation, where the source does not say.
         test: part of the subjects for the test, where the source does not say.
@@ -79,7 +83,10 @@ def datalist(
     }
     given = {key: str(text) for key, text in options.items() if text is not None}
     fields = {"name": folder.name, **found.fields, **given}
-    data = Datalist.model_validate({**fields, "regions": found.regions, **splits})
+    try:
+        data = Datalist.model_validate({**fields, "regions": found.regions, "inside": inside or {}, **splits})
+    except ValidationError as error:
+        raise UserError(f"--inside {inside}: {one_line(error)}") from error
     try:
         write_datalist(data, target)
     except OSError as error:

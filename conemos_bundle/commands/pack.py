@@ -114,6 +114,7 @@ def inference_config(record: dict[str, Any]) -> dict[str, Any]:
     config: dict[str, Any] = json.loads((bundle_folder() / "configs" / "inference.json").read_text(encoding="utf-8"))
     config["spacing"] = record["plan"]["spacing"]
     config["window"] = record["plan"]["patch_size"]
+    config["inside"] = record.get("inside", {})
     config["network_def"] = record["network"]
     return config
 

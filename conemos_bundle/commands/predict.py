@@ -39,6 +39,7 @@ def model_settings(model: Path) -> dict[str, Any]:
         "bundle_root": str(bundle_folder()),
         "ckpt_path": str(model / "model.pt"),
         "region_names": record["regions"],
+        "inside": record.get("inside", {}),
         "spacing": record["plan"]["spacing"],
         "window": record["plan"]["patch_size"],
         "network_def": record["network"],

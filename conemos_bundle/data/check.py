@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,6 +98,7 @@ def problems_and_relations(datalist: Datalist, dataset_dir: str | os.PathLike[st
         if image is not None:
             channels[_images(scan, root)[0]] = len(image.voxels)
         voxels = _check_masks(scan, root, image, lines)
+        lines += _not_inside(scan, root, voxels, datalist.inside)
         shared.append(shared_voxels(voxels, datalist.regions))
     usual = Counter(channels.values()).most_common(1)
     for file, count in channels.items():
@@ -113,6 +115,20 @@ def problems_and_relations(datalist: Datalist, dataset_dir: str | os.PathLike[st
                 "(label maps are painted in this order)"
             )
     return list(dict.fromkeys(lines)), found
+
+
+def _not_inside(scan: Scan, root: Path, voxels: dict[str, np.ndarray], inside: Mapping[str, str]) -> list[str]:
+    """Lines on the annotated regions that leave the one they are declared inside of, where that is annotated too."""
+    lines = []
+    for inner, outer in inside.items():
+        if inner in voxels and outer in voxels:
+            out = np.setdiff1d(voxels[inner], voxels[outer], assume_unique=True).size
+            if out:
+                lines.append(
+                    f"warning: {_images(scan, root)[0]}: {out} of {voxels[inner].size} voxels of {inner!r} lie outside "
+                    f"{outer!r}, though the datalist declares it inside"
+                )
+    return lines
 
 
 def _folder(dataset_dir: str | os.PathLike[str]) -> Path:

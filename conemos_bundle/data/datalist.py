@@ -104,7 +104,10 @@ class Scan(_Strict):
 
 
 class Datalist(_Strict):
-    """A data set: its regions (in channel and paint order, outer first) and its scans a split."""
+    """A data set: its regions (in channel and paint order, outer first) and its scans a split.
+
+    ``inside`` may declare which region lies inside which other (``{"brain": "body"}``).
+    """
 
     name: Text = "data set"
     description: Text = ""
@@ -112,6 +115,7 @@ class Datalist(_Strict):
     licence: Text = ""
     reference: Text = ""
     regions: list[RegionName]
+    inside: dict[RegionName, RegionName] = {}
     training: list[Scan] = []
     validation: list[Scan] = []
     test: list[Scan] = []
@@ -123,6 +127,16 @@ class Datalist(_Strict):
         repeated = sorted({name for name in self.regions if self.regions.count(name) > 1})
         if repeated:
             raise ValueError(f"'regions' names {repeated[0]!r} twice")
+        for inner, outer in self.inside.items():
+            for region in (inner, outer):
+                if region not in self.regions:
+                    raise ValueError(f"'inside' names {region!r}, which 'regions' does not")
+            ancestors = [inner]
+            while outer in self.inside and outer not in ancestors:
+                ancestors.append(outer)
+                outer = self.inside[outer]
+            if outer in ancestors:
+                raise ValueError(f"'inside' puts {outer!r} inside itself")
         for split in SPLITS:
             for index, scan in enumerate(self.scans(split)):
                 unknown = sorted(set(scan.masks) - set(self.regions))
@@ -137,7 +151,8 @@ class Datalist(_Strict):
         return list(getattr(self, split))
 
 
-def _one_line(error: ValidationError) -> str:
+def one_line(error: ValidationError) -> str:
+    """Where the first error is, and what it is."""
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("str", "MaskSource", "list[")))
     message = str(first["msg"]).removeprefix("Value error, ")
@@ -163,7 +178,7 @@ def read_datalist(path: str | os.PathLike[str] | None) -> Datalist:
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: not valid JSON (line {error.lineno}: {error.msg})") from error
     except ValidationError as error:
-        raise UserError(f"{path}: {_one_line(error)}") from error
+        raise UserError(f"{path}: {one_line(error)}") from error
 
 
 def write_datalist(datalist: Datalist, path: str | os.PathLike[str]) -> None:

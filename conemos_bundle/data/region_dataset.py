@@ -38,7 +38,8 @@ class RegionDataset(torch.utils.data.Dataset):
         transform: one `Compose`; `LoadRegionMasksd` in it makes ``label`` ``(n, D, H, W)`` and ``annotated`` ``(n,)``.
         regions: names of the K regions, in channel order.
         target: ``"region"``: the label is the mask of the region drawn, ``(1, D, H, W)``, and ``condition`` its one-hot
-            ``(K,)``; ``"annotated"``: all K masks, ``(K, D, H, W)``, NaN in those not annotated.
+            ``(K,)``; ``unannotated`` is that of a region drawn from those not annotated in the scan, zeros where there
+            is none. ``"annotated"``: all K masks, ``(K, D, H, W)``, NaN in those not annotated.
         cache: ``"memory"``, ``"disk"`` (in ``cache_dir``; survives the run) or ``"none"``.
         cache_dir: folder of the disk cache.
         progress: show a progress bar while the memory cache fills.
@@ -116,4 +117,8 @@ class RegionDataset(torch.utils.data.Dataset):
         if self.target == "annotated":
             return {"image": image, "label": expand_regions(label, annotated, len(self.regions))}
         condition = one_hot(torch.tensor(draw.region), len(self.regions)).float()
-        return {"image": image, "label": label, "condition": condition}
+        unknown = [k for k in range(len(self.regions)) if k not in annotated]
+        unannotated = torch.zeros_like(condition)
+        if unknown:
+            unannotated[unknown[draw.seed % len(unknown)]] = 1
+        return {"image": image, "label": label, "condition": condition, "unannotated": unannotated}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ class Checkpoint:
         metric: name of the metric; larger is better.
         identity: what must not change between the parts of one run (regions, data, seed).
         resume: go on from ``checkpoint.pt`` where there is one; else refuse to overwrite it.
+        also: other modules that training needs to go on, such as a teacher, by name.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Checkpoint:
         metric: str = "val_mean_dice",
         identity: dict[str, Any] | None = None,
         resume: bool = True,
+        also: Mapping[str, nn.Module] | None = None,
     ) -> None:
         self.folder = Path(output_dir)
         self.network = network
@@ -63,6 +66,7 @@ class Checkpoint:
         self.metric = metric
         self.identity = identity or {}
         self.resume = resume
+        self.also = dict(also or {})
         self.best: float | None = None
         self.best_epoch = 0
 
@@ -102,6 +106,8 @@ class Checkpoint:
         plain(self.network).load_state_dict(saved["network"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scheduler.load_state_dict(saved["scheduler"])
+        for name, module in self.also.items():
+            module.load_state_dict(saved["also"][name])
         self.best, self.best_epoch = saved["best"], saved["best_epoch"]
         engine.state.epoch, engine.state.iteration = saved["epoch"], saved["iteration"]
         logger.info(f"resumed after epoch {saved['epoch']} (step {saved['iteration']}) from {self.path}")
@@ -131,6 +137,7 @@ class Checkpoint:
             "network": weights,
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
+            "also": {name: module.state_dict() for name, module in self.also.items()},
             "epoch": engine.state.epoch,
             "iteration": engine.state.iteration,
             "best": self.best,

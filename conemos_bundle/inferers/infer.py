@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
+from conemos_bundle.inferers.containment import keep_inside, with_ancestors
 from monai.inferers import SlidingWindowInferer
 
 MODES = ("auto", "whole", "window")
@@ -20,6 +21,7 @@ def infer(
     window: Sequence[int] | None = None,
     overlap: float = 0.5,
     bfloat16: bool = False,
+    parents: Mapping[int, int] | None = None,
 ) -> torch.Tensor:
     """Logits (float32) of scans; partially applied, it is the ``inferer`` of MONAI's engines.
 
@@ -32,6 +34,8 @@ def infer(
         window: window size in voxels; needed for the latter two.
         overlap: overlap of neighbouring windows, in [0, 1); Gaussian weights blend them.
         bfloat16: autocast to bfloat16, on a CPU as on a GPU; needs no loss scaling.
+        parents: region index to that of the region it lies inside of, and never leaves (`keep_inside`); not in
+            training. Regions that were not asked for are computed where one that was lies inside of them.
 
     Returns:
         ``(B, R, D, H, W)``.
@@ -44,8 +48,10 @@ def infer(
     if mode != "whole" and window is None:
         raise ValueError(f"mode {mode!r} needs a window")
     arguments: dict[str, torch.Tensor] = {}
-    if regions is not None:
-        arguments["regions"] = regions
+    asked = needed = None if regions is None else [int(k) for k in regions.argmax(1)]
+    if regions is not None and asked is not None:
+        needed = with_ancestors(asked, parents or {})
+        arguments["regions"] = torch.eye(regions.shape[1], device=regions.device)[needed]
     if condition is not None:
         arguments["condition"] = condition
 
@@ -58,4 +64,7 @@ def infer(
         else:
             sliding = SlidingWindowInferer(roi_size=window, sw_batch_size=1, overlap=overlap, mode="gaussian")
             logits = sliding(inputs, network, **arguments)
-    return logits.float()
+    logits = logits.float()
+    if parents and condition is None:
+        logits = keep_inside(logits, range(logits.shape[1]) if needed is None else needed, parents)
+    return logits if asked is None else logits[:, : len(asked)]

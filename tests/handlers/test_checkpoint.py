@@ -232,3 +232,10 @@ def test_killed_between_the_two_files_the_epoch_is_done_again(
     assert Training(tmp_path / "parts", scores).run().steps == list(range(EPOCH_LENGTH + 1, 4 * EPOCH_LENGTH + 1))
     for name in ("checkpoint.pt", "model.pt"):
         assert_equal(content(tmp_path / "parts", name), content(tmp_path / "whole", name))
+
+
+def test_other_modules_come_back_too(tmp_path: Path) -> None:
+    teacher, again = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    Training(tmp_path, also={"teacher": teacher}).run(2)
+    Training(tmp_path, also={"teacher": again}).run(2)
+    assert_equal(dict(teacher.state_dict()), dict(again.state_dict()))
