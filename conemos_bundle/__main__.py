@@ -20,6 +20,8 @@ def _commands() -> dict[str, object]:
         "pack": commands.pack,
         "import-keras": commands.import_keras,
         "phantom": commands.phantom,
+        "experiments": commands.experiments,
+        "report": commands.report,
     }
 
 

@@ -111,7 +111,9 @@ class SaveUnknownRegions:
 
     def save(self, engine: Engine) -> None:
         """Save the masks of the scans that were just predicted."""
-        for scan, output in zip(engine.state.batch, engine.state.output, strict=True):  # type: ignore[arg-type]
+        batch: Any = engine.state.batch
+        outputs: Any = engine.state.output
+        for scan, output in zip(batch, outputs, strict=True):
             affine = np.asarray(output["image"].affine, float)
             for k, region in enumerate(self.regions):
                 mask = convert_to_numpy(output["pred"][k]) > 0

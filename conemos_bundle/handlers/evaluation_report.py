@@ -17,6 +17,7 @@ import torch.distributed
 from conemos_bundle.errors import UserError
 from conemos_bundle.evaluation import tables
 from conemos_bundle.evaluation.montage import View, draw_montage, orthogonal_views
+from conemos_bundle.experiments.slices import SLICES, Slice, largest_slice, write_slices
 from conemos_bundle.metrics.dice import dice
 from conemos_bundle.metrics.surface_distance import sd95
 from ignite.engine import Engine, Events
@@ -39,6 +40,7 @@ class EvaluationReport:
     - ``per_scan.csv``: Dice, SD95 and volumes, one row a scan and annotated region; where the reference is empty, Dice
       and SD95 are, and the row is left out of what follows;
     - ``summary.json`` and ``summary.md``: mean, standard deviation, median and number of scans of each region;
+    - ``slices.npz``: a slice of each scan and region, from which methods are drawn side by side (`largest_slice`);
     - ``montage_<region>.png``: the best, median and worst scan by Dice.
 
     Args:
@@ -65,6 +67,7 @@ class EvaluationReport:
         self._rows: list[dict[str, Any]] = []
         # Only planes are kept: which scan is the median is known at the end, and volumes would not fit into memory.
         self._views: dict[tuple[str, str], tuple[View, ...]] = {}
+        self._slices: dict[tuple[str, str], Slice] = {}
 
     def attach(self, engine: Engine) -> None:
         """Add the report to ``engine``'s events."""
@@ -73,7 +76,7 @@ class EvaluationReport:
         engine.add_event_handler(Events.COMPLETED, self._write)
 
     def _start(self, engine: Engine) -> None:
-        self._rows, self._views = [], {}
+        self._rows, self._views, self._slices = [], {}, {}
         try:  # before the evaluation, not after hours of it
             self.output_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -117,6 +120,7 @@ class EvaluationReport:
             )
             if reference.any():
                 self._views[name, region] = orthogonal_views(grey, prediction, reference, affine)
+                self._slices[name, region] = largest_slice(grey, prediction, reference, affine)
 
     def _write(self, engine: Engine) -> None:
         gathered = sorted(_gather(self._rows), key=lambda row: (row["scan"], self.region_names.index(row["region"])))
@@ -125,20 +129,22 @@ class EvaluationReport:
         picks = {region: tables.best_median_worst(rows[rows["region"] == region]) for region in self.region_names}
         wanted = {(row["scan"], region) for region, picked in picks.items() for _, row in picked}
         views = dict(_gather([(key, planes) for key, planes in self._views.items() if key in wanted]))
+        slices = dict(sorted(dict(_gather(list(self._slices.items()))).items()))
         if _is_distributed() and torch.distributed.get_rank() > 0:
             return
 
         summary = tables.summarise(rows, self.region_names)
         markdown = tables.to_markdown(summary)
         summary_json = json.dumps(tables.to_dict(summary), indent=4, allow_nan=False) + "\n"
-        _write_file(self.output_dir / "per_scan.csv", partial(rows.to_csv, index=False))
-        _write_file(self.output_dir / "summary.json", lambda part: part.write_text(summary_json, encoding="utf-8"))
-        _write_file(self.output_dir / "summary.md", lambda part: part.write_text(markdown, encoding="utf-8"))
+        write_file(self.output_dir / "per_scan.csv", partial(rows.to_csv, index=False))
+        write_file(self.output_dir / "summary.json", lambda part: part.write_text(summary_json, encoding="utf-8"))
+        write_file(self.output_dir / "summary.md", lambda part: part.write_text(markdown, encoding="utf-8"))
+        write_file(self.output_dir / SLICES, partial(write_slices, slices=slices))
         for region, picked in picks.items():
             if picked:
                 columns = [(_heading(role, row), views[row["scan"], region]) for role, row in picked]
                 figure = draw_montage(columns, title=region)
-                _write_file(self.output_dir / f"montage_{region}.png", partial(figure.savefig, format="png"))
+                write_file(self.output_dir / f"montage_{region}.png", partial(figure.savefig, format="png"))
         _logger.info("report on %d scans in %s\n%s", rows["scan"].nunique(), self.output_dir, markdown)
 
 
@@ -167,7 +173,7 @@ def _gather(items: list[_Item]) -> list[_Item]:
     return [item for part in parts for item in part]
 
 
-def _write_file(path: Path, write: Callable[[Path], Any]) -> None:
+def write_file(path: Path, write: Callable[[Path], Any]) -> None:
     """Call ``write`` with a path beside ``path`` and rename: a reader never sees half a file."""
     part = path.with_name(path.name + ".part")
     try:

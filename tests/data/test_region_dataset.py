@@ -79,7 +79,7 @@ def test_an_unannotated_region_comes_along_where_there_is_one(items: list[dict[s
         drawn = torch.stack([data[Draw(scan, annotated[0], seed)]["unannotated"] for seed in range(20)])
         assert drawn.any(0).tolist() == [k not in annotated for k in range(4)]
         assert (drawn.sum(1) == 1).all()
-    items[1]["masks"] = {region: items[1]["masks"]["brain"] for region in REGIONS}
+    items[1]["masks"] = dict.fromkeys(REGIONS, items[1]["masks"]["brain"])
     assert not dataset(items)[Draw(1, 0, 0)]["unannotated"].any()
 
 

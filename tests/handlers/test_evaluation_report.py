@@ -78,8 +78,23 @@ def test_summary_leaves_out_what_has_no_value(tmp_path: Path) -> None:
 def test_pictures_of_regions_that_have_a_value_and_nothing_else(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "report"
     _evaluate(folder, [_scan("a", unknown=(1,))], [_scan("b", empty=(1,))])
-    assert sorted(os.listdir(folder)) == ["montage_body.png", "per_scan.csv", "summary.json", "summary.md"]
+    files = ["montage_body.png", "per_scan.csv", "slices.npz", "summary.json", "summary.md"]
+    assert sorted(os.listdir(folder)) == files
     assert (folder / "montage_body.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_slice_of_each_scan_and_region_that_has_a_value(tmp_path: Path) -> None:
+    _evaluate(tmp_path, [_scan("b", missing=3, unknown=(1,))], [_scan("a/x", empty=(0,))])
+    with np.load(tmp_path / "slices.npz", allow_pickle=False) as file:
+        arrays = dict(file)
+    assert {key.rpartition("/")[0] for key in arrays} == {"b/body", "a/x/left eye"}
+    # RAS: the first axis is turned; slices are axial, 3 mm apart, with rows along y (1 mm) and columns along x (2 mm)
+    assert arrays["b/body/image"].shape == (SHAPE[1], SHAPE[0]) and arrays["b/body/image"].dtype == np.uint8
+    assert arrays["b/body/spacing"].tolist() == [1.0, 2.0]
+    for part, columns in (("reference", slice(3, 9)), ("prediction", slice(3, 6))):
+        expected = np.zeros((SHAPE[1], SHAPE[0]), dtype=bool)
+        expected[5:9, columns] = True
+        assert (arrays[f"b/body/{part}"] == expected).all()
 
 
 def test_columns_of_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +130,8 @@ def test_a_second_run_starts_afresh(tmp_path: Path) -> None:
     engine.run([[_scan("a")]])
     engine.run([[_scan("b")]])
     assert set(pd.read_csv(tmp_path / "per_scan.csv")["scan"]) == {"b"}
+    with np.load(tmp_path / "slices.npz") as file:
+        assert {key.partition("/")[0] for key in file} == {"b"}
 
 
 def test_refuses_a_folder_that_cannot_be_made_before_the_evaluation(tmp_path: Path) -> None:
@@ -138,7 +155,7 @@ def test_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Figure, "savefig", half)
     with pytest.raises(OSError, match="disk full"):
         _evaluate(tmp_path, [_scan("a")])
-    assert sorted(os.listdir(tmp_path)) == ["per_scan.csv", "summary.json", "summary.md"]
+    assert sorted(os.listdir(tmp_path)) == ["per_scan.csv", "slices.npz", "summary.json", "summary.md"]
 
 
 def test_with_a_monai_evaluator(tmp_path: Path) -> None:
@@ -175,3 +192,5 @@ def test_two_processes_write_one_report(tmp_path: Path) -> None:
     assert body["dice"].tolist() == pytest.approx([1, 2 / 3, 0])
     assert (tmp_path / "0" / "montage_body.png").is_file()  # the median's views come from the other process
     assert os.listdir(tmp_path / "1") == []
+    with np.load(tmp_path / "0" / "slices.npz") as file:
+        assert {key.partition("/")[0] for key in file} == {"a", "b", "c"}

@@ -1,0 +1,117 @@
+"""`conemos experiments`: train, evaluate and compare a grid of methods, on one machine or a cluster."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from conemos_bundle.data.datalist import read_datalist
+from conemos_bundle.errors import UserError
+from conemos_bundle.experiments.grid import Grid, expand, read_grid
+
+SNAKEFILE = Path(__file__).parent.parent / "experiments" / "Snakefile"
+
+
+def experiments(
+    source: str,
+    output: str = "experiments",
+    methods: Sequence[str] = ("conemos", "psl_loss"),
+    seeds: Sequence[int] = (0,),
+    shares: Sequence[float] = (1.0,),
+    conditioned: Sequence[int | None] = (None,),
+    dataset_dir: str | None = None,
+    cores: int = 2,
+    threads: int = 1,
+    dry_run: bool = False,
+    snakemake: str = "",
+    **settings: Any,
+) -> None:
+    """Run a grid and write its report; what is done is skipped, what was cut is resumed.
+
+    Args:
+        source: a datalist, to compare ``methods`` on, or a grid file (docs/experiments.md), which says everything.
+        output: folder of the runs; the report goes to ``report/`` in it.
+        methods: ``conemos`` and overlays of ``configs/methods/``.
+        seeds: one run each.
+        shares: of the training scans.
+        conditioned: numbers of conditioned layers of CoNeMOS; None: all.
+        dataset_dir: where the datalist's paths start; default: its folder.
+        cores: how many threads all runs together may use on this machine.
+        threads: of one run.
+        dry_run: only say what would be run.
+        snakemake: more options of Snakemake, such as ``"--executor slurm --jobs 20"``.
+        settings: settings of every training, such as ``--max_epochs 10``.
+
+    Raises:
+        UserError: Snakemake is not installed, the source is neither, or a run failed.
+    """
+    if find_spec("snakemake") is None:
+        raise UserError("Snakemake is not installed; pip install 'conemos-bundle[experiments]'")
+    target = Path(str(output)).expanduser().absolute()
+    grid = target / "grid.json"
+    content = _grid(Path(str(source)), dataset_dir, methods, seeds, shares, conditioned, threads, settings)
+    target.mkdir(parents=True, exist_ok=True)
+    grid.write_text(json.dumps(content.model_dump(), indent=4) + "\n", encoding="utf-8")
+    runs = expand(read_grid(grid))
+    print(f"{len(runs)} runs in {target}")
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--directory", str(target)]
+    command += ["--config", f"grid={grid}", f"output={target}", "--cores", str(cores)]
+    # a finished run is finished, whatever has changed around it; a failed one does not stop the others
+    command += ["--rerun-triggers", "mtime", "--rerun-incomplete", "--keep-going", *shlex.split(snakemake)]
+    command += ["--dry-run"] if dry_run else []
+    if subprocess.run(command, check=False).returncode:  # noqa: S603 (a list, never a shell)
+        raise UserError(
+            f"{target}: not all runs succeeded; their train.log and evaluate.log say why; then run this again"
+        )
+    if not dry_run:
+        print(f"report: {target / 'report'}")
+
+
+def _grid(
+    source: Path,
+    dataset_dir: str | None,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    shares: Sequence[float],
+    conditioned: Sequence[int | None],
+    threads: int,
+    settings: dict[str, Any],
+) -> Grid:
+    """The grid in a grid file, or made for a datalist, with absolute paths."""
+    source = source.expanduser().absolute()
+    try:
+        content = json.loads(source.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{source}: cannot be read as a datalist or a grid ({error})") from error
+    if isinstance(content, dict) and "datasets" in content:
+        if settings:
+            raise UserError(f"--{next(iter(settings))}: a grid file says its settings itself")
+        return read_grid(source)
+    name = read_datalist(source).name
+    folder = source.parent if dataset_dir is None else Path(str(dataset_dir)).expanduser().absolute()
+    return Grid.model_validate(
+        {
+            "datasets": {name.replace("/", "_"): {"datalist": str(source), "dataset_dir": str(folder)}},
+            "settings": settings,
+            "runs": [
+                {
+                    "methods": _listed(methods),
+                    "seeds": _listed(seeds),
+                    "shares": [float(share) for share in _listed(shares)],
+                    "conditioned": _listed(conditioned),
+                }
+            ],
+            "threads": threads,
+        }
+    )
+
+
+def _listed(value: Any) -> list[Any]:
+    """What Fire made of ``a,b``, ``[a,b]`` or a single value, as a list."""
+    return list(value) if isinstance(value, list | tuple) else [value]

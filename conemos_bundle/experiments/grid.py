@@ -1,0 +1,134 @@
+"""The grid of experiments: data sets, methods, seeds, shares of the training scans, conditioned layers."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from conemos_bundle.data.datalist import one_line
+from conemos_bundle.errors import UserError
+from conemos_bundle.workflows import overlay_files
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+OWN_METHOD = "conemos"  # train.json without an overlay
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class DataSet(_Strict):
+    """A data set: its datalist, where the paths in it start, and settings for all of its runs."""
+
+    datalist: str
+    dataset_dir: str
+    settings: dict[str, Any] = {}
+
+
+class Runs(_Strict):
+    """All combinations of these; ``conditioned`` None means every layer, other numbers are for CoNeMOS alone."""
+
+    datasets: list[str] | None = None
+    methods: list[str] = [OWN_METHOD]
+    seeds: list[int] = [0]
+    shares: list[float] = [1.0]
+    conditioned: list[int | None] = [None]
+
+
+class Grid(_Strict):
+    """A grid file: data sets by name, settings of every run, and which runs to make.
+
+    ``threads`` is what one run may use: with more runs than that side by side, nobody waits for anybody.
+    """
+
+    datasets: dict[str, DataSet]
+    settings: dict[str, Any] = {}
+    runs: list[Runs]
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the grid."""
+
+    folder: str  # below the output folder
+    datalist: str
+    dataset_dir: str
+    method: str
+    settings: dict[str, Any] = field(hash=False)
+    teacher: str | None = None  # folder of the individual networks that pseudo-labelling starts from
+
+    def training(self, output_dir: str) -> list[str]:
+        """The arguments of ``conemos train``."""
+        overlay = [] if self.method == OWN_METHOD else ["--overlay", self.method]
+        settings = dict(self.settings)
+        if self.teacher is not None:
+            settings["teacher_dir"] = os.path.join(output_dir, self.teacher)
+        given = [text for name, value in settings.items() for text in (f"--{name}", _text(value))]
+        places = ["--dataset_dir", self.dataset_dir, "--output_dir", os.path.join(output_dir, self.folder)]
+        return [self.datalist, *places, *overlay, *given]
+
+    def evaluation(self, output_dir: str) -> list[str]:
+        """The arguments of ``conemos evaluate``."""
+        return [self.datalist, "--dataset_dir", self.dataset_dir, "--run", os.path.join(output_dir, self.folder)]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else repr(value)
+
+
+def read_grid(path: str | os.PathLike[str]) -> Grid:
+    """Read and validate a grid file; paths in it start at its own folder.
+
+    Raises:
+        UserError: the file cannot be read or is no grid, or a datalist, a folder or a method does not exist.
+    """
+    try:
+        grid = Grid.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the grid ({error.strerror})") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not valid JSON (line {error.lineno}: {error.msg})") from error
+    except ValidationError as error:
+        raise UserError(f"{path}: {one_line(error)}") from error
+    root = Path(path).absolute().parent
+    for data in grid.datasets.values():
+        data.datalist, data.dataset_dir = str(root / data.datalist), str(root / data.dataset_dir)
+        for place, exists in ((data.datalist, os.path.isfile), (data.dataset_dir, os.path.isdir)):
+            if not exists(place):
+                raise UserError(f"{path}: {place}: no such {'file' if exists is os.path.isfile else 'folder'}")
+    for runs in grid.runs:
+        for name in runs.datasets or []:
+            if name not in grid.datasets:
+                raise UserError(f"{path}: data set {name!r} is none of {', '.join(grid.datasets)}")
+        overlay_files([method for method in runs.methods if method != OWN_METHOD])
+    return grid
+
+
+def expand(grid: Grid) -> list[Run]:
+    """The runs of a grid, each once.
+
+    Pseudo-labelling starts from the individual networks of the same data set, seed and share where the grid has them.
+    """
+    found: dict[str, Run] = {}
+    for runs in grid.runs:
+        every = product(runs.datasets or list(grid.datasets), runs.methods, runs.seeds, runs.shares, runs.conditioned)
+        for name, method, seed, share, conditioned in every:
+            if conditioned is not None and method != OWN_METHOD:
+                continue
+            data = grid.datasets[name]
+            settings = {**grid.settings, **data.settings, "seed": seed, "share": share}
+            folder = f"{name}/{Path(method).stem}/seed{seed}" + ("" if share == 1 else f"_share{share:g}")
+            if conditioned is not None:
+                settings["n_conditioned"] = conditioned
+                folder += f"_conditioned{conditioned}"
+            found[folder] = Run(folder, data.datalist, data.dataset_dir, method, settings)
+    for folder, run in found.items():
+        teacher = folder.replace("/pseudo_label/", "/individual/")
+        if run.method == "pseudo_label" and teacher in found:
+            found[folder] = Run(folder, run.datalist, run.dataset_dir, run.method, run.settings, teacher)
+    return list(found.values())

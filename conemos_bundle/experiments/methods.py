@@ -1,0 +1,44 @@
+"""The methods compared: their order, colours and markers, the same in every table and figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+CONEMOS = "CoNeMOS"
+INDIVIDUAL = "Individual networks"
+PSEUDO_LABELLING = "Pseudo-labelling"
+OTHERS_OF_THE_PAPER = (INDIVIDUAL, PSEUDO_LABELLING, "PSL loss", "Multi-layer", "Multi-decoder", "DoDNet")
+
+# Okabe and Ito's colours, which colour-blind readers tell apart; vermilion is CoNeMOS's alone
+_COLOURS = ("#999999", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#CC79A7", "#8C6D31", "#F0E442", "#44AA99")
+_MARKERS = ("s", "^", "v", "D", "P", "X", "<", ">", "h")
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a method is drawn."""
+
+    colour: str
+    marker: str
+    width: float  # of its lines
+
+
+def in_order(methods: Iterable[str]) -> list[str]:
+    """Each method once: those of the paper in its order, then others by name, CoNeMOS last."""
+    found = set(methods)
+    others = sorted(found - {*OTHERS_OF_THE_PAPER, CONEMOS})
+    return [method for method in (*OTHERS_OF_THE_PAPER, *others, CONEMOS) if method in found]
+
+
+def styles(methods: Iterable[str]) -> dict[str, Style]:
+    """A style a method, in order; a method of the paper has its own whatever else is drawn."""
+    ordered = in_order(methods)
+    others = [method for method in ordered if method not in (*OTHERS_OF_THE_PAPER, CONEMOS)]
+    places = {method: place % len(_COLOURS) for place, method in enumerate((*OTHERS_OF_THE_PAPER, *others))}
+    return {
+        method: Style("#D55E00", "o", 2.4)
+        if method == CONEMOS
+        else Style(_COLOURS[places[method]], _MARKERS[places[method]], 1.3)
+        for method in ordered
+    }

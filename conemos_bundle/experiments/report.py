@@ -1,0 +1,79 @@
+"""The report on a data set: every table and figure of the paper's experiments, in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from conemos_bundle.errors import UserError
+from conemos_bundle.experiments import sections
+from conemos_bundle.experiments.claims import claims
+from conemos_bundle.experiments.collect import Run, per_scan_rows
+from conemos_bundle.experiments.methods import CONEMOS
+from conemos_bundle.experiments.provenance import budget, provenance, seeds
+from conemos_bundle.experiments.samples import choose_samples
+from conemos_bundle.experiments.statistics import average_seeds, compare, mean_dice_by
+from conemos_bundle.experiments.timing import INFERENCE_COLUMNS
+from conemos_bundle.handlers.evaluation_report import write_file
+
+REPORT = "report.md"
+
+
+def write_report(runs: Sequence[Run], folder: Path) -> Path:
+    """Write ``report.md`` with its figures (PNG) and the tables (CSV) behind tables and figures.
+
+    The time of inference is read from ``inference.csv`` in ``folder``, where there is one; nothing is measured.
+
+    Args:
+        runs: the runs of one data set; CoNeMOS on all training scans is among them.
+        folder: an existing folder.
+
+    Returns:
+        the path of ``report.md``.
+
+    Raises:
+        UserError: a file of a run or ``inference.csv`` cannot be read.
+    """
+    regions = list(runs[0].record["regions"])
+    rows = per_scan_rows(runs)
+    standard = [run for run in runs if run.is_standard]
+    whole, full = rows["share"] == 1, rows["all_conditioned"]
+    scans = average_seeds(rows[whole & full])
+    comparison = compare(scans, regions)
+    by_share = mean_dice_by(rows[full], "share", regions)
+    by_layers = mean_dice_by(rows[whole & (rows["method"] == CONEMOS)], "n_conditioned", regions)
+    inference = read_inference(folder / sections.INFERENCE)
+    samples = choose_samples(standard, rows, regions)
+
+    under = f"{runs[0].dataset}: {rows['scan'].nunique()} test scans, {budget(runs[0])}, {seeds(standard)}"
+    varied = f"{runs[0].dataset}: {rows['scan'].nunique()} test scans, {budget(runs[0])}"
+    text = [
+        f"# The paper's experiments on {runs[0].dataset}",
+        provenance(runs, rows, regions),
+        *sections.claims_section(folder, claims(comparison, by_share, by_layers)),
+        *sections.comparison_section(folder, under, scans, comparison, regions),
+        *sections.samples_section(folder, under, samples),
+        *sections.share_section(folder, varied, by_share),
+        *sections.layers_section(folder, varied, by_layers),
+        *sections.curves_section(folder, under, standard),
+        *sections.cost_section(folder, standard, inference),
+        *sections.runs_section(folder, runs, rows),
+    ]
+    content = "\n\n".join(part.strip() for part in text) + "\n"
+    write_file(folder / REPORT, lambda part: part.write_text(content, encoding="utf-8"))
+    return folder / REPORT
+
+
+def read_inference(path: Path) -> pd.DataFrame | None:
+    """The table that `measure` gave, or None where there is no such file.
+
+    Raises:
+        UserError: the file cannot be read as that table.
+    """
+    if not path.exists():
+        return None
+    try:
+        return pd.read_csv(path)[list(INFERENCE_COLUMNS)].astype({"milliseconds": float, "ratio": float})
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: not a table of inference times; measure again with --measure") from error

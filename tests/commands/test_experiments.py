@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from conemos_bundle.commands import experiments
+from conemos_bundle.errors import UserError
+
+pytestmark = pytest.mark.skipif(find_spec("snakemake") is None, reason="Snakemake needs Python 3.11")
+
+
+def test_a_datalist_becomes_a_grid(tiny_dataset: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = {"methods": ["conemos", "individual", "pseudo_label"], "shares": (1, 0.5), "dry_run": True}
+    experiments(str(tiny_dataset / "datalist.json"), str(tmp_path), **arguments, max_epochs=2)  # type: ignore[arg-type]
+    out = "".join(capfd.readouterr())
+    assert "6 runs in" in out
+    counts = {words[0]: words[1] for line in out.splitlines() if len(words := line.split()) == 2}
+    assert (counts["train"], counts["evaluate"], counts["report"]) == ("6", "6", "1")
+    grid = json.loads((tmp_path / "grid.json").read_text())
+    assert grid["settings"] == {"max_epochs": 2}
+    assert grid["datasets"]["tiny"]["dataset_dir"] == str(tiny_dataset)
+    assert {file.name for file in tmp_path.iterdir()} <= {"grid.json", ".snakemake"}
+
+    done = tmp_path / "tiny" / "conemos" / "seed0"
+    (done / "evaluation_test").mkdir(parents=True)
+    (done / "trained").touch()
+    (done / "evaluation_test" / "summary.json").touch()
+    experiments(str(tmp_path / "grid.json"), str(tmp_path), dry_run=True)
+    assert "tiny/conemos/seed0/trained" not in "".join(capfd.readouterr())
+
+
+def test_neither_a_datalist_nor_a_grid(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none.json: cannot be read as a datalist or a grid"):
+        experiments(str(tmp_path / "none.json"), str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
