@@ -95,6 +95,8 @@ def bad_datalists(folder: Path, good: dict[str, Any]) -> list[Path]:
         "subject_in_two_splits": subject_twice,
         "no_training_scan": no_training,
         "region_without_training_scan": rare,
+        "inside_itself": lambda data: data.update(inside={"brain": "body", "body": "brain"}),
+        "inside_unknown": lambda data: data.update(inside={"brain": "skull"}),
     }
     files = []
     for name, change in changes.items():
@@ -177,6 +179,10 @@ def cases(root: Path) -> list[tuple[str, list[str]]]:
         ("import no checkpoint", [*CONEMOS, "import-keras", scan, *out]),
         ("import a folder without images", [*CONEMOS, "datalist", str(run), "--kind", "folders", *out]),
         ("phantom onto something", [*CONEMOS, "phantom", str(run)]),
+        ("share of the scans", [*train, str(good), "--share", "1.5", *run_out]),
+        ("report without runs", [*CONEMOS, "report", str(phantom), *out]),
+        ("experiments with an unknown method", [*CONEMOS, "experiments", str(good), *out, "--methods", "psl_los"]),
+        ("experiments on no datalist", [*CONEMOS, "experiments", scan, *out]),
         ("monai.bundle: no scan", inference),
         ("monai.bundle: region unknown", [*inference, "--dataset_dir", scan, "--regions", "['femur']"]),
         ("monai.bundle: setting misspelt", [*inference, "--dataset_dir", scan, "--region", "['brain']"]),

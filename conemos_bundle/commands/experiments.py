@@ -13,7 +13,8 @@ from typing import Any
 
 from conemos_bundle.data.datalist import read_datalist
 from conemos_bundle.errors import UserError
-from conemos_bundle.experiments.grid import Grid, expand, read_grid
+from conemos_bundle.experiments.grid import OWN_METHOD, Grid, expand, read_grid
+from conemos_bundle.workflows import overlay_files
 
 SNAKEFILE = Path(__file__).parent.parent / "experiments" / "Snakefile"
 
@@ -56,6 +57,7 @@ def experiments(
     target = Path(str(output)).expanduser().absolute()
     grid = target / "grid.json"
     content = _grid(Path(str(source)), dataset_dir, methods, seeds, shares, conditioned, threads, settings)
+    overlay_files([method for runs in content.runs for method in runs.methods if method != OWN_METHOD])
     target.mkdir(parents=True, exist_ok=True)
     grid.write_text(json.dumps(content.model_dump(), indent=4) + "\n", encoding="utf-8")
     runs = expand(read_grid(grid))

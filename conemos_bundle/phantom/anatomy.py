@@ -1,4 +1,4 @@
-"""The anatomy of the phantom: a mother's uterus and placenta, a fetus in some pose, and the masks of the five regions.
+"""The anatomy of the small phantom: a mother's uterus and placenta, a fetus in some pose, the masks of five regions.
 
 Every structure is a signed distance in mm (negative inside), evaluated at points in mm, so that the same scan can be
 drawn on any grid. Being inside another structure, or apart from it, is the maximum of two distances: the masks are then
@@ -8,16 +8,25 @@ side hold all of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
+from conemos_bundle.phantom.geometry import (
+    Array,
+    Waves,
+    chain,
+    column,
+    direction,
+    directions,
+    ellipsoid_distance,
+    frame_around,
+    into_frame,
+    segment_distance,
+    smooth_union,
+    turn,
+)
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
-
-Array = NDArray[np.floating]
-Triple = tuple[float, float, float] | Array
 
 REGIONS = ("uterus", "body", "brain", "eyes", "placenta")  # outer first; placenta is disjoint from uterus
 PLACENTA_GAP = 1.0  # mm between the amniotic cavity and the placenta
@@ -30,25 +39,6 @@ HEAD_SEMI_AXES = (28.0, 34.0, 29.0)
 EYES = ((-14.5, 20.0, -8.0), (14.5, 20.0, -8.0))
 EYE_RADIUS = 11.0
 EYELID, SKULL, ORBIT = 2.0, 3.0, 1.5  # mm around the eyes, around the brain, between brain and eyes
-
-
-@dataclass(frozen=True)
-class Waves:
-    """A smooth random function of space: a sum of plane waves, ``wave_vectors`` (n, 3) in rad/mm, ``phases`` (n,)."""
-
-    wave_vectors: Array
-    phases: Array
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator, wavelengths: tuple[float, float], count: int = 6) -> Waves:
-        """Draw ``count`` waves of random directions and of ``wavelengths`` (shortest, longest) in mm."""
-        wave_numbers = 2 * np.pi / rng.uniform(*wavelengths, size=(count, 1))
-        return cls(_directions(rng, count) * wave_numbers, rng.uniform(0, 2 * np.pi, count))
-
-    def __call__(self, points: Array) -> Array:
-        """The function at ``points`` (3, x, y, z) in mm: mean 0, standard deviation about 1."""
-        waves = np.sin(_turn(self.wave_vectors, points) + self.phases.astype(points.dtype)[:, None, None, None])
-        return waves.sum(axis=0) * (2 / len(self.phases)) ** 0.5
 
 
 @dataclass(frozen=True)
@@ -81,12 +71,6 @@ class Fetus:
     bones: Array  # (n, 2, 4): start and end of trunk and limb segments, each x, y, z, radius
 
 
-def grid_points(size: int, spacing: float) -> Array:
-    """The voxel centres of a cube of ``size`` voxels a side around the origin: (3, size, size, size), in mm."""
-    axis = ((np.arange(size) - (size - 1) / 2) * spacing).astype(np.float32)
-    return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"))
-
-
 def draw_mother(rng: np.random.Generator) -> Mother:
     """Draw a mother: her uterus in any orientation, placenta, organs around them, and how large the fetus is."""
     scale = rng.uniform(0.93, 1.05)
@@ -102,7 +86,7 @@ def draw_mother(rng: np.random.Generator) -> Mother:
         placenta_thickness=rng.uniform(*PLACENTA_THICKNESS),
         placenta_lobes=rng.uniform(0, 2 * np.pi, 2),
         warp=(Waves.draw(rng, (100, 200)), Waves.draw(rng, (100, 200)), Waves.draw(rng, (100, 200))),
-        blob_centres=_directions(rng, blobs) * rng.uniform(75, 130, (blobs, 1)),
+        blob_centres=directions(rng, blobs) * rng.uniform(75, 130, (blobs, 1)),
         blob_semi_axes=rng.uniform(8, 28, (blobs, 3)),
         blob_brightness=rng.uniform(0.1, 0.6, blobs),
     )
@@ -121,19 +105,19 @@ def _draw_pose(rng: np.random.Generator) -> tuple[Array, Array, Array]:
     head_rotation = Rotation.from_euler("zxy", rng.uniform((-35, -45, -15), (35, -5, 15)), degrees=True).as_matrix()
     head_centre = np.array([0, 15, 38]) + rng.uniform(-3, 3, 3)
     pelvis = np.array([rng.uniform(-5, 5), rng.uniform(10, 22), -36])
-    bones = [*_chain([(0, 2, 4), (0, 0, -16), pelvis], [24, 26, 22]), *_chain([(0, 0, 14), head_centre], [16, 17])]
+    bones = [*chain([(0, 2, 4), (0, 0, -16), pelvis], [24, 26, 22]), *chain([(0, 0, 14), head_centre], [16, 17])]
     for side in (-1, 1):
         shoulder, hip = np.array([side * 22, 0, 10]), pelvis + np.array([side * 11, 4, -4])
         flexion = rng.uniform(10, 80)
-        elbow = shoulder + 23 * _direction(flexion, side * rng.uniform(0, 35))
-        wrist = elbow + 20 * _direction(flexion + rng.uniform(50, 130), -side * rng.uniform(0, 40))
-        bones += _chain([shoulder, elbow, wrist], [8.5, 7, 6.5])
+        elbow = shoulder + 23 * direction(flexion, side * rng.uniform(0, 35))
+        wrist = elbow + 20 * direction(flexion + rng.uniform(50, 130), -side * rng.uniform(0, 40))
+        bones += chain([shoulder, elbow, wrist], [8.5, 7, 6.5])
         flexion = rng.uniform(95, 150)
-        knee = hip + 26 * _direction(flexion, side * rng.uniform(0, 30))
+        knee = hip + 26 * direction(flexion, side * rng.uniform(0, 30))
         knee_bend = rng.uniform(115, 160)
-        ankle = knee + 24 * _direction(flexion - knee_bend, side * rng.uniform(-30, 10))
-        toes = ankle + 8 * _direction(flexion - knee_bend + 60, 0)
-        bones += _chain([hip, knee, ankle, toes], [12, 9, 7, 5.5])
+        ankle = knee + 24 * direction(flexion - knee_bend, side * rng.uniform(-30, 10))
+        toes = ankle + 8 * direction(flexion - knee_bend + 60, 0)
+        bones += chain([hip, knee, ankle, toes], [12, 9, 7, 5.5])
     return head_centre, head_rotation, np.array(bones)
 
 
@@ -176,12 +160,12 @@ def signed_distances(points: Array, mother: Mother, fetus: Fetus) -> dict[str, A
         ``stomach and bladder``.
     """
     points = points + 2.5 * np.stack([wave(points) for wave in mother.warp])
-    uterus_points = _into_frame(points, mother.uterus_rotation, mother.uterus_centre)
+    uterus_points = into_frame(points, mother.uterus_rotation, mother.uterus_centre)
     uterus = ellipsoid_distance(uterus_points, mother.uterus_semi_axes)
     placenta = _placenta_distance(uterus_points, uterus, mother)
     scale = fetus.scale
-    own = _into_frame(uterus_points, fetus.rotation, fetus.centre) / scale
-    head = _into_frame(own, fetus.head_rotation, fetus.head_centre)
+    own = into_frame(uterus_points, fetus.rotation, fetus.centre) / scale
+    head = into_frame(own, fetus.head_rotation, fetus.head_centre)
     eyes = np.minimum(*(ellipsoid_distance(head, (EYE_RADIUS,) * 3, eye) for eye in EYES))
     skull, face = ellipsoid_distance(head, HEAD_SEMI_AXES), ellipsoid_distance(head, (15, 14, 13), (0, 18, -17))
     body = smooth_union(smooth_union(skull, face, 8), eyes - EYELID, 3)
@@ -217,72 +201,12 @@ def region_masks(distances: dict[str, Array]) -> dict[str, NDArray[np.bool_]]:
     return {region: distances[region] < 0 for region in REGIONS}
 
 
-def ellipsoid_distance(points: Array, semi_axes: Triple, centre: Triple = (0, 0, 0)) -> Array:
-    """First-order signed distance in mm, at ``points`` (3, x, y, z), to an ellipsoid; exact for a sphere."""
-    scaled = (points - _column(centre)) / _column(semi_axes)
-    level, slope = np.linalg.norm(scaled, axis=0), np.linalg.norm(scaled / _column(semi_axes), axis=0)
-    # level / slope is the local size, between the shortest and longest semi-axis; at the centre, 0 / 0, the shortest
-    return (level - 1) * (level + 1e-6) / (slope + 1e-6 / float(np.min(semi_axes)))
-
-
-def segment_distance(points: Array, start: Array, end: Array) -> Array:
-    """Signed distance in mm to a segment from ``start`` to ``end``, each x, y, z and radius, tapering linearly."""
-    relative, axis, taper = points - _column(start[:3]), end[:3] - start[:3], float(end[3] - start[3])
-    along = np.clip(_turn(axis / (axis @ axis), relative), 0, 1)
-    return np.linalg.norm(relative - along * _column(axis), axis=0) - (float(start[3]) + along * taper)
-
-
-def smooth_union(first: Array, second: Array, blend: float) -> Array:
-    """The union of two signed distances, rounded where they meet within ``blend`` mm (polynomial smooth minimum)."""
-    return np.minimum(first, second) - np.maximum(blend - np.abs(first - second), 0) ** 2 / (4 * blend)
-
-
 def _placenta_distance(uterus_points: Array, uterus: Array, mother: Mother) -> Array:
     """A curved lens on the cavity: from a small gap outwards, thick at its middle, thin at a wavy rim."""
-    across, along, out = _turn(_frame_around(mother.placenta_axis), uterus_points / _column(mother.uterus_semi_axes))
+    across, along, out = turn(frame_around(mother.placenta_axis), uterus_points / column(mother.uterus_semi_axes))
     angle, azimuth = np.arctan2(np.hypot(across, along), out), np.arctan2(along, across)
     phases = mother.placenta_lobes.tolist()
     lobes = 0.14 * np.cos(2 * azimuth + phases[0]) + 0.08 * np.cos(3 * azimuth + phases[1])
     reach = angle / (mother.placenta_angle * (1 + lobes))
     thickness = mother.placenta_thickness * np.sqrt(np.clip(1 - reach**2, 0, 1))
     return np.maximum(PLACENTA_GAP - uterus, uterus - PLACENTA_GAP - thickness)
-
-
-def _frame_around(axis: Array) -> Array:
-    """Rows: two unit vectors across ``axis``, then ``axis`` itself."""
-    across = np.cross(axis, np.eye(3)[np.argmin(np.abs(axis))])
-    across /= np.linalg.norm(across)
-    return np.stack([across, np.cross(axis, across), axis])
-
-
-def _directions(rng: np.random.Generator, count: int) -> Array:
-    """Draw unit vectors (count, 3)."""
-    directions = rng.normal(size=(count, 3))
-    return directions / np.linalg.norm(directions, axis=1, keepdims=True)
-
-
-def _column(vector: Triple) -> Array:
-    """``vector`` (3,) as (3, 1, 1, 1), to go with points (3, x, y, z)."""
-    return np.asarray(vector, np.float32).reshape(3, 1, 1, 1)
-
-
-def _turn(matrix: Array, points: Array) -> Array:
-    """``matrix`` (..., 3) times each of ``points`` (3, x, y, z)."""
-    return np.tensordot(matrix.astype(points.dtype), points, 1)
-
-
-def _into_frame(points: Array, rotation: Array, centre: Array) -> Array:
-    """``points`` (3, x, y, z) in the frame that ``rotation`` and ``centre`` place into theirs."""
-    return _turn(rotation.T, points - _column(centre))
-
-
-def _direction(flexion: float, outwards: float) -> Array:
-    """Downwards (-z), turned by ``flexion`` degrees to the front and by ``outwards`` degrees to the +x side."""
-    flexion, outwards = np.deg2rad(flexion), np.deg2rad(outwards)
-    return np.array([np.sin(outwards), np.sin(flexion) * np.cos(outwards), -np.cos(flexion) * np.cos(outwards)])
-
-
-def _chain(joints: Sequence[Array | tuple[float, float, float]], radii: list[float]) -> list[Array]:
-    """The (2, 4) segments between neighbouring joints."""
-    ends = [np.array([*joint, radius], float) for joint, radius in zip(joints, radii, strict=True)]
-    return [np.stack(pair) for pair in pairwise(ends)]

@@ -1,9 +1,10 @@
-"""The appearance of the phantom: an image that looks somewhat like fetal echo-planar MR."""
+"""The appearance of the small phantom: an image that looks somewhat like fetal echo-planar MR."""
 
 from __future__ import annotations
 
 import numpy as np
-from conemos_bundle.phantom.anatomy import Array, Mother, Waves, ellipsoid_distance
+from conemos_bundle.phantom.anatomy import Mother
+from conemos_bundle.phantom.geometry import Array, Waves, ellipsoid_distance
 from scipy.ndimage import gaussian_filter
 
 AIR = 0.02

@@ -10,57 +10,77 @@ import nibabel as nib
 import numpy as np
 from conemos_bundle.data.datalist import SPLITS, Datalist, Scan, write_datalist
 from conemos_bundle.errors import UserError
+from conemos_bundle.phantom import counts
 from conemos_bundle.phantom.anatomy import (
     REGIONS,
-    Array,
     draw_fetus,
     draw_mother,
-    grid_points,
     region_masks,
     signed_distances,
 )
 from conemos_bundle.phantom.appearance import epi_image
+from conemos_bundle.phantom.field_of_view import FIELD
+from conemos_bundle.phantom.full import GREY_LEVELS, draw_full_scan
+from conemos_bundle.phantom.geometry import Array, grid_points
 from numpy.typing import NDArray
+from tqdm import tqdm
 
-FIELD_OF_VIEW = 192.0  # mm a side: the uterus, the placenta and some of the mother around them
-SMALLEST = 24  # voxels a side: on coarser grids an eye may hold no voxel, and its mask would be empty
-MOST_SCANS = 3  # of one mother
-ANNOTATED = {"uterus": 0.2, "body": 0.2, "brain": 0.45, "eyes": 0.425, "placenta": 0.6}  # fraction of the scans
-FEWEST = {"training": 1, "validation": 2}  # annotated scans a region
+FIDELITIES = ("small", "full")
+FIELD_OF_VIEW = {"small": 192.0, "full": FIELD}  # mm a side
+# On coarser grids an eye may hold no voxel, and its mask would be empty: half the diagonal of a voxel has to be less
+# than the radius of the smallest eye
+SMALLEST = {"small": 24, "full": 64}  # voxels a side
+SIZE = {"small": 48, "full": 128}
 
 
 def make_phantom(
     output: str | os.PathLike[str],
-    training: int = 40,
-    validation: int = 6,
-    test: int = 10,
-    size: int = 48,
+    training: int | None = None,
+    validation: int | None = None,
+    test: int | None = None,
+    size: int | None = None,
     seed: int = 0,
+    fidelity: str = "small",
+    mothers: int | None = None,
+    complete_test: bool = False,
 ) -> Datalist:
     """Write a data set of synthetic fetal scans: images, masks of the annotated regions, and ``datalist.json``.
 
-    Scans belong to mothers, 1 to 3 each, and a mother's scans stand in one split. Training and validation scans are
-    partly annotated, test scans fully. What a scan shows depends on ``seed`` and ``size``, not on how many there are.
+    Scans belong to mothers, and a mother's scans stand in one split. What a scan shows depends on ``seed``, ``size``,
+    ``fidelity`` and its place (split, mother, number), not on how many there are.
 
     Args:
         output: a folder that does not exist yet or is empty.
-        training: how many training scans.
-        validation: how many validation scans.
-        test: how many test scans.
-        size: voxels a side; the field of view stays 192 mm.
+        training: how many training scans; 40, at full fidelity Table 1's 174.
+        validation: how many validation scans; 6, at full fidelity 42.
+        test: how many test scans; 10, at full fidelity 73.
+        size: voxels a side; 48 of 4 mm, at full fidelity 128 of 3 mm. The field of view stays 192 and 384 mm.
         seed: the same seed gives the same data set.
+        fidelity: ``small`` (stylised, for a demonstration) or ``full`` (docs/phantom.md).
+        mothers: how many mothers the scans of the full phantom are of; 91 for 289 scans, in proportion for others.
+            Those of the small one have 1 to 3 scans each.
+        complete_test: annotate all regions in all test scans of the full phantom too. Those of the small one always
+            are; otherwise Table 1's numbers, in proportion, are annotated.
 
     Returns:
         the datalist, as written.
 
     Raises:
-        UserError: a count, size or seed makes no sense, ``output`` is taken, or cannot be written.
+        UserError: a setting makes no sense, ``output`` is taken, or cannot be written.
     """
-    numbers = {"training": training, "validation": validation, "test": test, "size": size, "seed": seed}
-    for name, number in numbers.items():
-        smallest = SMALLEST if name == "size" else 0
+    if fidelity not in FIDELITIES:
+        raise UserError(f"fidelity {fidelity!r}: use one of {', '.join(FIDELITIES)}")
+    full = fidelity == "full"
+    size = SIZE[fidelity] if size is None else size
+    scans = {
+        split: (counts.SCANS if full else counts.SMALL_SCANS)[split] if number is None else number
+        for split, number in zip(SPLITS, (training, validation, test), strict=True)
+    }
+    for name, number in {**scans, "size": size, "seed": seed}.items():
+        smallest = SMALLEST[fidelity] if name == "size" else 0
         if type(number) is not int or number < smallest:
             raise UserError(f"{name} {number!r}: give a whole number, {smallest} or more")
+    places = _full_places(scans, mothers, seed) if full else _small_places(scans, mothers, seed)
     target = Path(output).expanduser().resolve()
     part = target.with_name(target.name + ".part")
     try:
@@ -72,15 +92,23 @@ def make_phantom(
     except OSError as error:
         raise UserError(f"{output}: cannot make this folder ({error.strerror}); pass another --output") from error
     try:
+        entries: dict[str, list[Scan]] = {}
+        for split in SPLITS:
+            if full:
+                numbers = counts.annotated_numbers(scans[split], split, complete_test and split == "test")
+            else:
+                numbers = counts.small_annotated_numbers(scans[split], split)
+            annotated = counts.choose_annotated(scans[split], numbers, _rng(seed, split))
+            entries[split] = _write_split(part, split, places[split], annotated, size, seed, fidelity)
         datalist = Datalist(
             name="phantom",
             description="Synthetic scans of a fetus in the uterus, drawn by a program. Not real data.",
             modality="synthetic MR",
             licence="CC0-1.0",
             regions=list(REGIONS),
-            training=_write_split(part, "training", training, size, seed),
-            validation=_write_split(part, "validation", validation, size, seed),
-            test=_write_split(part, "test", test, size, seed),
+            training=entries["training"],
+            validation=entries["validation"],
+            test=entries["test"],
         )
         write_datalist(datalist, part / "datalist.json")
         if target.exists():
@@ -96,7 +124,7 @@ def make_phantom(
 def draw_scan(
     size: int, spacing: float, seed: int, split: str, mother: int, scan: int
 ) -> tuple[Array, dict[str, NDArray[np.bool_]]]:
-    """Draw scan number ``scan`` of mother number ``mother`` of ``split``.
+    """Draw scan number ``scan`` of mother number ``mother`` of ``split``, of the small phantom.
 
     Args:
         size: voxels a side.
@@ -116,34 +144,33 @@ def draw_scan(
     return epi_image(points, spacing, anatomy, distances, rng), region_masks(distances)
 
 
-def choose_annotated(scans: int, split: str, rng: np.random.Generator) -> list[list[str]]:
-    """Choose which regions are annotated in each of ``scans`` scans of ``split``.
-
-    Each region gets its fraction of the scans; every scan gets a region where there are enough of them to go round.
-    """
-    if split == "test":
-        return [list(REGIONS)] * scans
-    numbers = {region: min(scans, max(FEWEST[split], round(ANNOTATED[region] * scans))) for region in REGIONS}
-    annotations = rng.permutation([region for region, number in numbers.items() for _ in range(number)]).tolist()
-    chosen = [{region} for region in annotations[:scans]]
-    chosen += [set() for _ in range(scans - len(chosen))]
-    for region in REGIONS:
-        without = [index for index in range(scans) if region not in chosen[index]]
-        missing = numbers[region] - (scans - len(without))
-        for index in rng.permutation(without)[:missing]:
-            chosen[index].add(region)
-    return [[region for region in REGIONS if region in regions] for regions in chosen]
+def draw_scan_at_full_fidelity(
+    size: int, seed: int, split: str, mother: int, scan: int
+) -> tuple[Array, dict[str, NDArray[np.bool_]]]:
+    """As `draw_scan`, of the full phantom: voxels of 384 / ``size`` mm."""
+    return draw_full_scan(size, _rng(seed, split, mother), _rng(seed, split, mother, 1 + scan))
 
 
-def _write_split(folder: Path, split: str, scans: int, size: int, seed: int) -> list[Scan]:
-    """Draw and write the scans of one split; return their entries of the datalist."""
-    spacing = FIELD_OF_VIEW / size
-    annotated = choose_annotated(scans, split, _rng(seed, split))
+def _write_split(
+    folder: Path,
+    split: str,
+    places: list[tuple[int, int]],
+    annotated: list[list[str]],
+    size: int,
+    seed: int,
+    fidelity: str,
+) -> list[Scan]:
+    """Draw and write the scans of one split, each of a mother and with a number; return their entries."""
+    spacing = FIELD_OF_VIEW[fidelity] / size
     entries = []
-    for index, (mother, scan) in enumerate(_mothers_and_scans(scans, split, seed)):
-        image, masks = draw_scan(size, spacing, seed, split, mother, scan)
-        name = f"{split}_{index:03d}.nii.gz"
-        _write_nifti(image, spacing, folder / "images" / name)
+    for index, (mother, scan) in enumerate(tqdm(places, desc=split, disable=None)):
+        if fidelity == "full":
+            image, masks = draw_scan_at_full_fidelity(size, seed, split, mother, scan)
+            name = f"{split}_{mother:03d}_{scan}.nii.gz"
+        else:
+            image, masks = draw_scan(size, spacing, seed, split, mother, scan)
+            name = f"{split}_{index:03d}.nii.gz"
+        _write_nifti(image, spacing, folder / "images" / name, GREY_LEVELS if fidelity == "full" else None)
         for region in annotated[index]:
             _write_nifti(masks[region].astype(np.uint8), spacing, folder / "masks" / region / name)
         files = {region: f"masks/{region}/{name}" for region in annotated[index]}
@@ -151,12 +178,29 @@ def _write_split(folder: Path, split: str, scans: int, size: int, seed: int) -> 
     return entries
 
 
-def _mothers_and_scans(scans: int, split: str, seed: int) -> list[tuple[int, int]]:
-    """Number of the mother and number of the scan among hers, for each scan of a split."""
-    pairs: list[tuple[int, int]] = []
-    for mother in range(scans):
-        pairs += [(mother, scan) for scan in range(_rng(seed, split, mother, 0).integers(1, MOST_SCANS + 1))]
-    return pairs[:scans]
+def _full_places(scans: dict[str, int], mothers: int | None, seed: int) -> dict[str, list[tuple[int, int]]]:
+    """Number of the mother and number of the scan among hers, for each scan of each split of the full phantom."""
+    total, splits = sum(scans.values()), sum(number > 0 for number in scans.values())
+    if mothers is None:
+        mothers = min(total, max(splits, round(total * counts.MOTHERS / sum(counts.SCANS.values()))))
+    if type(mothers) is not int or not splits <= mothers <= total:
+        raise UserError(f"mothers {mothers!r}: give a whole number, {splits} to {total}: each has a scan, in one split")
+    numbers = counts.mothers_of_splits(mothers, scans)
+    return {split: counts.scans_of_mothers(scans[split], numbers[split], _rng(seed, split)) for split in SPLITS}
+
+
+def _small_places(scans: dict[str, int], mothers: int | None, seed: int) -> dict[str, list[tuple[int, int]]]:
+    """As `_full_places`, for the small phantom, whose mothers have 1 to 3 scans each."""
+    if mothers is not None:
+        raise UserError(f"mothers {mothers!r}: only with --fidelity full; in the small phantom they have 1 to 3 scans")
+    places: dict[str, list[tuple[int, int]]] = {}
+    for split in SPLITS:
+        pairs: list[tuple[int, int]] = []
+        for mother in range(scans[split]):
+            number = _rng(seed, split, mother, 0).integers(1, counts.SMALL_MOST + 1)
+            pairs += [(mother, scan) for scan in range(number)]
+        places[split] = pairs[: scans[split]]
+    return places
 
 
 def _rng(seed: int, split: str, *numbers: int) -> np.random.Generator:
@@ -164,13 +208,17 @@ def _rng(seed: int, split: str, *numbers: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split), *numbers)))
 
 
-def _write_nifti(array: NDArray, spacing: float, path: Path) -> None:
-    """Write ``array`` with a RAS affine whose origin is the centre of the grid."""
+def _write_nifti(array: NDArray, spacing: float, path: Path, grey_levels: int | None = None) -> None:
+    """Write ``array`` with a RAS affine whose origin is the centre of the grid; as whole grey levels, if given."""
     path.parent.mkdir(parents=True, exist_ok=True)
     affine = np.diag([spacing, spacing, spacing, 1.0])
     affine[:3, 3] = -spacing * (np.array(array.shape) - 1) / 2
+    if grey_levels:
+        array = np.round(array * grey_levels).astype(np.int16)
     nifti = nib.Nifti1Image(array, affine)
     nifti.set_sform(affine, code="scanner")
     nifti.set_qform(affine, code="scanner")
     nifti.header.set_xyzt_units("mm")
+    if grey_levels:
+        nifti.header.set_slope_inter(1 / grey_levels, 0)
     nib.save(nifti, path)

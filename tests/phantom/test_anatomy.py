@@ -8,16 +8,12 @@ from conemos_bundle.phantom.anatomy import (
     PLACENTA_GAP,
     PLACENTA_THICKNESS,
     REGIONS,
-    Waves,
     draw_fetus,
     draw_mother,
-    ellipsoid_distance,
-    grid_points,
     region_masks,
-    segment_distance,
     signed_distances,
-    smooth_union,
 )
+from conemos_bundle.phantom.geometry import grid_points
 from scipy.ndimage import binary_dilation, distance_transform_edt, label
 
 SEEDS = range(12)
@@ -114,28 +110,3 @@ def test_same_anatomy_in_a_larger_field_of_view() -> None:
     small, large = masks_of(3, 48, 4.0), masks_of(3, 64, 4.0)
     for region in REGIONS:
         assert (large[region][8:56, 8:56, 8:56] == small[region]).mean() > 0.9999, region
-
-
-def test_ellipsoid_distance() -> None:
-    points = np.array([[0, 0, 0], [5, 0, 0], [0, 0, 1], [0, 2, 0]], np.float32).T.reshape(3, 4, 1, 1)
-    np.testing.assert_allclose(ellipsoid_distance(points, (2, 2, 2)).ravel(), [-2, 3, -1, 0], atol=1e-5)
-    np.testing.assert_allclose(ellipsoid_distance(points, (2, 2, 2), (5, 0, 0)).ravel()[:2], [3, -2], atol=1e-5)
-    assert ellipsoid_distance(points, (4, 2, 1)).ravel()[:3] == pytest.approx([-1, 1, 0], abs=1e-4)
-
-
-def test_segment_distance() -> None:
-    points = np.array([[0, 3, 0], [5, 3, 0], [10, 3, 0], [-4, 0, 0], [13, 0, 0]], np.float32).T.reshape(3, 5, 1, 1)
-    distance = segment_distance(points, np.array([0, 0, 0, 2.0]), np.array([10, 0, 0, 1.0]))
-    np.testing.assert_allclose(distance.ravel(), [1, 1.5, 2, 2, 2], atol=1e-5)
-
-
-def test_smooth_union() -> None:
-    first, second = np.array([-3.0, 1.0, 2.0]), np.array([5.0, 1.0, 12.0])
-    np.testing.assert_allclose(smooth_union(first, second, 4.0), [-3, 0, 2])  # lower only where both are near
-
-
-def test_waves_have_mean_0_and_standard_deviation_1() -> None:
-    waves = [Waves.draw(np.random.default_rng(seed), (20, 40)) for seed in range(20)]
-    values = np.stack([wave(grid_points(24, 10.0)) for wave in waves])
-    assert values.mean() == pytest.approx(0, abs=0.05)
-    assert values.std() == pytest.approx(1, abs=0.1)

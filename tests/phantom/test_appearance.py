@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conemos_bundle.phantom.anatomy import draw_fetus, draw_mother, grid_points, region_masks, signed_distances
+from conemos_bundle.phantom.anatomy import draw_fetus, draw_mother, region_masks, signed_distances
 from conemos_bundle.phantom.appearance import epi_image
+from conemos_bundle.phantom.geometry import grid_points
 from scipy.ndimage import binary_erosion
 
 

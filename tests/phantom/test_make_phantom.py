@@ -9,7 +9,7 @@ import pytest
 from conemos_bundle.commands.phantom import phantom
 from conemos_bundle.data.datalist import SPLITS, Datalist, read_datalist, scan_items
 from conemos_bundle.errors import UserError
-from conemos_bundle.phantom import REGIONS, draw_scan, make, make_phantom
+from conemos_bundle.phantom import REGIONS, draw_scan, draw_scan_at_full_fidelity, make, make_phantom
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,9 @@ def test_scans_differ_from_each_other(made: tuple[Path, Datalist]) -> None:
 def test_a_mother_has_1_to_3_scans_and_stands_in_one_split() -> None:
     numbers = []
     for seed in range(3):
-        mothers = Counter(m for m, _ in make._mothers_and_scans(200, "training", seed))
+        places = make._small_places({"training": 200, "validation": 0, "test": 0}, None, seed)["training"]
+        assert len(places) == 200
+        mothers = Counter(mother for mother, _ in places)
         numbers += list(mothers.values())
     assert set(numbers) == {1, 2, 3}
 
@@ -116,37 +118,6 @@ def test_a_mother_keeps_uterus_and_placenta_and_the_fetus_moves() -> None:
         np.testing.assert_array_equal(first[region], second[region])
     for region in ("body", "brain", "eyes"):
         assert (first[region] != second[region]).any()
-
-
-def counts(annotated: list[list[str]]) -> list[int]:
-    return [sum(region in regions for regions in annotated) for region in REGIONS]
-
-
-@pytest.mark.parametrize(
-    ("scans", "split", "expected"),
-    [
-        (40, "training", [8, 8, 18, 17, 24]),
-        (6, "validation", [2, 2, 3, 3, 4]),
-        (2, "validation", [2, 2, 2, 2, 2]),
-        (1, "training", [1, 1, 1, 1, 1]),
-        (4, "training", [1, 1, 2, 2, 2]),
-        (0, "training", [0, 0, 0, 0, 0]),
-        (3, "test", [3, 3, 3, 3, 3]),
-    ],
-)
-def test_choose_annotated(scans: int, split: str, expected: list[int]) -> None:
-    for seed in range(20):
-        annotated = make.choose_annotated(scans, split, np.random.default_rng(seed))
-        assert len(annotated) == scans
-        assert counts(annotated) == expected
-        assert all(annotated)  # each scan has a region
-        assert all(regions == [r for r in REGIONS if r in regions] for regions in annotated)  # once each, in order
-
-
-def test_which_scans_are_annotated_is_random() -> None:
-    first, second = (make.choose_annotated(40, "training", np.random.default_rng(seed)) for seed in (0, 1))
-    assert first != second
-    assert len({tuple(regions) for regions in first}) > 8  # many combinations
 
 
 @pytest.mark.parametrize(
@@ -207,9 +178,79 @@ def test_command_prints_where_and_the_counts(tmp_path: Path, capsys: pytest.Capt
     phantom(output, training=4, validation=2, test=1, size=24)
     where, header, *rows = capsys.readouterr().out.splitlines()
     assert output in where
-    assert header.split() == ["annotated", "scans", "scans", *REGIONS]
+    assert header.split() == ["annotated", "scans", "scans", *REGIONS, "mothers"]
     assert [row.split() for row in rows] == [
-        ["training", "4", "1", "1", "2", "2", "2"],
-        ["validation", "2", "2", "2", "2", "2", "2"],
-        ["test", "1", "1", "1", "1", "1", "1"],
+        ["training", "4", "1", "1", "2", "2", "2", "2"],
+        ["validation", "2", "2", "2", "2", "2", "2", "1"],
+        ["test", "1", "1", "1", "1", "1", "1", "1"],
     ]
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Datalist]:
+    folder = tmp_path_factory.mktemp("full") / "phantom"
+    arguments = {"training": 2, "validation": 0, "test": 1, "size": 64, "seed": 5}
+    return folder, make_phantom(folder, **arguments, fidelity="full", mothers=2, complete_test=True)
+
+
+def test_full_fidelity_writes_what_it_draws(full: tuple[Path, Datalist]) -> None:
+    folder, datalist = full
+    assert [len(datalist.scans(split)) for split in SPLITS] == [2, 0, 1]
+    assert len({scan.subject for split in SPLITS for scan in datalist.scans(split)}) == 2
+    assert "not real data" in datalist.description.lower()
+    for scan in datalist.training[1:] + datalist.test:
+        image = nib.load(folder / scan.image)
+        mother, number = map(int, Path(scan.image).name.removesuffix(".nii.gz").split("_")[1:])
+        split = scan.image.split("/")[1].split("_")[0]
+        assert scan.subject == f"{split}_mother_{mother:03d}"
+        drawn, masks = draw_scan_at_full_fidelity(64, 5, split, mother, number)
+        np.testing.assert_array_equal(image.get_fdata(dtype=np.float32), drawn)
+        assert image.header.get_zooms() == (6.0, 6.0, 6.0) and nib.aff2axcodes(image.affine) == ("R", "A", "S")
+        np.testing.assert_allclose(image.affine @ [31.5, 31.5, 31.5, 1], [0, 0, 0, 1], atol=1e-4)
+        for region in scan.masks:
+            np.testing.assert_array_equal(nib.load(folder / scan.source(region).file).dataobj, masks[region])
+    assert all(list(scan.masks) == list(REGIONS) for scan in datalist.test)  # complete_test
+    assert any(list(scan.masks) != list(REGIONS) for scan in datalist.training)
+
+
+def test_full_fidelity_scans_do_not_depend_on_their_number(full: tuple[Path, Datalist], tmp_path: Path) -> None:
+    make_phantom(tmp_path / "fewer", 1, 0, 1, 64, 5, "full")
+    first, fewer = arrays(full[0]), arrays(tmp_path / "fewer")
+    assert {name for name in fewer if name.startswith("images/")} == {
+        "images/training_000_0.nii.gz",
+        "images/test_000_0.nii.gz",
+    }
+    for name in fewer.keys() & first.keys():
+        np.testing.assert_array_equal(fewer[name], first[name])
+
+
+def test_full_fidelity_follows_table_1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def nothing(size: int, *_: object) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        return np.zeros((2, 2, 2), np.float32), {region: np.ones((2, 2, 2), bool) for region in REGIONS}
+
+    monkeypatch.setattr(make, "draw_scan_at_full_fidelity", nothing)
+    datalist = make_phantom(tmp_path / "phantom", fidelity="full")
+    table = [[len(s := datalist.scans(split)), *(sum(r in x.masks for x in s) for r in REGIONS)] for split in SPLITS]
+    assert table == [[174, 12, 12, 76, 69, 106], [42, 3, 3, 18, 16, 26], [73, 5, 5, 32, 29, 44]]
+    for complete, expected in [(False, [1, 1, 4, 4, 6]), (True, [10] * 5)]:
+        tests = make_phantom(tmp_path / f"{complete}", 0, 0, 10, fidelity="full", complete_test=complete).test
+        assert [sum(region in scan.masks for scan in tests) for region in REGIONS] == expected
+    mothers = [{scan.subject for scan in datalist.scans(split)} for split in SPLITS]
+    assert len(set.union(*mothers)) == sum(map(len, mothers)) == 91
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"fidelity": "high"}, "fidelity 'high': use one of small, full"),
+        ({"fidelity": "full", "size": 63}, "size 63: give a whole number, 64"),
+        ({"fidelity": "full", "mothers": 2}, "mothers 2: give a whole number, 3 to 289"),
+        ({"fidelity": "full", "mothers": 290}, "mothers 290: give a whole number, 3 to 289"),
+        ({"fidelity": "full", "mothers": 4.5}, "mothers 4.5: give a whole number"),
+        ({"mothers": 4}, "mothers 4: only with --fidelity full"),
+    ],
+)
+def test_full_fidelity_settings_that_make_no_sense(tmp_path: Path, arguments: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make_phantom(tmp_path / "phantom", **arguments)
+    assert not list(tmp_path.iterdir())
