@@ -8,7 +8,7 @@ BIN := $(ENVIRONMENT)/bin
 demo: $(ENVIRONMENT)/ready
 	$(BIN)/python scripts/demo.py
 
-test: lint
+test: lint $(ENVIRONMENT)/experiments
 	$(BIN)/python -m pytest
 
 lint: $(ENVIRONMENT)/ready
@@ -21,4 +21,8 @@ $(ENVIRONMENT)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(ENVIRONMENT)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+$(ENVIRONMENT)/experiments: $(ENVIRONMENT)/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[experiments]'
 	touch $@
