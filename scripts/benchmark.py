@@ -87,7 +87,7 @@ def main(datalist: str, dataset_dir: str, rounds: int = 6, steps: int = 15, num_
     trainer, dataset = workflow.trainer, workflow.train_dataset
     plan = workflow.parser.get_parsed_content("plan")
     sampler = workflow.parser.get_parsed_content("train::sampler")
-    batch, bfloat16 = workflow.parser["batch_size"], workflow.parser["bfloat16"]
+    batch, bfloat16 = (workflow.parser.get_parsed_content(name) for name in ("batch_size", "bfloat16"))
     bare = bare_step(plan["patch_size"], batch, plan["in_channels"], len(dataset.regions), bfloat16)
     seconds(bare, 3)
     full_times: list[float] = []

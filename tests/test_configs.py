@@ -38,8 +38,8 @@ TINY: dict[str, Any] = {
     "spacing": [2.5, 2.0, 2.0],
     "most_voxels": 16**3,
 }
-TINY_PLAN = {"plan::spacing": [2.5, 2.0, 2.0], "plan::patch_size": [16, 16, 16]}  # of a config that says its own
-TINY_FOR = {"paper": {**TINY_PLAN, "augmentation::transforms::0::patch_size": [18, 18, 18]}}
+# paper.json says its own patch
+TINY_FOR = {"paper": {"patch_size": [16, 16, 16], "augmentation::transforms::0::patch_size": [18, 18, 18]}}
 
 
 def config(name: str) -> dict[str, Any]:
