@@ -1,0 +1,69 @@
+"""Several processes, one a GPU (or a CPU), started by torchrun: what the multi-GPU overlays call."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+
+import torch
+import torch.distributed
+from conemos_bundle.errors import UserError
+
+
+def _of_torchrun(variable: str) -> int:
+    if variable not in os.environ:
+        raise UserError(f"{variable} is not set; start multi-GPU configurations with torchrun (docs/training.md)")
+    return int(os.environ[variable])
+
+
+def rank() -> int:
+    """This process's place among all of them, from 0.
+
+    Raises:
+        UserError: torchrun did not start this process.
+    """
+    return _of_torchrun("RANK")
+
+
+def device() -> torch.device:
+    """This process's GPU; the CPU where there is none.
+
+    Raises:
+        UserError: torchrun did not start this process, or started more than there are GPUs.
+    """
+    local = _of_torchrun("LOCAL_RANK")
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    if local >= torch.cuda.device_count():
+        raise UserError(
+            f"{local + 1} processes or more, {torch.cuda.device_count()} GPUs: pass --nproc_per_node to torchrun"
+        )
+    return torch.device("cuda", local)
+
+
+def start(device: torch.device) -> None:
+    """Join the process group (nccl on GPUs, gloo on CPUs); only the first process goes on logging.
+
+    Args:
+        device: this process's.
+    """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group(backend="nccl" if device.type == "cuda" else "gloo")
+    if torch.distributed.get_rank() > 0:
+        logging.disable(logging.INFO)
+
+
+def stop(device: torch.device) -> None:
+    """Wait for all processes and leave the group.
+
+    Args:
+        device: this process's.
+    """
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+    logging.disable(logging.NOTSET)
+    if device.type != "cuda":
+        time.sleep(1)  # gloo's threads may abort a process that ends at once (5 in 147)
