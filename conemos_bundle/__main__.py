@@ -18,6 +18,7 @@ def _commands() -> dict[str, object]:
         "evaluate": commands.evaluate,
         "predict": commands.predict,
         "pack": commands.pack,
+        "export": commands.export,
         "import-keras": commands.import_keras,
         "phantom": commands.phantom,
         "experiments": commands.experiments,

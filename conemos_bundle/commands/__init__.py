@@ -3,6 +3,7 @@
 from conemos_bundle.commands.check import check
 from conemos_bundle.commands.datalist import datalist
 from conemos_bundle.commands.experiments import experiments
+from conemos_bundle.commands.export import export
 from conemos_bundle.commands.import_keras import import_keras
 from conemos_bundle.commands.pack import pack
 from conemos_bundle.commands.phantom import phantom
@@ -15,6 +16,7 @@ __all__ = [
     "datalist",
     "evaluate",
     "experiments",
+    "export",
     "import_keras",
     "pack",
     "phantom",

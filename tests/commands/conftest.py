@@ -8,6 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from conemos_bundle.commands import pack
 from conemos_bundle.data.datalist import read_datalist
 from conemos_bundle.networks import FiLMUNet
 from conemos_bundle.runs import RunRecord
@@ -30,4 +31,12 @@ def run(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             break
     torch.save(network.state_dict(), folder / "model.pt")
     RunRecord(str(folder), read_datalist(tiny_dataset / "datalist.json"), PLAN, network).write(None)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run as a bundle, with its zip beside it."""
+    folder = tmp_path_factory.mktemp("packed") / "tiny_regions"
+    pack(str(run), str(folder), version="0.2.0", changes="tried", archive=True)
     return folder

@@ -12,13 +12,6 @@ from conemos_bundle.errors import UserError
 from monai.bundle import ConfigWorkflow
 
 
-@pytest.fixture(scope="module")
-def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("packed") / "tiny_regions"
-    pack(str(run), str(folder), version="0.2.0", changes="tried", archive=True)
-    return folder
-
-
 def test_has_what_the_model_zoo_asks_for(bundle: Path, run: Path) -> None:
     for file in ("LICENSE", "configs/metadata.json", "configs/inference.json", "configs/train.json", "models/model.pt"):
         assert (bundle / file).is_file(), file

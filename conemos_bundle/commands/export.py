@@ -1,0 +1,53 @@
+"""`conemos export`: a bundle's network in formats that need neither MONAI nor this package."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from conemos_bundle import exports
+from conemos_bundle.errors import UserError
+from conemos_bundle.runs import load_weights, recorded_network
+
+FORMATS = ("ts", "pt2", "onnx")
+
+
+def export(bundle: str = ".", formats: str | Sequence[str] = FORMATS) -> None:
+    """Write ``models/model.ts``, ``model.pt2`` and ``model.onnx`` into a bundle, each compared with the network.
+
+    Args:
+        bundle: its folder.
+        formats: which of ``ts``, ``pt2`` and ``onnx``; ONNX needs ``pip install 'conemos-bundle[export]'``.
+
+    Raises:
+        UserError: no bundle, no such format, or a file that differs from the network by more than 1e-4.
+    """
+    folder = Path(str(bundle)).expanduser()
+    asked = formats.split(",") if isinstance(formats, str) else list(formats)
+    for name in asked:
+        if name not in FORMATS:
+            raise UserError(f"--formats {name!r}: use some of {','.join(FORMATS)}")
+    file = folder / "configs" / "inference.json"
+    if not file.is_file():
+        raise UserError(f"{folder}: not a bundle (no configs/inference.json); 'conemos pack' makes one of a run")
+    config = json.loads(file.read_text(encoding="utf-8"))
+    network = recorded_network({"network": config["network_def"]}).eval()
+    network.load_state_dict(load_weights(folder / "models" / "model.pt"))
+    for name in asked:
+        path = folder / "models" / f"model.{name}"
+        # not beside its place and then renamed, as elsewhere: the file's own name stands inside a TorchScript file
+        try:
+            if name == "ts":
+                exported = exports.export_torchscript(folder, path)
+            else:
+                exported = (exports.export_pt2 if name == "pt2" else exports.export_onnx)(network, path)
+            result = exports.check(exported, network, config["network_def"]["in_channels"], config["window"])
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        print(
+            f"wrote {path} ({os.path.getsize(path) / 2**20:.1f} MiB): differs by {result.difference:.1e}, "
+            f"{result.seconds:.3f} s a window of all regions (PyTorch {result.network_seconds:.3f} s)"
+        )
