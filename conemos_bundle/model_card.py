@@ -41,7 +41,9 @@ def model_card(record: dict[str, Any], metadata: dict[str, Any], run: Path) -> s
     settings = json.dumps({"network": record["network"], **record.get("settings", {})}, indent=4)
     spacing = " × ".join(f"{s:g}" for s in plan["spacing"])
     channels = "\n".join(f"- channel {k}: {region} (label-map value {k + 1})" for k, region in enumerate(regions))
-    return f"""# Model Overview
+    synthetic = str(data.get("modality", "")).startswith("synthetic")
+    first = "**Synthetic: trained on scans that a program drew. Not for patients.**\n\n" if synthetic else ""
+    return f"""{first}# Model Overview
 
 {metadata["description"]} It is asked for a region and segments that region: regions may be disjoint, overlapping
 or nested, and only those asked for cost time. Method: Billot et al., *Network conditioning for synergistic learning
@@ -96,7 +98,7 @@ scans of up to 1.5 windows a side are taken whole.
 Segment some regions of a scan, or of all scans of a folder:
 
 ```
-python -m monai.bundle run --config_file configs/inference.json --dataset_dir SCAN --regions "['{regions[0]}']"
+python -m monai.bundle run --config_file configs/inference.json --dataset_dir SCAN --regions "{regions[:1]}"
 ```
 
 Train on a datalist of your own (regions come from it):

@@ -1,4 +1,4 @@
-"""A tiny partly annotated data set for tests that train, evaluate or predict."""
+"""A tiny partly annotated data set, and a finished run and a bundle of a network for it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from conemos_bundle.data.datalist import Datalist, Scan, write_datalist
+import torch
+from conemos_bundle.commands import pack
+from conemos_bundle.data.datalist import Datalist, Scan, read_datalist, write_datalist
+from conemos_bundle.networks import FiLMUNet
+from conemos_bundle.runs import RunRecord
 
 SHAPE = (20, 18, 16)
 AFFINE = np.array([[-2.0, 0, 0, 15], [0, 2.0, 0, -20], [0, 0, 2.0, 7], [0, 0, 0, 1]])  # the first axis towards left
+PLAN = {"in_channels": 1, "spacing": [2.0, 2.0, 2.0], "patch_size": [24, 24, 16]}
 
 
 def _scan(folder: Path, name: str, seed: int, annotated: list[str]) -> Scan:
@@ -48,4 +53,33 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for split, scans in known.items()
     }
     write_datalist(Datalist(name="tiny", modality="MR", regions=both, **splits), folder / "datalist.json")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a tiny network with random weights, as if it had been trained.
+
+    The network finds some voxels of both regions in a scan of ``tiny_dataset``, not all.
+    """
+    folder = tmp_path_factory.mktemp("run")
+    image = nibabel.load(tiny_dataset / "images" / "test_0.nii.gz").get_fdata()
+    x = torch.from_numpy((image - image.min()) / np.ptp(image)).float()[None, None]
+    for seed in range(200):
+        torch.manual_seed(seed)
+        network = FiLMUNet(num_regions=2, channels=(2, 4), norm="instance", film_position="before_activation").eval()
+        with torch.no_grad():
+            found = (network(x) > 0).float().mean(dim=(0, 2, 3, 4))
+        if bool(((found > 0.05) & (found < 0.95)).all()) and abs(float(found[0] - found[1])) > 0.05:
+            break
+    torch.save(network.state_dict(), folder / "model.pt")
+    RunRecord(str(folder), read_datalist(tiny_dataset / "datalist.json"), PLAN, network).write(None)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run as a bundle, with its zip beside it."""
+    folder = tmp_path_factory.mktemp("packed") / "tiny_regions"
+    pack(str(run), str(folder), version="0.2.0", changes="tried", archive=True)
     return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -149,6 +150,45 @@ def test_inference_has_what_hosts_read(tmp_path: Path, tiny_dataset: Path) -> No
     assert inference.network_def.num_regions == len(names)
     assert inference.parser.get_parsed_content("asked_regions") == names
     assert len(inference.dataset) == 7
+
+
+def test_batch_inference_goes_on_where_it_was_cut(tmp_path: Path, tiny_dataset: Path) -> None:
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for name in ("a", "b"):
+        shutil.copy(tiny_dataset / "images" / "test_0.nii.gz", scans / f"{name}.nii.gz")
+
+    def names(**options: Any) -> list[str]:
+        batch = workflow(
+            ["inference", "batch_inference"],
+            "inference",
+            dataset_dir=scans,
+            load_pretrain=False,
+            output_dir=tmp_path / "out",
+            **options,
+        )
+        batch.initialize()
+        asked = [item["name"] for item in batch.parser.get_parsed_content("dataset::data")]
+        batch.run()
+        return asked
+
+    assert names(regions=["anterior"]) == ["a", "b"]
+    (tmp_path / "out" / "b" / "anterior.nii.gz").unlink()
+    assert names(regions=["anterior"]) == ["b"]
+    assert names(regions=["anterior"]) == []
+    assert names(regions=["anterior"], output_format="labelmap") == ["a", "b"]
+    assert names(regions=["posterior"], output_format="labelmap") == ["a", "b"]
+
+
+def test_without_a_gpu_the_tensorrt_overlay_runs_the_network_itself(tmp_path: Path, tiny_dataset: Path) -> None:
+    scan = tiny_dataset / "images" / "test_0.nii.gz"
+    inference = workflow(
+        ["inference", "inference_trt"], "inference", dataset_dir=scan, load_pretrain=False, output_dir=tmp_path
+    )
+    inference.initialize()
+    inference.run()
+    assert inference.parser.get_parsed_content("network") is inference.network_def
+    assert (tmp_path / "test_0" / "anterior.nii.gz").exists()
 
 
 def test_without_a_datalist_one_line_says_what_to_do(tmp_path: Path) -> None:

@@ -11,14 +11,7 @@ import torch
 from conemos_bundle.data.datalist import Datalist, Scan
 from conemos_bundle.errors import UserError
 from conemos_bundle.networks import FiLMUNet, UNet
-from conemos_bundle.runs import (
-    RunRecord,
-    default_output_dir,
-    identity,
-    package_versions,
-    read_record,
-    recorded_network,
-)
+from conemos_bundle.runs import RunRecord, default_output_dir, identity, package_versions, read_record, recorded_network
 from ignite.engine import Engine
 
 PLAN = {"in_channels": 1, "spacing": [1.0, 2.0, 3.0], "patch_size": [8, 16, 8]}

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import torch
+from conemos_bundle.commands.export import export
 from conemos_bundle.errors import UserError
 from conemos_bundle.model_card import model_card
 from conemos_bundle.paths import bundle_folder
 from conemos_bundle.runs import RECORD, load_weights, package_versions, read_record, recorded_network
+from conemos_bundle.zoo import (
+    write_archive,
+    write_checksums,
+    write_hugging_face_card,
+    write_large_files,
+    write_unit_tests,
+)
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 REQUIRED = (
@@ -141,6 +150,10 @@ def pack(
     changes: str = "first version",
     authors: str | None = None,
     archive: bool = False,
+    formats: str | Sequence[str] = (),
+    weights_url: str | None = None,
+    hugging_face: bool = False,
+    unit_tests: str | None = None,
 ) -> None:
     """Make a bundle folder of a finished run: metadata, channel names, weights, configurations, package, licence.
 
@@ -151,14 +164,21 @@ def pack(
         version: its version.
         changes: what the changelog says of this version.
         authors: who made the model.
-        archive: write a zip beside the folder too.
+        archive: write a zip beside the folder too, and its sha256 sum.
+        formats: exports to add: some of ``ts``, ``pt2`` and ``onnx`` (`conemos export`).
+        weights_url: address of a folder that will hold the weights; for the Model Zoo's ``large_files.yml``.
+        hugging_face: add the ``README.md`` and ``.gitattributes`` of a repository on the Hugging Face hub.
+        unit_tests: a folder for the Model Zoo's unit tests of this bundle: ``ci/unit_tests`` of a clone of it.
 
     Raises:
-        UserError: the run is not finished, or ``output`` exists.
+        UserError: the run is not finished, ``output`` exists, or a name that the Model Zoo does not take.
     """
     source, target = Path(run).expanduser(), Path(output).expanduser().absolute()
     if target.exists():
         raise UserError(f"{output}: exists; pass another --output")
+    name = name or target.name
+    if not re.fullmatch(r"[A-Za-z]\w*", name) or "_v" in name:
+        raise UserError(f"{name!r} cannot be a bundle's name: letters, digits and '_', but not '_v'; pass --name")
     record = read_record(source / "model.pt")
     weights = load_weights(source / "model.pt")
     try:
@@ -166,7 +186,6 @@ def pack(
     except RuntimeError as error:
         raise UserError(f"{source / 'model.pt'}: does not fit the network of {RECORD}; train again") from error
     record["evaluation"] = _summary(source)
-    name = name or target.name
     texts = {"authors": authors, "copyright": f"Copyright (c) {authors}"} if authors else {}
     root = bundle_folder()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -188,13 +207,20 @@ def pack(
         (part / "docs" / "data_license.txt").write_text(_data_licence(record.get("data", {})), encoding="utf-8")
         for figure in sorted((source / "evaluation_test").glob("montage_*.png")):
             shutil.copy(figure, part / "docs" / figure.name)
+        if formats:
+            export(str(part), formats)
+        write_checksums(part)
+        if weights_url is not None:
+            large = write_large_files(part, weights_url)
+            print(f"upload to {weights_url}, and leave out of a pull request: {', '.join(large) or 'nothing'}")
+        if hugging_face:
+            write_hugging_face_card(part, described)
+        if unit_tests is not None:
+            write_unit_tests(Path(unit_tests).expanduser(), name)
         os.replace(part, target)
     print(f"wrote {target}")
     if archive:
-        file = Path(shutil.make_archive(str(target), "zip", target.parent, target.name))
-        checksum = hashlib.sha256(file.read_bytes()).hexdigest()
-        file.with_suffix(".zip.sha256").write_text(f"{checksum}  {file.name}\n", encoding="utf-8")
-        print(f"wrote {file} (sha256 {checksum})")
+        print(f"wrote {write_archive(target, name)}, and its sha256 sum beside it")
 
 
 def _data_licence(data: dict[str, Any]) -> str:

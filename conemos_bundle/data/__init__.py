@@ -5,7 +5,7 @@ from conemos_bundle.data.plan import plan_input, rotation_range
 from conemos_bundle.data.refuse import refuse_problems
 from conemos_bundle.data.region_dataset import RegionDataset
 from conemos_bundle.data.sampling import Draw, RegionSampler
-from conemos_bundle.data.scans import find_scans, refuse_no_scans
+from conemos_bundle.data.scans import find_scans, refuse_no_scans, unfinished_scans
 from conemos_bundle.data.share import keep_share
 
 __all__ = [
@@ -23,5 +23,6 @@ __all__ = [
     "refuse_problems",
     "rotation_range",
     "scan_items",
+    "unfinished_scans",
     "write_datalist",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import zlib
@@ -64,6 +65,39 @@ def refuse_no_scans(items: Sequence[dict[str, Any]]) -> None:
     """
     if not items:
         raise UserError("no scan given: pass --dataset_dir with a scan file, a DICOM folder, or a folder of them")
+
+
+def unfinished_scans(
+    items: Sequence[dict[str, Any]],
+    output_dir: str | os.PathLike[str],
+    regions: Sequence[str],
+    output_format: str = "files",
+) -> list[dict[str, Any]]:
+    """Those of ``items`` that `SaveImageRegionsd` has not written these regions of: a batch goes on where it was cut.
+
+    A scan counts as done where ``<name>_volumes.json`` names its file and the regions, and what it lists is there.
+
+    Args:
+        items: as `find_scans` gives them.
+        output_dir: where the regions go.
+        regions: those asked for.
+        output_format: that asked for.
+
+    Raises:
+        UserError: there is no scan.
+    """
+    refuse_no_scans(items)
+
+    def done(item: dict[str, Any]) -> bool:
+        try:
+            result = json.loads(Path(output_dir, f"{item['name']}_volumes.json").read_text(encoding="utf-8"))
+            written = all(Path(output).exists() for output in result["outputs"])
+            same = result["image"] == item["image"] and result["output_format"] == output_format
+            return written and same and set(result["regions"]) == set(regions)
+        except (OSError, ValueError, KeyError, TypeError):  # not there, or of another program
+            return False
+
+    return [item for item in items if not done(item)]
 
 
 def _scans_at(path: Path) -> list[Path]:

@@ -147,7 +147,7 @@ def _read_run(folder: Path, top: Path) -> Run | None:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         settings, network = record["settings"], record["network"]
-        record["regions"], record["plan"]["patch_size"]  # read later; a KeyError now
+        _ = record["regions"], record["plan"]["patch_size"]  # read later; a KeyError now
         epochs = int(settings["max_epochs"])
         n_conditioned, all_conditioned = _conditioned(network)
         run = Run(

@@ -36,9 +36,5 @@ def styles(methods: Iterable[str]) -> dict[str, Style]:
     ordered = in_order(methods)
     others = [method for method in ordered if method not in (*OTHERS_OF_THE_PAPER, CONEMOS)]
     places = {method: place % len(_COLOURS) for place, method in enumerate((*OTHERS_OF_THE_PAPER, *others))}
-    return {
-        method: Style("#D55E00", "o", 2.4)
-        if method == CONEMOS
-        else Style(_COLOURS[places[method]], _MARKERS[places[method]], 1.3)
-        for method in ordered
-    }
+    found = {name: Style(_COLOURS[place], _MARKERS[place], 1.3) for name, place in places.items() if name in ordered}
+    return {method: found.get(method, Style("#D55E00", "o", 2.4)) for method in ordered}

@@ -20,9 +20,11 @@ def parent_indices(inside: Mapping[str, str], regions: Sequence[str]) -> dict[in
 def with_ancestors(asked: Sequence[int], parents: Mapping[int, int]) -> list[int]:
     """The regions asked for, and after them those that they lie inside of, directly or not, each once."""
     needed = list(asked)
-    for region in needed:  # grows while it is walked
-        if region in parents and parents[region] not in needed:
-            needed.append(parents[region])
+    for region in asked:
+        while region in parents:
+            region = parents[region]
+            if region not in needed:
+                needed.append(region)
     return needed
 
 

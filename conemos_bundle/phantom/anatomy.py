@@ -122,11 +122,7 @@ def _draw_pose(rng: np.random.Generator) -> tuple[Array, Array, Array]:
 
 
 def _place(
-    rng: np.random.Generator,
-    mother: Mother,
-    head_centre: Array,
-    head_rotation: Array,
-    bones: Array,
+    rng: np.random.Generator, mother: Mother, head_centre: Array, head_rotation: Array, bones: Array
 ) -> tuple[float, Fetus]:
     """Place a pose at the first of many random rotations that fits into the uterus, or at the one that fits best.
 

@@ -11,13 +11,7 @@ import numpy as np
 from conemos_bundle.data.datalist import SPLITS, Datalist, Scan, write_datalist
 from conemos_bundle.errors import UserError
 from conemos_bundle.phantom import counts
-from conemos_bundle.phantom.anatomy import (
-    REGIONS,
-    draw_fetus,
-    draw_mother,
-    region_masks,
-    signed_distances,
-)
+from conemos_bundle.phantom.anatomy import REGIONS, draw_fetus, draw_mother, region_masks, signed_distances
 from conemos_bundle.phantom.appearance import epi_image
 from conemos_bundle.phantom.field_of_view import FIELD
 from conemos_bundle.phantom.full import GREY_LEVELS, draw_full_scan

@@ -9,22 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from conemos_bundle.phantom.geometry import (
-    Array,
-    Waves,
-    column,
-    ellipsoid_distance,
-    frame_around,
-    into_frame,
-    turn,
-)
-from conemos_bundle.phantom.growth import (
-    AMNIOTIC_FLUID,
-    WEEKS,
-    fetal_weight,
-    placental_thickness,
-    placental_volume,
-)
+from conemos_bundle.phantom.geometry import Array, Waves, column, ellipsoid_distance, frame_around, into_frame, turn
+from conemos_bundle.phantom.growth import AMNIOTIC_FLUID, WEEKS, fetal_weight, placental_thickness, placental_volume
 from scipy.spatial.transform import Rotation
 
 PLACENTA_GAP = 0.5  # mm between the cavity and the placenta: membranes

@@ -34,8 +34,8 @@ class SaveImageRegionsd(MapTransform):
     - ``labelmap``: ``<name>_labelmap.nii.gz``; region k of ``region_names`` has the value k = 1..K whichever are asked
       for; regions are painted in ``paint_order``, later ones over earlier ones (lossless for nested regions only);
     - ``seg.nrrd``: ``<name>.seg.nrrd`` for 3D Slicer, with overlaps;
-    - always ``<name>_volumes.json``: ``image``, ``outputs``, and voxels and volume (ml) of each region before any
-      painting. ``data["result"]`` gets the same dictionary.
+    - always ``<name>_volumes.json``: ``image``, ``output_format``, ``outputs``, and voxels and volume (ml) of each
+      region before any painting. ``data["result"]`` gets the same dictionary.
 
     MONAI Label and the Deploy App SDK drop transforms whose class name contains ``SaveImage``; they save by themselves.
 
@@ -112,6 +112,7 @@ class SaveImageRegionsd(MapTransform):
 
         result: dict[str, Any] = {
             "image": image,
+            "output_format": self.output_format,
             "outputs": [str(path) for path in outputs],
             "regions": {r: _size(mask, affine) for r, mask in zip(self.regions, masks, strict=True)},
         }

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -61,6 +62,41 @@ def test_the_archive_holds_one_folder_and_its_sum_is_right(bundle: Path) -> None
         assert {name.split("/")[0] for name in file.namelist()} == {"tiny_regions"}
     written = archive.with_suffix(".zip.sha256").read_text().split()[0]
     assert written == hashlib.sha256(archive.read_bytes()).hexdigest()
+
+
+def test_files_of_hubs_on_request(run: Path, tmp_path: Path) -> None:
+    folder, tests = tmp_path / "some where" / "folder", tmp_path / "ci"
+    pack(
+        str(run),
+        str(folder),
+        name="tiny",
+        archive=True,
+        weights_url="https://example.org/tiny",
+        hugging_face=True,
+        unit_tests=str(tests),
+    )
+    assert {"README.md", ".gitattributes", "large_files.yml"} <= {file.name for file in folder.iterdir()}
+    assert (tests / "test_tiny.py").read_text().count('"models", "tiny"') == 1
+    with zipfile.ZipFile(folder.with_name("tiny.zip")) as file:
+        assert "tiny/models/SHA256SUMS" in file.namelist()
+
+
+def test_a_synthetic_models_card_says_so_first(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    record = json.loads((copy / "run.json").read_text())
+    record["data"]["modality"] = "synthetic MR"
+    (copy / "run.json").write_text(json.dumps(record))
+    pack(str(copy), str(tmp_path / "phantom_regions"))
+    first = (tmp_path / "phantom_regions" / "docs" / "README.md").read_text().splitlines()[0]
+    assert first.startswith("**Synthetic") and "Not for patients" in first
+
+
+@pytest.mark.parametrize("name", ["tiny_v2", "a-b", "2regions", "../x"])
+def test_refuses_names_that_the_model_zoo_does_not_take(run: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="cannot be a bundle's name"):
+        pack(str(run), str(tmp_path / "out"), name=name)
+    assert not (tmp_path / "out").exists()
 
 
 def test_refuses_what_is_no_run_and_what_exists(bundle: Path, run: Path, tmp_path: Path) -> None:

@@ -210,11 +210,7 @@ BAD = [
         rewrite("m0.nii.gz", np.zeros(SHAPE, np.uint8)),
         ["error: ", "m0.nii.gz: annotated region 'whole' is empty (no voxel is 1)"],
     ),
-    (
-        "channel out of range",
-        channel_too_large,
-        ["error: ", "c0.nii.gz: has 2 channels"],
-    ),
+    ("channel out of range", channel_too_large, ["error: ", "c0.nii.gz: has 2 channels"]),
     ("channel of a 3D file", channel_of_3d, ["error: ", "m0.nii.gz: 'channel' is 0, but the file is 3D"]),
     ("4D mask without channel", mask_of_4d, ["error: ", "c0.nii.gz: has 2 channels", "'channel'"]),
     (

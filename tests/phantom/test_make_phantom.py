@@ -121,8 +121,7 @@ def test_a_mother_keeps_uterus_and_placenta_and_the_fetus_moves() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [{"training": -1}, {"test": 2.5}, {"size": 23}, {"size": "large"}, {"seed": -1}, {"validation": True}],
+    "arguments", [{"training": -1}, {"test": 2.5}, {"size": 23}, {"size": "large"}, {"seed": -1}, {"validation": True}]
 )
 def test_numbers_that_make_no_sense(tmp_path: Path, arguments: dict) -> None:
     (name,) = arguments
