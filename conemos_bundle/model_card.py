@@ -39,6 +39,7 @@ def model_card(record: dict[str, Any], metadata: dict[str, Any], run: Path) -> s
     """
     regions, plan, data = record["regions"], record["plan"], record.get("data", {})
     settings = json.dumps({"network": record["network"], **record.get("settings", {})}, indent=4)
+    example = '"' + repr(regions[:1]) + '"'
     spacing = " × ".join(f"{s:g}" for s in plan["spacing"])
     channels = "\n".join(f"- channel {k}: {region} (label-map value {k + 1})" for k, region in enumerate(regions))
     synthetic = str(data.get("modality", "")).startswith("synthetic")
@@ -98,7 +99,7 @@ scans of up to 1.5 windows a side are taken whole.
 Segment some regions of a scan, or of all scans of a folder:
 
 ```
-python -m monai.bundle run --config_file configs/inference.json --dataset_dir SCAN --regions "{regions[:1]}"
+python -m monai.bundle run --config_file configs/inference.json --dataset_dir SCAN --regions {example}
 ```
 
 Train on a datalist of your own (regions come from it):

@@ -61,7 +61,7 @@ def format_of(bundle: Path, tools: Path) -> str:
     """The zoo's black, isort and flake8 on a tree like its own."""
     models = bundle.parent
     (models.parent / ".isort.cfg").write_text("[settings]\nknown_first_party=models\nprofile=black\nline_length=120\n")
-    black = ["black", "--line-length=120", "--skip-magic-trailing-comma", "--check", "--quiet"]
+    black = ["black", "--line-length=120", "--skip-magic-trailing-comma", "--check"]
     for program, *options in (black, ["isort", "--check"], ["flake8", *FLAKE8]):
         called([str(tools / program), *options, "models", "ci"], models.parent, bundle)
     return "black, isort and flake8 as the zoo calls them: nothing to change"
@@ -136,7 +136,12 @@ def main(run: str = "", schema: str = "", tools: str = "", formats: str = "ts,pt
                 raise RuntimeError(output[-2000:])
             return expected
 
-        against = ["--meta_file", metadata, "--filepath", schema or str(work / "schema.json")]
+        against = [
+            "--meta_file",
+            metadata,
+            "--filepath",
+            str(Path(schema).absolute() if schema else work / "schema.json"),
+        ]
         checks: dict[str, Callable[[], str]] = {
             "verify_metadata": partial(bundle_says, "verify_metadata", against, "metadata is verified with no error"),
             "verify_net_in_out": partial(
