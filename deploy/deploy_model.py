@@ -108,6 +108,8 @@ def _from_torchscript(file: Path, device: torch.device) -> tuple[ConfigParser, t
         raise UserError(f"{file}: no such model; give a .ts file or a bundle's folder")
     try:
         network, metadata, extra = load_net_with_metadata(str(file), device, ("inference.json",))
+    except json.JSONDecodeError as error:  # of metadata that are not there
+        raise UserError(f"{file}: holds no configuration; export it with: {EXPORT}") from error
     except (RuntimeError, ValueError, OSError) as error:
         raise UserError(f"{file}: no TorchScript file, or a damaged one; make it with: {EXPORT}") from error
     if not extra["inference.json"] or "network_data_format" not in metadata:

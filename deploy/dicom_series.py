@@ -15,8 +15,8 @@ from pydicom.errors import InvalidDicomError
 # objects with rows and columns that are made from scans
 NOT_SCANS = ("SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "PR", "SR", "KO", "REG", "DOC", "OT")
 SAME_IN_A_SERIES = ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID", "Rows", "Columns")
-MISSING_SLICE = 1.5  # times the median distance of neighbours
-UNEQUAL = 0.01  # of the median distance: highdicom's tolerance too
+MISSING_SLICE = 1.5  # times the usual distance of neighbours
+UNEQUAL = 0.01  # of the usual distance: highdicom's tolerance too
 
 
 def find_series(folder: Path, modality: str | None = None, wanted: str | None = None) -> list[Dataset]:
@@ -79,7 +79,7 @@ def sort_slices(datasets: Sequence[Dataset]) -> list[Dataset]:
     )
     positions = np.array([np.asarray(dataset.ImagePositionPatient, float) for dataset in ordered])
     steps = np.diff(positions @ normal)
-    usual = float(np.median(steps))
+    usual = float(np.percentile(steps, 25, method="lower"))  # missing slices make distances larger, never smaller
     for before, after, step in zip(ordered, ordered[1:], steps, strict=False):
         if step < 0.01 * max(usual, 0.01):
             raise UserError(
@@ -110,8 +110,9 @@ def _refuse_other_kind(dataset: Dataset, first: Dataset, name: str) -> None:
     """What every image must be, and must share with the first one of its series."""
     if int(tag_value(dataset, "NumberOfFrames") or 1) > 1:
         raise UserError(f"{dataset.filename}: an image of several frames; convert it to one file a slice")
-    if int(tag_value(dataset, "SamplesPerPixel") or 1) != 1:
-        raise UserError(f"{dataset.filename}: a colour image; give a series of grey values")
+    colours = tag_value(dataset, "PhotometricInterpretation")
+    if colours not in (None, "MONOCHROME1", "MONOCHROME2"):
+        raise UserError(f"{dataset.filename}: a colour image ({colours}); give a series of grey values")
     for tag in SAME_IN_A_SERIES:
         value, other = tag_value(dataset, tag), tag_value(first, tag)
         if value != other:

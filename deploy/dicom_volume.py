@@ -38,10 +38,23 @@ def volume(datasets: Sequence[Dataset]) -> npt.NDArray[np.float32]:
     """Grey values ``(W, H, D)`` of a sorted series, each slice with its own rescale slope and intercept.
 
     In float from the start: the SDK takes the first slice's type for all, and cuts off a later slice's fractions
-    where the first one is empty. MONOCHROME1 is not inverted, as ITK does not: it says how to show the values.
+    where the first one is empty.
+
+    Raises:
+        UserError: signed MONOCHROME1 pixels, which readers invert in different ways.
     """
-    slices = [np.asarray(apply_rescale(dataset.pixel_array, dataset), np.float32) for dataset in datasets]
+    slices = [np.asarray(apply_rescale(_stored(dataset), dataset), np.float32) for dataset in datasets]
     return np.ascontiguousarray(np.stack(slices).transpose(2, 1, 0))
+
+
+def _stored(dataset: Dataset) -> npt.NDArray[np.integer]:
+    """``(H, W)``; MONOCHROME1 is inverted as ITK does, before the rescaling (the SDK does so after it)."""
+    stored = dataset.pixel_array
+    if dataset.PhotometricInterpretation != "MONOCHROME1":
+        return stored
+    if dataset.PixelRepresentation != 0:
+        raise UserError(f"{dataset.filename}: signed MONOCHROME1 pixels; convert the series to MONOCHROME2")
+    return (2**dataset.BitsStored - 1) - stored.astype(np.int64)
 
 
 def affine_ras(datasets: Sequence[Dataset]) -> npt.NDArray[np.float64]:
