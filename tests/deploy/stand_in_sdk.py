@@ -6,7 +6,6 @@ It runs operators in the order of the flows, and keeps the stock operators' cont
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -185,5 +184,4 @@ def modules() -> dict[str, ModuleType]:
     for name, content in contents.items():
         made[f"monai.deploy.{name}"] = ModuleType(f"monai.deploy.{name}")
         vars(made[f"monai.deploy.{name}"]).update(content)
-    assert not set(made) & set(sys.modules)
     return made
