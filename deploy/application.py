@@ -25,7 +25,7 @@ class SegmentRegions(Application):
     """Loader → selector → volume → inference → SEG and NIfTI writers.
 
     Args:
-        datasets: the sorted slices of one series, with pixels.
+        datasets: the sorted images of one series, whose files have the pixels.
         model: the model, with the regions asked for.
         descriptions: the segments, in the order of those regions.
         output_folder: an existing folder for ``<UID>.dcm`` and ``masks/``.

@@ -9,11 +9,13 @@ from typing import Any
 
 import highdicom
 import numpy as np
+import numpy.typing as npt
 import torch
 from conemos_bundle.transforms import SaveImageRegionsd
 from deploy_model import Model
-from dicom_volume import affine_ras, volume
+from dicom_volume import read_volume
 from monai.data import MetaTensor
+from monai.data.utils import orientation_ras_lps
 from monai.deploy.core import Image, IOType, Operator, OperatorSpec
 from monai.deploy.core.domain.dicom_series import DICOMSeries
 from monai.deploy.core.domain.dicom_study import DICOMStudy
@@ -53,18 +55,19 @@ class SeriesLoaderOperator(DICOMDataLoaderOperator):
 
 
 class SeriesVolumeOperator(DICOMSeriesToVolumeOperator):
-    """The series as an image, ``(D, H, W)`` float32, with ITK's affine (see `dicom_volume`)."""
-
-    def generate_voxel_data(self, series: DICOMSeries) -> Any:
-        """``(D, H, W)``."""
-        return volume([instance.get_native_sop_instance() for instance in series.get_sop_instances()]).T
+    """The series as an image, ``(D, H, W)`` float32, with its affine, as ITK reads it (see `dicom_volume`)."""
 
     def prepare_series(self, series: DICOMSeries) -> None:
-        """Set the affines; the slices are sorted already."""
-        ras = affine_ras([instance.get_native_sop_instance() for instance in series.get_sop_instances()])
+        """Read the files, which are sorted already, and set the affines."""
+        headers = [instance.get_native_sop_instance() for instance in series.get_sop_instances()]
+        self.voxels, ras = read_volume(headers)
         series.nifti_affine_transform = ras
-        series.dicom_affine_transform = np.diag([-1.0, -1.0, 1.0, 1.0]) @ ras
+        series.dicom_affine_transform = orientation_ras_lps(ras)
         series.depth_pixel_spacing = float(np.linalg.norm(ras[:3, 2]))
+
+    def generate_voxel_data(self, series: DICOMSeries) -> npt.NDArray[np.float32]:
+        """``(D, H, W)``."""
+        return self.voxels.T
 
 
 class RegionsInferenceOperator(MonaiBundleInferenceOperator):

@@ -29,7 +29,7 @@ DEPLOY = bundle_folder() / "deploy"
 sys.path.insert(0, str(DEPLOY))
 from deploy_cases import bad_inputs, series_variants  # noqa: E402
 from dicom_series import find_series  # noqa: E402
-from dicom_volume import affine_ras  # noqa: E402
+from dicom_volume import read_volume  # noqa: E402
 
 REGIONS = ["hippocampus", "anterior", "posterior"]
 
@@ -113,6 +113,7 @@ def compare(series: Path, out: Path, expected: Path, regions: list[str]) -> list
     wrong = []
     report = json.loads((out / "report.json").read_text())
     masks, seg = seg_masks(out / "segmentation.dcm", series)
+    affine = read_volume(find_series(series))[1]
     geometry = seg.get_volume().affine  # LPS, (slice, row, column)
     if list(masks) != regions or [*report["regions"]] != regions:
         wrong.append(f"regions {list(masks)}")
@@ -127,13 +128,13 @@ def compare(series: Path, out: Path, expected: Path, regions: list[str]) -> list
             "SEG Dice": dice(masks[region], own) == 1.0 and np.array_equal(masks[region], own),
             "NIfTI voxels": np.array_equal(files, own) and files.dtype == own.dtype and voxels > 0,
             "NIfTI affine": np.allclose(nifti.affine, made.affine, atol=1e-5),
-            "series affine": np.allclose(nifti.affine, affine_ras(find_series(series)), atol=1e-5),
+            "series affine": np.allclose(nifti.affine, affine, atol=1e-5),
             "volume": report["regions"][region]["voxels"] == voxels
             and np.isclose(report["regions"][region]["volume_ml"], volume, rtol=1e-6),
         }
         wrong += [f"{region}: {name}" for name, good in checks.items() if not good]
     spacing = np.linalg.norm(geometry[:3, :3], axis=0)
-    if not np.allclose(spacing[[2, 1, 0]], np.linalg.norm(affine_ras(find_series(series))[:3, :3], axis=0), atol=1e-4):
+    if not np.allclose(spacing[[2, 1, 0]], np.linalg.norm(affine[:3, :3], axis=0), atol=1e-4):
         wrong.append(f"SEG spacing {spacing}")
     frames = len(find_series(series)) * len(regions)
     if int(seg.NumberOfFrames) != frames:
