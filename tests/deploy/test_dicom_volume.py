@@ -10,7 +10,7 @@ from dicom_volume import check_pixels, read_volume
 from make_series import write_series
 from monai.transforms import LoadImage
 from pydicom import dcmread
-from pydicom.uid import JPEGBaseline8Bit, RLELossless
+from pydicom.uid import JPEGBaseline8Bit, JPEGLSLossless, RLELossless
 
 
 def monai_image(folder: Path):
@@ -54,11 +54,12 @@ def test_monochrome1_is_inverted_as_in_the_bundle(series: Path, change) -> None:
     assert np.corrcoef(values.ravel(), before.ravel())[0, 1] == pytest.approx(-1)
 
 
-def test_compressed_pixels_are_the_same(series: Path) -> None:
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless])
+def test_compressed_pixels_are_the_same(syntax: str, series: Path) -> None:
     before, _ = read_volume(find_series(series))
     for file in series.iterdir():
         dataset = dcmread(file)
-        dataset.compress(RLELossless, generate_instance_uid=False)
+        dataset.compress(syntax, generate_instance_uid=False)
         dataset.save_as(file)
     headers = find_series(series)
     check_pixels(headers)
