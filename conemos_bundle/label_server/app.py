@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from conemos_bundle.errors import find_user_error
 from conemos_bundle.label_server.requests import FORMATS, checked_format, refuse, refuse_bad_values
+from conemos_bundle.label_server.tasks import (
+    CONFIDENCE,
+    LeastConfidentRegion,
+    RegionScoring,
+    RegionTrainTask,
+    Segmenter,
+)
 from conemos_bundle.transforms.seg_nrrd import write_seg_nrrd
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.tasks.activelearning.first import First
@@ -61,9 +69,27 @@ class RegionApp(MONAILabelApp):
         """A task a bundle."""
         return {folder.name: RegionInferTask(str(folder), self.conf) for folder in self.model_folders}
 
+    def _segmenters(self) -> dict[str, Segmenter]:
+        """The bundles of all regions; the thin ones share their weights."""
+        of_all = {name: task for name, task in self._infers.items() if task.bundle_config.get("displayable_configs")}
+        return {name: Segmenter(task) for name, task in of_all.items()}
+
+    def _for_each(self, name: str, task: Callable[[Segmenter], Any]) -> dict[str, Any]:
+        """``name``; with several bundles, the bundle's behind it."""
+        segmenters = self._segmenters()
+        return {name if len(segmenters) == 1 else f"{name}_{model}": task(s) for model, s in segmenters.items()}
+
+    def init_trainers(self) -> dict[str, Any]:
+        """A task a bundle of all regions."""
+        return {name: RegionTrainTask(segmenter) for name, segmenter in self._segmenters().items()}
+
     def init_strategies(self) -> dict[str, Any]:
-        """Which scan comes next."""
-        return {"random": Random(), "first": First()}
+        """Which scan, and which region, comes next."""
+        return {"first": First(), "random": Random(), **self._for_each("least_confident_region", LeastConfidentRegion)}
+
+    def init_scoring_methods(self) -> dict[str, Any]:
+        """What the strategy goes by."""
+        return self._for_each(CONFIDENCE, RegionScoring)
 
     def infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
         """Segment a scan.

@@ -100,6 +100,21 @@ def refuse_bad_values(request: Mapping[str, Any], device_names: Sequence[str], m
             raise UserError(f"{option}: use one of {', '.join(allowed)}")
 
 
+def number(request: Mapping[str, Any], option: str, default: float, least: float, most: float) -> float:
+    """A number that a request gives, as such or as a text.
+
+    Raises:
+        UserError: it is none, or out of its range.
+    """
+    try:
+        value = float(request.get(option, default))
+    except (TypeError, ValueError):
+        value = float("nan")
+    if not least <= value <= most:
+        raise UserError(f"{option}: give a number from {least:g} to {most:g}")
+    return value
+
+
 def refuse(error: UserError) -> NoReturn:
     """Answer with status 400 and the error's line; MONAI Label makes a bare 500 of any other error.
 
