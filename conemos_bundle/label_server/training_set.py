@@ -81,7 +81,8 @@ def write_training_set(folder: Path, saved: Sequence[Saved], region_names: Seque
         if scan.name in trained:
             training.append(_scan(scan, {**masks, **{region: own[region] for region in rehearsed if region in own}}))
         if scan.name in judged:
-            validation.append(_scan(scan, masks))
+            if scan.name not in trained:  # one scan alone: the last epoch's model is judged, by what it was trained on
+                validation.append(_scan(scan, masks))
             judges.append(_scan(scan, {**masks, **{region: own[region] for region in unannotated if region in own}}))
     of_all: dict[str, Any] = {"name": "saved annotations", "regions": list(region_names)}
     write_datalist(Datalist(**of_all, training=training, validation=validation), folder / "datalist.json")
