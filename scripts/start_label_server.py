@@ -49,6 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", required=True, help="folder of scans, or a DICOMweb address")
     parser.add_argument("--bundle", type=Path, default=ROOT, help="the bundle; default: the hippocampus model")
+    parser.add_argument("--name", help="the model's name in the clients; default: the bundle's")
     parser.add_argument("--app", type=Path, default=Path("label_app"), help="app folder to write; default: label_app")
     parser.add_argument("--environment", type=Path, default=ROOT / ".venv-label", help="where to install")
     parser.add_argument("--region_bundles", action="store_true", help="add a thin bundle a region, for 3D Slicer")
@@ -56,8 +57,14 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000, help="OHIF's panel expects 8000, the default")
     parser.add_argument("--no_start", action="store_true", help="install and write, but do not serve")
     options = parser.parse_args()
-    install(options.environment)
-    python, app = str(environment_python(options.environment)), options.app.absolute()
+    # absolute, since the server starts in the app's folder, where its log goes
+    folder, app = options.environment.absolute(), options.app.absolute()
+    is_address = options.studies.startswith(("http://", "https://"))
+    studies = options.studies if is_address else str(Path(options.studies).absolute())
+    if not is_address and not Path(studies).is_dir():
+        sys.exit(f"error: {studies}: no such folder; name the folder of the scans")
+    install(folder)
+    python = str(environment_python(folder))
     paths = [str(app), str(ROOT), os.environ.get("PYTHONPATH", "")]
     # scoring at each start would segment every scan: clients ask for it
     environment = {
@@ -66,15 +73,17 @@ def main() -> None:
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
     }
     write = [python, "-m", "conemos_bundle", "label-app", str(app), "--bundle", str(options.bundle.absolute())]
-    written = subprocess.run([*write, *(["--region_bundles"] if options.region_bundles else [])], env=environment)
+    write += ["--region_bundles"] if options.region_bundles else []
+    write += ["--name", options.name] if options.name else []
+    written = subprocess.run(write, env=environment)
     if written.returncode or options.no_start:
         sys.exit(written.returncode)
     serve = [
-        "-m", "monailabel.main", "start_server", "--app", str(app), "--studies", options.studies,
+        "-m", "monailabel.main", "start_server", "--app", str(app), "--studies", studies,
         "--host", options.host, "--port", str(options.port),
     ]  # fmt: skip
-    print(f"http://{options.host}:{options.port} serves {options.studies}", flush=True)
-    os.chdir(app)  # its log goes there
+    print(f"http://{options.host}:{options.port} serves {studies}", flush=True)
+    os.chdir(app)
     os.execve(python, [python, *serve], environment)
 
 
