@@ -85,7 +85,8 @@ def make_studies(source: Path, studies: Path) -> dict[str, Path]:
     studies.mkdir()
     files = sorted((source / "images").glob("*.nii.gz"))[:3]
     turn = np.eye(4)
-    turn[:3, :3] = Rotation.from_euler("xyz", [20, -30, 50], degrees=True).as_matrix()
+    # a head may lie so; turned further, another axis would be the nearest to left-right, and the network lost
+    turn[:3, :3] = Rotation.from_euler("xyz", [20, -15, 30], degrees=True).as_matrix()
     labels: dict[str, Path] = {}
     for name, file in zip(["straight", "oblique", "third"], files, strict=True):
         image, label = (nibabel.load(source / folder / file.name) for folder in ("images", "labels"))

@@ -11,6 +11,7 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.label_server.requests import (
     AskedRegionsd,
     checked_format,
+    number,
     refuse_bad_values,
     region_options,
     requested_regions,
@@ -104,3 +105,14 @@ def test_the_first_transform_answers_400(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_bundle_of_fixed_regions_does_not_ask() -> None:
     assert AskedRegionsd(REGIONS, ["Body"])({"regions": "femur"})["asked_regions"] == ["Body"]
+
+
+@pytest.mark.parametrize(("value", "expected"), [(3, 3), ("0.5", 0.5), (None, 2)])
+def test_numbers(value: Any, expected: float) -> None:
+    assert number({} if value is None else {"epochs": value}, "epochs", 2, 0, 10) == expected
+
+
+@pytest.mark.parametrize("value", ["$1", "ten", 11, -1, "nan", None, [1], "inf"])
+def test_what_is_no_number_is_refused(value: Any) -> None:
+    with pytest.raises(UserError, match="epochs: give a number from 0 to 10"):
+        number({"epochs": value}, "epochs", 2, 0, 10)
