@@ -17,6 +17,7 @@ def _commands() -> dict[str, object]:
         "train": commands.train,
         "evaluate": commands.evaluate,
         "predict": commands.predict,
+        "label-app": commands.label_app,
         "pack": commands.pack,
         "export": commands.export,
         "import-keras": commands.import_keras,

@@ -22,8 +22,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         UserError: an unknown option, or no input, output or model.
     """
     parser = _Parser(
-        prog="deploy",
-        description="Segment regions of one DICOM series: DICOM SEG, a NIfTI a region and a report.",
+        prog="deploy", description="Segment regions of one DICOM series: DICOM SEG, a NIfTI a region and a report."
     )
     add, environment = parser.add_argument, os.environ.get
     add("-i", "--input", default=environment("HOLOSCAN_INPUT_PATH"), help="folder of the DICOM series")

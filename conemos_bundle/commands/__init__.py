@@ -5,6 +5,7 @@ from conemos_bundle.commands.datalist import datalist
 from conemos_bundle.commands.experiments import experiments
 from conemos_bundle.commands.export import export
 from conemos_bundle.commands.import_keras import import_keras
+from conemos_bundle.commands.label_app import label_app
 from conemos_bundle.commands.pack import pack
 from conemos_bundle.commands.phantom import phantom
 from conemos_bundle.commands.predict import predict
@@ -18,6 +19,7 @@ __all__ = [
     "experiments",
     "export",
     "import_keras",
+    "label_app",
     "pack",
     "phantom",
     "predict",

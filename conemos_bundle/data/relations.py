@@ -35,7 +35,7 @@ def shared_voxels(voxels: Mapping[str, np.ndarray], regions: Sequence[str]) -> n
     return shared
 
 
-def relations(shared: Sequence[np.ndarray], regions: Sequence[str]) -> list[Relation]:
+def relations(shared: Sequence[np.ndarray], regions: Sequence[str], tolerance: float = TOLERANCE) -> list[Relation]:
     """The relation of each two regions that holds in every scan where both are annotated and neither is empty.
 
     `a` contains `b` where at most 0.5% of the voxels of `b` lie outside `a`; they exclude each other where they share
@@ -45,6 +45,7 @@ def relations(shared: Sequence[np.ndarray], regions: Sequence[str]) -> list[Rela
     Args:
         shared: one (K, K) array of `shared_voxels` a scan.
         regions: the K regions.
+        tolerance: another part than 0.5%, where masks are predictions.
 
     Returns:
         one relation a pair; pairs that no scan tells about are left out.
@@ -58,11 +59,11 @@ def relations(shared: Sequence[np.ndarray], regions: Sequence[str]) -> list[Rela
             if not tells.any():
                 continue
             both, size_a, size_b = both[tells], size_a[tells], size_b[tells]
-            if (both >= (1 - TOLERANCE) * size_b).all():
+            if (both >= (1 - tolerance) * size_b).all():
                 name = "contains"
-            elif (both >= (1 - TOLERANCE) * size_a).all():
+            elif (both >= (1 - tolerance) * size_a).all():
                 name = "inside"
-            elif (both <= TOLERANCE * np.minimum(size_a, size_b)).all():
+            elif (both <= tolerance * np.minimum(size_a, size_b)).all():
                 name = "excludes"
             else:
                 name = "overlaps"

@@ -114,7 +114,7 @@ class SaveImageRegionsd(MapTransform):
             "image": image,
             "output_format": self.output_format,
             "outputs": [str(path) for path in outputs],
-            "regions": {r: _size(mask, affine) for r, mask in zip(self.regions, masks, strict=True)},
+            "regions": {r: region_size(mask, affine) for r, mask in zip(self.regions, masks, strict=True)},
         }
         if self.output_format == "labelmap":
             result["paint_order"] = [region for region in self.paint_order if region in self.regions]
@@ -163,19 +163,30 @@ class SaveImageRegionsd(MapTransform):
             _write_nifti(paths[0], np.moveaxis(masks, 0, -1), affine)
             _write_json(paths[1], {"regions": self.regions})
         elif self.output_format == "labelmap":
-            _write_nifti(paths[0], self._paint(masks), affine)
+            _write_nifti(paths[0], paint_labels(masks, self.regions, self.region_names, self.paint_order), affine)
         else:
             write_seg_nrrd(paths[0], masks, affine, self.regions)
 
-    def _paint(self, masks: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8 | np.uint16]:
-        labels = np.zeros(masks.shape[1:], dtype=np.uint8 if len(self.region_names) < 256 else np.uint16)
-        for region in self.paint_order:
-            if region in self.regions:
-                labels[masks[self.regions.index(region)] > 0] = self.region_names.index(region) + 1
-        return labels
+
+def paint_labels(
+    masks: npt.NDArray[np.uint8], regions: Sequence[str], region_names: Sequence[str], paint_order: Sequence[str]
+) -> npt.NDArray[np.uint8 | np.uint16]:
+    """Paint the masks ``(R, D, H, W)`` of ``regions`` into a label map ``(D, H, W)``, later ones over earlier ones.
+
+    Args:
+        masks: 0 and 1.
+        regions: the R regions, in the order of the masks.
+        region_names: all K regions; the k-th has the value k = 1..K.
+        paint_order: regions, outer first.
+    """
+    labels = np.zeros(masks.shape[1:], dtype=np.uint8 if len(region_names) < 256 else np.uint16)
+    for region in paint_order:
+        if region in regions:
+            labels[masks[list(regions).index(region)] > 0] = list(region_names).index(region) + 1
+    return labels
 
 
-def _size(mask: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64]) -> dict[str, float]:
+def region_size(mask: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64]) -> dict[str, float]:
     """Voxels, and volume in ml (1 ml = 1000 mm³)."""
     voxels = int(np.count_nonzero(mask))
     return {"voxels": voxels, "volume_ml": voxels * abs(float(np.linalg.det(affine[:3, :3]))) / 1000}

@@ -1,0 +1,107 @@
+"""The app that MONAI Label serves; it needs monailabel."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from conemos_bundle.errors import find_user_error
+from conemos_bundle.label_server.requests import FORMATS, checked_format, refuse, refuse_bad_values
+from conemos_bundle.label_server.tasks import (
+    CONFIDENCE,
+    LeastConfidentRegion,
+    RegionScoring,
+    RegionTrainTask,
+    Segmenter,
+)
+from conemos_bundle.transforms.seg_nrrd import write_seg_nrrd
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.tasks.activelearning.first import First
+from monailabel.tasks.activelearning.random import Random
+from monailabel.tasks.infer.bundle import BundleInferTask
+
+logger = logging.getLogger(__name__)
+
+
+class RegionInferTask(BundleInferTask):
+    """MONAI Label's inference of a bundle; masks that overlap may be had as ``.seg.nrrd``, in the scan's geometry."""
+
+    def __init__(self, path: str, conf: dict[str, str]) -> None:
+        super().__init__(path, conf)
+        self._config["output_format"] = list(FORMATS)
+
+    def __call__(self, request: dict[str, Any], callbacks: Any = None) -> tuple[Any, dict[str, Any]]:
+        """Segment a scan.
+
+        Raises:
+            UserError: the request or the scan cannot be used.
+        """
+        refuse_bad_values(request, self._config["device"], self._config["model_filename"])
+        checked_format(request.get("output_format", FORMATS[0]))
+        result: tuple[Any, dict[str, Any]] = super().__call__(request, callbacks)
+        return result
+
+    def writer(self, data: dict[str, Any], extension: Any = None, dtype: Any = None) -> tuple[Any, dict[str, Any]]:
+        """Write what the request asks for: the label map as MONAI Label does, or the masks as segments."""
+        if checked_format(data.get("output_format", FORMATS[0])) == "labelmap":
+            written: tuple[Any, dict[str, Any]] = super().writer(data, extension, dtype)
+            return written
+        masks, names = data["masks"], data["asked_regions"]
+        # MONAI Label's own writer swaps rows and columns of the direction: oblique scans come out displaced
+        with tempfile.NamedTemporaryFile(suffix=".seg.nrrd", delete=False) as file:
+            write_seg_nrrd(file.name, masks.array, masks.affine.numpy(), names)
+        return file.name, data["result"]
+
+
+class RegionApp(MONAILabelApp):
+    """Serves each bundle in the app's folder ``model``."""
+
+    def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        self.model_folders = sorted(path.parents[1] for path in Path(app_dir).glob("model/*/configs/inference.json"))
+        super().__init__(
+            app_dir, studies, conf, name="CoNeMOS Bundle", description="Segments any region on demand", version="0.1.0"
+        )
+
+    def init_infers(self) -> dict[str, Any]:
+        """A task a bundle."""
+        return {folder.name: RegionInferTask(str(folder), self.conf) for folder in self.model_folders}
+
+    def _segmenters(self) -> dict[str, Segmenter]:
+        """The bundles of all regions; the thin ones share their weights."""
+        of_all = {name: task for name, task in self._infers.items() if task.bundle_config.get("displayable_configs")}
+        return {name: Segmenter(task) for name, task in of_all.items()}
+
+    def _for_each(self, name: str, task: Callable[[Segmenter], Any]) -> dict[str, Any]:
+        """``name``; with several bundles, the bundle's behind it."""
+        segmenters = self._segmenters()
+        return {name if len(segmenters) == 1 else f"{name}_{model}": task(s) for model, s in segmenters.items()}
+
+    def init_trainers(self) -> dict[str, Any]:
+        """A task a bundle of all regions."""
+        return {name: RegionTrainTask(segmenter) for name, segmenter in self._segmenters().items()}
+
+    def init_strategies(self) -> dict[str, Any]:
+        """Which scan, and which region, comes next."""
+        return {"first": First(), "random": Random(), **self._for_each("least_confident_region", LeastConfidentRegion)}
+
+    def init_scoring_methods(self) -> dict[str, Any]:
+        """What the strategy goes by."""
+        return self._for_each(CONFIDENCE, RegionScoring)
+
+    def infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
+        """Segment a scan.
+
+        Raises:
+            fastapi.HTTPException: 400, with one line that says what to mend in the request or in the scan.
+        """
+        try:
+            result: dict[str, Any] = super().infer(request, datastore)
+        except Exception as error:
+            user_error = find_user_error(error)
+            if user_error is None:
+                raise
+            refuse(user_error)
+        return result

@@ -1,0 +1,154 @@
+"""The folder that MONAI Label serves: an app, and in it the bundle as MONAI Label wants it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from conemos_bundle.errors import UserError
+
+PACKAGE = Path(__file__).resolve().parents[1]
+MAIN = '''"""Written by `conemos label-app`: MONAI Label looks in this file for a class of an app."""
+
+from conemos_bundle.label_server.app import RegionApp  # noqa: F401
+'''
+# what MONAI Label reads of inference.json; it brings the scans, the engine and the saving itself
+_READ = (
+    "imports", "bundle_root", "device", "mode", "overlap", "bfloat16", "inside", "spacing", "window", "network_def",
+    "preprocessing", "inferer", "postprocessing",
+)  # fmt: skip
+_TAKEN_FOR_OTHER_TASKS = ("deepedit", "deepgrow", "detection", "classification")
+
+
+def served_config(
+    config: dict[str, Any], region_names: Sequence[str], regions: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """inference.json for MONAI Label: each request says which regions; a label map comes out.
+
+    Args:
+        config: the bundle's inference.json.
+        region_names: the K regions of the network.
+        regions: what a bundle of fixed regions segments; None: the request says.
+
+    Raises:
+        UserError: the configuration has not the transforms that it should have.
+    """
+    served: dict[str, Any] = {key: config[key] for key in _READ if key in config}
+    served["region_names"] = list(region_names)
+    if regions is None:
+        served["displayable_configs"] = {
+            "_target_": "conemos_bundle.label_server.region_options",
+            "region_names": "@region_names",
+        }
+    package = "conemos_bundle.label_server"
+    before = [
+        {**t, "_target_": f"{package}.RequestSpacingd"} if t["_target_"] == "Spacingd" else t
+        for t in config["preprocessing"]["transforms"]
+    ]
+    after = list(config["postprocessing"]["transforms"])
+    targets = [t["_target_"].split(".")[-1] for t in after]
+    if targets != ["Activationsd", "Invertd", "AsDiscreted", "SaveImageRegionsd"]:
+        raise UserError(f"inference.json: postprocessing is {', '.join(targets)}; not of this version of the package")
+    asked = {"_target_": f"{package}.AskedRegionsd", "region_names": "@region_names"}
+    if regions is not None:
+        asked["regions"] = list(regions)  # type: ignore[assignment]
+    served["preprocessing"] = {
+        "_target_": "Compose",
+        "transforms": [asked, *before, {"_target_": f"{package}.TagAskedRegionsd"}],
+    }
+    served["inferer"] = {**config["inferer"], "_target_": f"{package}.infer_asked", "region_names": "@region_names"}
+    served["inferer"].pop("regions")
+    painted = list(region_names if regions is None else regions)
+    served["postprocessing"] = {
+        "_target_": "Compose",
+        "transforms": [
+            after[0],
+            {"_target_": f"{package}.RegionConfidenced"},
+            *after[1:3],
+            {"_target_": f"{package}.PaintAskedRegionsd", "region_names": painted},
+        ],
+    }
+    return served
+
+
+def served_metadata(metadata: dict[str, Any], regions: Sequence[str]) -> dict[str, Any]:
+    """The metadata of a bundle that segments ``regions`` only, with the label map's values 1, 2, …."""
+    served: dict[str, Any] = json.loads(json.dumps(metadata))
+    output = served["network_data_format"]["outputs"]["pred"]
+    output["num_channels"] = len(regions)
+    output["channel_def"] = {"0": "background", **{str(k + 1): region for k, region in enumerate(regions)}}
+    served["description"] = f"{', '.join(regions)} only. {metadata.get('description', '')}"
+    return served
+
+
+def write_app(bundle: Path, app: Path, name: str | None = None, region_bundles: bool = False) -> list[Path]:
+    """Write the app folder of a bundle, or bring it up to date; a model that it holds already, trained or not, stays.
+
+    Args:
+        bundle: the bundle: ``configs/inference.json``, ``configs/metadata.json`` and ``models/model.pt``.
+        app: the folder to write.
+        name: the model's name in the clients; default: the bundle's.
+        region_bundles: add a bundle a region, ``<name>_<region>``, which segments that region only: in 3D Slicer a run
+            clears the segments that its model lists, so these leave each other's alone. They share one model file.
+
+    Returns:
+        the model folders.
+
+    Raises:
+        UserError: the folder is no bundle, or its name would make MONAI Label take it for another task.
+    """
+    try:
+        config = json.loads((bundle / "configs" / "inference.json").read_text(encoding="utf-8"))
+        metadata = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{bundle}: not a bundle ({error.filename} is missing); 'conemos pack' makes one") from error
+    name = name or re.sub(r"[^\w.-]+", "_", str(metadata.get("name") or bundle.resolve().name))
+    if any(word in name.lower() for word in _TAKEN_FOR_OTHER_TASKS) or not re.fullmatch(r"[\w.-]+", name):
+        raise UserError(f"{name}: MONAI Label would take this for another task, or for no name; pass another --name")
+    region_names = list(metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values())[1:]
+    app.mkdir(parents=True, exist_ok=True)
+    (app / "main.py").write_text(MAIN, encoding="utf-8")
+    _link(PACKAGE, app / "conemos_bundle")
+
+    target = app / "model" / name
+    _copy_model(bundle / "models", target / "models")
+    _write_model(target, served_config(config, region_names), metadata)
+    written = [target]
+    for region in region_names if region_bundles else []:
+        thin = app / "model" / f"{name}_{region.replace(' ', '_')}"
+        _write_model(thin, served_config(config, region_names, [region]), served_metadata(metadata, [region]))
+        _link(target / "models", thin / "models")
+        written.append(thin)
+    return written
+
+
+def _copy_model(source: Path, target: Path) -> None:
+    """A copy, since annotators may train it further; one that is there stays."""
+    if not (source / "model.pt").is_file():
+        raise UserError(f"{source / 'model.pt'}: no such file; this bundle has no weights")
+    target.mkdir(parents=True, exist_ok=True)
+    for file in ("model.pt", "run.json"):
+        if (source / file).is_file() and not (target / file).exists():
+            shutil.copyfile(source / file, target / file)
+
+
+def _write_model(folder: Path, config: dict[str, Any], metadata: dict[str, Any]) -> None:
+    (folder / "configs").mkdir(parents=True, exist_ok=True)
+    for file, content in (("inference.json", config), ("metadata.json", metadata)):
+        (folder / "configs" / file).write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+    _link(PACKAGE, folder / "conemos_bundle")
+
+
+def _link(source: Path, link: Path) -> None:
+    """A link, relative where it stays in the app; a link that is there is renewed."""
+    if link.is_symlink():
+        link.unlink()
+    elif link.exists():
+        raise UserError(f"{link}: exists and is no link; remove it")
+    inside = link.parent.parent == source.parent.parent
+    link.symlink_to(os.path.relpath(source, link.parent) if inside else source, target_is_directory=True)

@@ -1,0 +1,132 @@
+"""Training a served model further; a worse model never takes its place, and the old one is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from conemos_bundle.runs import load_weights, read_record, recorded_network
+from conemos_bundle.workflows import run_training_config
+
+HISTORY = "history.json"
+LEAST_KEPT = 0.8
+
+
+def mean_dice(weights: Path, judge: Path, output: Path, device: torch.device) -> dict[str, float]:
+    """The mean Dice of each region that ``judge`` has masks of, in its validation scans, on their own grid."""
+    options = {
+        "datalist": judge,
+        "split": "validation",
+        "ckpt_path": weights,
+        "evaluation_dir": output,
+        "device": device,
+    }
+    run_training_config(["evaluate"], options, logging_file=False)
+    means = pd.read_csv(output / "per_scan.csv").groupby("region")["dice"].mean()
+    return {str(region): round(float(value), 4) for region, value in means.items()}
+
+
+def verdict(before: dict[str, float], after: dict[str, float], unannotated: Sequence[str]) -> tuple[bool, str]:
+    """Whether the new model may take the old one's place, and why.
+
+    Args:
+        before: the old model's mean Dice a region.
+        after: the new one's.
+        unannotated: regions whose masks are the old model's own; the new one shall still find them.
+    """
+    judged = [region for region in before if region not in unannotated]
+    old, new = (sum(means[region] for region in judged) / max(len(judged), 1) for means in (before, after))
+    if not new > old:
+        return False, f"mean Dice {old:.4f} before, {new:.4f} after: not better, the old model stays"
+    for region in unannotated:
+        if after.get(region, 1.0) < LEAST_KEPT:
+            return False, f"{region}, which nobody annotated, changed (Dice {after[region]:.2f} with the old masks)"
+    return True, f"mean Dice {old:.4f} before, {new:.4f} after: the new model is served"
+
+
+def replace_model(models: Path, new: Path, now: str) -> Path:
+    """Put the new weights in the place of ``model.pt``, in one step, and the old ones into ``backup/``."""
+    backup = models / "backup" / f"model_{now}.pt"
+    backup.parent.mkdir(exist_ok=True)
+    shutil.copyfile(models / "model.pt", backup)
+    part = models / "model.part"  # not *.pt: MONAI Label would offer it to its clients
+    shutil.copyfile(new, part)
+    os.replace(part, models / "model.pt")
+    return backup
+
+
+def read_history(models: Path) -> list[dict[str, Any]]:
+    """What trainings there were, and how they ended."""
+    file = models / HISTORY
+    history: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    return history
+
+
+def fine_tune(
+    models: Path,
+    training_set: Path,
+    unannotated: Sequence[str],
+    device: torch.device,
+    max_epochs: int = 10,
+    steps_per_epoch: int = 50,
+    learning_rate: float = 1e-4,
+    pretrained: bool = True,
+) -> dict[str, Any]:
+    """Train on saved annotations, compare, and serve the new model if it is better.
+
+    Args:
+        models: the bundle's folder with ``model.pt`` and its record, ``run.json``.
+        training_set: the folder of `write_training_set`.
+        unannotated: what it returned.
+        device: where to train.
+        max_epochs: number of epochs.
+        steps_per_epoch: training steps of one.
+        learning_rate: the first one's; it falls to a hundredth.
+        pretrained: start from the served model, not anew.
+
+    Returns:
+        the entry that is added to ``history.json``: ``replaced``, ``reason``, Dice a region ``before`` and ``after``.
+
+    Raises:
+        UserError: the record is missing, or a scan or mask cannot be used.
+    """
+    weights, run = models / "model.pt", training_set / "run"
+    record = read_record(weights)
+    recorded_network(record).load_state_dict(load_weights(weights))
+    before = mean_dice(weights, training_set / "judge.json", training_set / "before", device)
+    options = {
+        "datalist": training_set / "datalist.json",
+        "output_dir": run,
+        "pretrained_path": weights if pretrained else None,
+        "network_def": record["network"],
+        "inside": record.get("inside", {}),
+        "spacing": record["plan"]["spacing"],
+        "patch_size": record["plan"]["patch_size"],
+        "max_epochs": max_epochs,
+        "steps_per_epoch": steps_per_epoch,
+        "learning_rate": learning_rate,
+        "device": device,
+        "cache": "disk",  # MONAI Label users' data sets outgrow memory
+        "cache_dir": training_set / "cache",
+        "num_workers": 0,
+    }
+    run_training_config(["fine_tune"], options, logging_file=False)
+    after = mean_dice(run / "model.pt", training_set / "judge.json", training_set / "after", device)
+    replaced, reason = verdict(before, after, unannotated)
+    now = time.strftime("%Y%m%d-%H%M%S")
+    entry: dict[str, Any] = {
+        "time": now, "replaced": replaced, "reason": reason, "before": before, "after": after,
+        "not_annotated": list(unannotated), "max_epochs": max_epochs, "learning_rate": learning_rate,
+    }  # fmt: skip
+    if replaced:
+        entry["backup"] = str(replace_model(models, run / "model.pt", now))
+    shutil.rmtree(training_set / "cache", ignore_errors=True)
+    (models / HISTORY).write_text(json.dumps([*read_history(models), entry], indent=4) + "\n", encoding="utf-8")
+    return entry

@@ -1,0 +1,212 @@
+"""MONAI Label's tasks beside inference: training, and what to annotate next. They need monailabel."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from conemos_bundle.errors import UserError, find_user_error
+from conemos_bundle.label_server.annotations import known_relations, read_saved, regions_in
+from conemos_bundle.label_server.fine_tuning import fine_tune, read_history
+from conemos_bundle.label_server.requests import number, refuse
+from conemos_bundle.label_server.training_set import Saved, write_training_set
+from conemos_bundle.label_server.uncertainty import least_confident
+from monailabel.interfaces.tasks.scoring import ScoringMethod
+from monailabel.interfaces.tasks.strategy import Strategy
+from monailabel.interfaces.tasks.train import TrainTask
+from monailabel.utils.others.generic import device_list, name_to_device
+
+logger = logging.getLogger(__name__)
+FINAL = "final"  # the tag of what annotators submit
+CONFIDENCE = "region_confidence"
+_LOOKS = 5  # scans whose predictions tell how regions lie to each other
+
+
+class Segmenter:
+    """A served bundle as the tasks here use it: all its regions, in memory.
+
+    Args:
+        infer_task: the bundle's `RegionInferTask`.
+    """
+
+    def __init__(self, infer_task: Any) -> None:
+        self.infer_task = infer_task
+        self.region_names: list[str] = infer_task.bundle_config["region_names"]
+        self.inside: dict[str, str] = infer_task.bundle_config.get("inside", {})
+        self.models = Path(infer_task.bundle_path, "models")
+
+    def __call__(self, image: str) -> dict[str, Any]:
+        """What the last transform of the bundle leaves: ``masks``, ``result``, …
+
+        Raises:
+            UserError: the scan cannot be segmented.
+        """
+        request = {"image": image, "regions": self.region_names, "skip_writer": True, "logging": "ERROR"}
+        _, data = self.infer_task(request)
+        return dict(data)
+
+    def annotated(self, datastore: Any) -> dict[str, list[str]]:
+        """Of each scan, the regions that annotators submitted."""
+        found: dict[str, list[str]] = {}
+        for name in sorted(datastore.get_labeled_images()):
+            label, info = str(datastore.get_label_uri(name, FINAL)), datastore.get_label_info(name, FINAL)
+            try:
+                found[name] = regions_in(label, info, self.region_names)
+            except UserError as error:
+                logger.warning(f"left out: {error}")
+        return found
+
+    def saved(self, datastore: Any) -> list[Saved]:
+        """What annotators submitted; files that cannot be used are left out, with a line in the log."""
+        found: list[tuple[str, str, dict[str, Any]]] = []
+        for name in sorted(datastore.get_labeled_images()):
+            try:
+                image = datastore.get_image_uri(name)
+                found.append((name, image, self(image)))
+            except UserError as error:
+                logger.warning(f"left out: {error}")
+        predictions = [dict(zip(self.region_names, data["masks"].array, strict=True)) for _, _, data in found]
+        known = known_relations(predictions[:_LOOKS], self.region_names, self.inside)
+        saved = []
+        for (name, image, data), predicted in zip(found, predictions, strict=True):
+            affine, shape = data["masks"].affine.numpy(), tuple(data["masks"].shape[1:])
+            label = str(datastore.get_label_uri(name, FINAL))
+            info = datastore.get_label_info(name, FINAL)
+            try:
+                masks = read_saved(label, info, self.region_names, known, shape, affine)
+            except UserError as error:
+                logger.warning(f"left out: {error}")
+                continue
+            logger.info(f"{name}: annotated: {', '.join(masks) or 'no region of this model'}")
+            saved.append(Saved(name, image, affine, masks, predicted))
+        return saved
+
+
+class RegionTrainTask(TrainTask):
+    """Train a served model on what annotators saved; see `fine_tune`."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        super().__init__("Train on the regions that annotators saved; a worse model is not served")
+        self.segmenter = segmenter
+
+    def config(self) -> dict[str, Any]:
+        """The options that clients show."""
+        return {
+            "device": device_list(),
+            "max_epochs": 10,
+            "steps_per_epoch": 50,
+            "learning_rate": 0.0001,
+            "val_split": 0.2,
+            "pretrained": True,
+        }
+
+    def stats(self) -> dict[str, Any]:
+        """The last training, for the clients."""
+        history = read_history(self.segmenter.models)
+        return history[-1] if history else {}
+
+    def __call__(self, request: Mapping[str, Any], datastore: Any) -> dict[str, Any]:
+        """Train.
+
+        Raises:
+            fastapi.HTTPException: 400, with one line that says what to mend.
+        """
+        try:
+            return self._train(request, datastore)
+        except Exception as error:
+            user_error = find_user_error(error)
+            if user_error is None:
+                raise
+            refuse(user_error)
+
+    def _train(self, request: Mapping[str, Any], datastore: Any) -> dict[str, Any]:
+        defaults = self.config()
+        epochs = int(number(request, "max_epochs", defaults["max_epochs"], 1, 10**5))
+        steps = int(number(request, "steps_per_epoch", defaults["steps_per_epoch"], 1, 10**5))
+        learning_rate = number(request, "learning_rate", defaults["learning_rate"], 0, 1)
+        share = number(request, "val_split", defaults["val_split"], 0, 1)
+        device = torch.device(name_to_device(request.get("device") or "cuda"))
+        app = self.segmenter.models.parents[2]
+        (app / "training").mkdir(exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=app / "training", prefix=time.strftime("%Y%m%d-%H%M%S_")))
+        saved = self.segmenter.saved(datastore)
+        unannotated = write_training_set(folder, saved, self.segmenter.region_names, share)
+        entry = fine_tune(
+            self.segmenter.models, folder, unannotated, device, epochs, steps, learning_rate,
+            pretrained=request.get("pretrained", True) not in (False, "false", "False"),
+        )  # fmt: skip
+        print(f"{'replaced' if entry['replaced'] else 'kept'}: {entry['reason']}", flush=True)
+        return entry
+
+
+def _score(segmenter: Segmenter, datastore: Any, most: int) -> tuple[int, int]:
+    """Write the confidence of each region to the information of scans that lack the present model's.
+
+    Returns:
+        numbers of scans that were segmented and that are left.
+    """
+    model = os.stat(segmenter.models / "model.pt").st_mtime_ns // 10**6
+    infos = {name: datastore.get_image_info(name).get(CONFIDENCE, {}) for name in sorted(datastore.list_images())}
+    outdated = [name for name, info in infos.items() if info.get("model") != model]
+    outdated.sort(key=lambda name: "model" in infos[name])  # those without any score first
+    for name in outdated[:most]:
+        try:
+            regions = segmenter(datastore.get_image_uri(name))["result"]["regions"]
+        except UserError as error:
+            logger.warning(f"no confidence: {error}")
+            regions = {}
+        confidence = {region: told["confidence"] for region, told in regions.items()}
+        datastore.update_image_info(name, {CONFIDENCE: {**infos[name], "model": model, "regions": confidence}})
+    return len(outdated[:most]), len(outdated[most:])
+
+
+class RegionScoring(ScoringMethod):
+    """How sure the model is of each region of each scan; `LeastConfidentRegion` reads it."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        super().__init__("Confidence of the model, a scan and region")
+        self.segmenter = segmenter
+
+    def __call__(self, request: Mapping[str, Any], datastore: Any) -> dict[str, int]:
+        """Segment the scans that the present model has not been asked about."""
+        scored, left = _score(self.segmenter, datastore, int(number(request, "max_scans", 10**6, 1, 10**6)))
+        return {"scored": scored, "left": left}
+
+
+class LeastConfidentRegion(Strategy):
+    """Propose the scan and the region that the model is least sure of, and that nobody has annotated."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        super().__init__("The scan and the region that the model is least sure of")
+        self.segmenter = segmenter
+
+    def __call__(self, request: Mapping[str, Any], datastore: Any) -> dict[str, Any] | None:
+        """The scan (``id``), the ``region`` and the model's ``confidence``; None where all is annotated.
+
+        Scans without a score are segmented first, at most ``max_scans`` of them: `RegionScoring` does all.
+        """
+        _score(self.segmenter, datastore, int(number(request, "max_scans", 10, 0, 10**6)))
+        infos = {name: datastore.get_image_info(name).get(CONFIDENCE, {}) for name in datastore.list_images()}
+        confidences = {name: info["regions"] for name, info in infos.items() if "regions" in info}
+        annotated = self.segmenter.annotated(datastore)
+        served = {name: info.get("served", {}) for name, info in infos.items()}
+        found = least_confident(confidences, annotated, served, time.time())
+        if found is None:
+            return None
+        name, region = found
+        served[name] = {**served[name], region: time.time()}
+        datastore.update_image_info(name, {CONFIDENCE: {**infos[name], "served": served[name]}})
+        logger.info(f"annotate {region} in {name}: confidence {confidences[name][region]}")
+        return {
+            "id": name,
+            "region": region,
+            "confidence": confidences[name][region],
+            "annotated": annotated.get(name, []),
+            "not_scored": len(infos) - len(confidences),
+        }

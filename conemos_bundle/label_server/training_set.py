@@ -1,0 +1,106 @@
+"""Saved annotations as a data set to train on: masks in files, and datalists."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nibabel
+import numpy as np
+import numpy.typing as npt
+from conemos_bundle.data.datalist import Datalist, Scan, write_datalist
+from conemos_bundle.errors import UserError
+from conemos_bundle.label_server.annotations import Mask
+
+
+class Saved(NamedTuple):
+    """A scan, its file, its affine (voxel to mm in RAS), the masks that annotators saved, and the model's own."""
+
+    name: str
+    image: str
+    affine: npt.NDArray[Any]
+    masks: Mapping[str, Mask]
+    predicted: Mapping[str, Mask]
+
+
+def validates(name: str, share: float) -> bool:
+    """Whether a scan is one to judge models by. Its name decides, so that it is never trained on in a later run."""
+    number = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)
+    return number < share * 16**8
+
+
+def split(names: Sequence[str], share: float) -> tuple[list[str], list[str]]:
+    """Names to train on and names to judge by, about ``share`` of them; one at least of either where there are two.
+
+    Of one scan alone, both are that scan.
+    """
+    judged = [name for name in names if validates(name, share)]
+    by_number = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    if not judged:
+        judged = by_number[:1]
+    if len(judged) == len(names) > 1:
+        judged = by_number[:-1]
+    trained = [name for name in names if name not in judged]
+    return trained or judged, judged
+
+
+def write_training_set(folder: Path, saved: Sequence[Saved], region_names: Sequence[str], share: float) -> list[str]:
+    """Write ``datalist.json``, to train on, and ``judge.json``, to compare the old and the new model on.
+
+    Only what is in a scan's saved label is annotated in it. A region without any saved mask to train on is rehearsed
+    with the old model's own masks, and judged by them where no scan has a saved one: training shall not forget it.
+
+    Args:
+        folder: an empty folder.
+        saved: the annotated scans.
+        region_names: the K regions.
+        share: about which part of the scans judges.
+
+    Returns:
+        the regions that nobody annotated.
+
+    Raises:
+        UserError: there is no annotation.
+    """
+    saved = [scan for scan in saved if scan.masks]
+    if not saved:
+        raise UserError("no saved label holds a region of this model; annotate a scan and submit it first")
+    trained, judged = split([scan.name for scan in saved], share)
+    unannotated = _missing(saved, region_names)
+    rehearsed = _missing([scan for scan in saved if scan.name in trained], region_names)
+    training, validation, judges = [], [], []
+    for index, scan in enumerate(saved):
+        masks = {region: _write(folder / "saved", index, region, m, scan.affine) for region, m in scan.masks.items()}
+        own = {
+            region: _write(folder / "predicted", index, region, scan.predicted[region], scan.affine)
+            for region in region_names
+            if region in (*rehearsed, *unannotated) and region not in masks and scan.predicted[region].any()
+        }
+        if scan.name in trained:
+            training.append(_scan(scan, {**masks, **{region: own[region] for region in rehearsed if region in own}}))
+        if scan.name in judged:
+            if scan.name not in trained:  # one scan alone: the last epoch's model is judged, by what it was trained on
+                validation.append(_scan(scan, masks))
+            judges.append(_scan(scan, {**masks, **{region: own[region] for region in unannotated if region in own}}))
+    of_all: dict[str, Any] = {"name": "saved annotations", "regions": list(region_names)}
+    write_datalist(Datalist(**of_all, training=training, validation=validation), folder / "datalist.json")
+    write_datalist(Datalist(**of_all, validation=judges), folder / "judge.json")
+    return unannotated
+
+
+def _missing(saved: Sequence[Saved], region_names: Sequence[str]) -> list[str]:
+    """The regions that no scan has a saved mask of."""
+    return [region for region in region_names if not any(region in scan.masks for scan in saved)]
+
+
+def _scan(scan: Saved, masks: dict[str, Any]) -> Scan:
+    return Scan(image=scan.image, subject=scan.name, masks=masks)
+
+
+def _write(folder: Path, index: int, region: str, mask: Mask, affine: npt.NDArray[Any]) -> str:
+    path = folder / region / f"scan_{index}.nii.gz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(mask.astype(np.uint8), affine), path)
+    return str(path)

@@ -1,0 +1,91 @@
+"""Install MONAI Label 0.8.5 in an environment of its own, write the app folder of a bundle, and serve it.
+
+    python scripts/start_label_server.py --studies SCANS           # http://127.0.0.1:8000; Ctrl+C ends it
+
+Needs Python 3.10 or 3.11 and nothing else: the first start installs what it needs (some GB with torch). The scans are
+the images in SCANS, or a DICOMweb address. What annotators save goes to SCANS/labels, and what they train to the app
+folder: the bundle itself stays as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+REQUIREMENTS = Path(__file__).with_name("label_requirements.txt")
+TORCH = ("torch==2.14.1", "torchvision==0.29.1")  # one built for the other: "torchvision::nms does not exist" else
+MONAI_LABEL = "monailabel==0.8.5"
+
+
+def environment_python(folder: Path) -> Path:
+    """The Python of an environment."""
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def install(folder: Path) -> None:
+    """Make the environment, unless it is complete."""
+    done = folder / f"{MONAI_LABEL}.installed"
+    wanted = "\n".join([*TORCH, REQUIREMENTS.read_text(encoding="utf-8")])
+    if done.is_file() and done.read_text(encoding="utf-8") == wanted:
+        return
+    if sys.version_info[:2] not in ((3, 10), (3, 11)):
+        sys.exit("error: MONAI Label 0.8.5 needs Python 3.10 or 3.11; start this script with one of them")
+    print(f"installing {MONAI_LABEL} in {folder}", flush=True)
+    if not environment_python(folder).exists():
+        venv.create(folder, with_pip=True)
+    pip = [str(environment_python(folder)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    for packages in (TORCH, ("--requirement", str(REQUIREMENTS)), ("--no-deps", MONAI_LABEL)):
+        subprocess.run([*pip, *packages], check=True)
+    done.write_text(wanted, encoding="utf-8")
+
+
+def main() -> None:
+    """Install, write, serve."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--studies", required=True, help="folder of scans, or a DICOMweb address")
+    parser.add_argument("--bundle", type=Path, default=ROOT, help="the bundle; default: the hippocampus model")
+    parser.add_argument("--name", help="the model's name in the clients; default: the bundle's")
+    parser.add_argument("--app", type=Path, default=Path("label_app"), help="app folder to write; default: label_app")
+    parser.add_argument("--environment", type=Path, default=ROOT / ".venv-label", help="where to install")
+    parser.add_argument("--region_bundles", action="store_true", help="add a thin bundle a region, for 3D Slicer")
+    parser.add_argument("--host", default="127.0.0.1", help="127.0.0.1 (default): this machine only")
+    parser.add_argument("--port", type=int, default=8000, help="OHIF's panel expects 8000, the default")
+    parser.add_argument("--no_start", action="store_true", help="install and write, but do not serve")
+    options = parser.parse_args()
+    # absolute, since the server starts in the app's folder, where its log goes
+    folder, app = options.environment.absolute(), options.app.absolute()
+    is_address = options.studies.startswith(("http://", "https://"))
+    studies = options.studies if is_address else str(Path(options.studies).absolute())
+    if not is_address and not Path(studies).is_dir():
+        sys.exit(f"error: {studies}: no such folder; name the folder of the scans")
+    install(folder)
+    python = str(environment_python(folder))
+    paths = [str(app), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    # scoring at each start would segment every scan: clients ask for it
+    environment = {
+        "MONAI_LABEL_AUTO_UPDATE_SCORING": "false",
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+    }
+    write = [python, "-m", "conemos_bundle", "label-app", str(app), "--bundle", str(options.bundle.absolute())]
+    write += ["--region_bundles"] if options.region_bundles else []
+    write += ["--name", options.name] if options.name else []
+    written = subprocess.run(write, env=environment)
+    if written.returncode or options.no_start:
+        sys.exit(written.returncode)
+    serve = [
+        "-m", "monailabel.main", "start_server", "--app", str(app), "--studies", studies,
+        "--host", options.host, "--port", str(options.port),
+    ]  # fmt: skip
+    print(f"http://{options.host}:{options.port} serves {studies}", flush=True)
+    os.chdir(app)
+    os.execve(python, [python, *serve], environment)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""Run MONAI Label with the hippocampus bundle on loopback, end to end, and print a line a check.
+
+    python scripts/verify_label.py SCANS [--environment .venv-label]      # some minutes; SCANS: a folder of
+                                                                          # images/*.nii.gz and labels/*.nii.gz (1, 2)
+
+Needs the environment that start_label_server.py makes (it is made if missing), and this package for its own part.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fire
+import nibabel
+import numpy as np
+from conemos_bundle.transforms.seg_nrrd import read_seg_nrrd, write_seg_nrrd
+from scipy.spatial.transform import Rotation
+
+MODEL = "conemos_hippocampus"
+REGIONS = ["hippocampus", "anterior", "posterior"]
+EVIL = "$__import__('pathlib').Path('{}').touch()"
+
+
+class Server:
+    """Requests to the server at ``address``."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def __call__(
+        self, method: str, path: str, body: Any = None, files: dict[str, Path] | None = None
+    ) -> tuple[int, bytes]:
+        """Status and content; ``body`` is sent as JSON, with ``files`` as the form field ``params``."""
+        data, headers = json.dumps(body or {}).encode(), {"Content-Type": "application/json"}
+        if files is not None:
+            mark = uuid.uuid4().hex
+            parts = [f'--{mark}\r\nContent-Disposition: form-data; name="params"\r\n\r\n'.encode() + data + b"\r\n"]
+            for name, file in files.items():
+                head = f'--{mark}\r\nContent-Disposition: form-data; name="{name}"; filename="{file.name}"\r\n\r\n'
+                parts.append(head.encode() + file.read_bytes() + b"\r\n")
+            data = b"".join([*parts, f"--{mark}--\r\n".encode()])
+            headers = {"Content-Type": f"multipart/form-data; boundary={mark}"}
+        request = urllib.request.Request(f"{self.address}{path}", data, headers, method=method)
+        if method == "GET":
+            request.data = None
+        try:
+            with urllib.request.urlopen(request, timeout=300) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+    def infer(self, image: str, output: str, model: str = MODEL, **request: Any) -> tuple[int, Any]:
+        """Status, and the JSON, the label map's image or the path of a ``.seg.nrrd``."""
+        status, content = self("POST", f"/infer/{model}?image={image}&output={output}", request, {})
+        if output == "json" or status != 200:
+            return status, json.loads(content)
+        suffix = ".seg.nrrd" if request.get("output_format") == "seg.nrrd" else ".nii.gz"
+        file = Path(tempfile.mkdtemp(), "answer" + suffix)
+        file.write_bytes(content)
+        return status, file if suffix == ".seg.nrrd" else nibabel.load(file)
+
+    def wait(self, path: str) -> dict[str, Any]:
+        """The task at ``path``, once it has ended."""
+        for _ in range(300):
+            task: dict[str, Any] = json.loads(self("GET", path)[1])
+            if task["status"] not in ("SUBMITTED", "RUNNING"):
+                return task
+            time.sleep(2)
+        raise TimeoutError(path)
+
+
+def make_studies(source: Path, studies: Path) -> dict[str, Path]:
+    """Three scans: one as it is, one oblique and permuted, and one more; returns the reference label maps."""
+    studies.mkdir()
+    files = sorted((source / "images").glob("*.nii.gz"))[:3]
+    turn = np.eye(4)
+    # a head may lie so; turned further, another axis would be the nearest to left-right, and the network lost
+    turn[:3, :3] = Rotation.from_euler("xyz", [20, -15, 30], degrees=True).as_matrix()
+    labels: dict[str, Path] = {}
+    for name, file in zip(["straight", "oblique", "third"], files, strict=True):
+        image, label = (nibabel.load(source / folder / file.name) for folder in ("images", "labels"))
+        if name == "oblique":
+            image, label = (
+                nibabel.Nifti1Image(np.asarray(i.dataobj).transpose(2, 0, 1), (turn @ i.affine)[:, [2, 0, 1, 3]])
+                for i in (image, label)
+            )
+        nibabel.save(image, studies / f"{name}.nii.gz")
+        labels[name] = studies.parent / f"{name}_label.nii.gz"
+        nibabel.save(label, labels[name])
+    return labels
+
+
+def centroid(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """In mm."""
+    return (affine @ [*np.mean(np.nonzero(mask), axis=1), 1])[:3]
+
+
+def reference(label: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Masks and affine of a scan's reference."""
+    image = nibabel.load(label)
+    values = np.asarray(image.dataobj)
+    return {"hippocampus": values > 0, "anterior": values == 1, "posterior": values == 2}, image.affine
+
+
+def inference(server: Server, studies: Path, labels: dict[str, Path], hacked: Path) -> Iterator[tuple[str, bool, str]]:
+    """Checks of inference."""
+    status, told = server.infer("straight", "json")
+    voxels = {region: size["voxels"] for region, size in told["regions"].items()}
+    yield "all regions", status == 200 and list(voxels) == REGIONS and min(voxels.values()) > 0, str(voxels)
+    for request in ({"regions": ["anterior"]}, {"regions": "posterior,hippocampus"}, {"region_hippocampus": False}):
+        status, told = server.infer("straight", "json", **request)
+        same = {region: size["voxels"] for region, size in told["regions"].items()}
+        yield f"subset {request}", status == 200 and all(voxels[r] == n for r, n in same.items()), str(same)
+    bad: list[dict[str, Any]] = [
+        {"regions": "femur"}, {"regions": {"a": 1}}, {f"region_{r}": False for r in REGIONS}, {"output_format": "png"},
+        {"device": "tpu"}, {"model_filename": "../../../x.pt"},
+        *({option: EVIL.format(hacked)} for option in ("regions", "region_anterior", "output_format", "device")),
+        {"regions": [EVIL.format(hacked)]}, {"regions": "@network_def"}, {"region_anterior": "%/etc/hosts::a"},
+    ]  # fmt: skip
+    for request in bad:
+        status, told = server.infer("straight", "json", **request)
+        yield f"refused {request}", status == 400 and not hacked.exists(), f"{status} {told.get('detail')}"
+    server.infer("straight", "json")
+    yield "nothing of it was evaluated, then or later", not hacked.exists(), ""
+
+    _, image = server.infer("oblique", "image", regions=["hippocampus", "posterior"])
+    scan = nibabel.load(studies / "oblique.nii.gz")
+    off = float(np.abs(image.affine - scan.affine).max())
+    values = sorted(int(v) for v in np.unique(image.dataobj))
+    yield "label map, oblique", image.shape == scan.shape and off < 1e-4, f"values {values}, affine off by {off:.1e}"
+    _, file = server.infer("oblique", "image", output_format="seg.nrrd")
+    masks, affine, names = read_seg_nrrd(file)
+    truth, grid = reference(labels["oblique"])
+    for region, mask in zip(names, masks, strict=True):
+        error = float(np.linalg.norm(centroid(mask, affine) - centroid(truth[region], grid)))
+        yield f"seg.nrrd, oblique: {region}", error < 2, f"centroid {error:.2f} mm from the reference's"
+    inside = (masks[0] & (masks[1] | masks[2])).sum()
+    yield "seg.nrrd keeps overlaps", names == REGIONS and inside > 1000, f"{inside} voxels in two segments"
+    status, image = server.infer("straight", "image", f"{MODEL}_posterior")
+    count = int((np.asarray(image.dataobj) == 1).sum())
+    yield "thin bundle", status == 200 and count == voxels["posterior"], f"{count} voxels of value 1"
+    (studies / "empty.nii.gz").unlink(missing_ok=True)
+    empty = studies.parent / "empty.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.zeros((16, 16, 16), np.float32), np.eye(4)), empty)
+    status, content = server("POST", f"/infer/{MODEL}?output=json", {}, {"file": empty})
+    yield "a scan that is empty", status == 400, f"{status} {json.loads(content).get('detail', '')[-60:]}"
+
+
+def batch(server: Server, studies: Path) -> Iterator[tuple[str, bool, str]]:
+    """A region each, under a tag of its own."""
+    for region in ("anterior", "posterior"):
+        request = {"device": "cpu", "multi_gpu": False, "regions": region, "label_tag": region, "max_workers": 1}
+        server("POST", f"/batch/infer/{MODEL}?images=all", request)
+        status = server.wait("/batch/infer")["status"]
+        found = {
+            file.name: sorted(int(value) for value in np.unique(nibabel.load(file).dataobj))
+            for file in sorted((studies / "labels" / region).glob("*.nii.gz"))
+        }
+        good = len(found) == 3 and all(v == [0, REGIONS.index(region) + 1] for v in found.values())
+        yield f"batch inference of {region}", status == "DONE" and good, f"{status}, values {found}"
+
+
+def learning(server: Server, app: Path, folder: Path, labels: dict[str, Path]) -> Iterator[tuple[str, bool, str]]:
+    """Active learning and training."""
+    status, content = server("POST", "/scoring/region_confidence?run_sync=true", {})
+    yield "scoring", status == 200 and json.loads(content)["scored"] == 3, content.decode()
+    proposals = [json.loads(server("POST", "/activelearning/least_confident_region", {})[1]) for _ in range(2)]
+    shown = [(told["id"], told["region"], told["confidence"]) for told in proposals]
+    yield "next scan and region, twice", shown[0] != shown[1] and shown[0][2] <= shown[1][2], str(shown)
+
+    masks, affine = reference(labels["straight"])
+    files = {
+        "straight": folder / "one_region.nii.gz",
+        "oblique": folder / "two.seg.nrrd",
+        "third": folder / "third.nii.gz",
+    }
+    nibabel.save(nibabel.Nifti1Image(masks["anterior"].astype(np.uint8), affine), files["straight"])
+    masks, affine = reference(labels["oblique"])
+    two = np.stack([masks["hippocampus"], masks["anterior"]]).astype(np.uint8)
+    write_seg_nrrd(files["oblique"], two, affine, ["hippocampus", "anterior"])
+    masks, affine = reference(labels["third"])
+    nibabel.save(nibabel.Nifti1Image(masks["anterior"].astype(np.uint8) * 2, affine), files["third"])
+    for name, file in files.items():
+        told = {"label_info": [{"name": "anterior", "idx": 1}]} if name == "straight" else {}
+        server("PUT", f"/datastore/label?image={name}&tag=final", told, {"label": file})
+    told = json.loads(server("POST", "/activelearning/least_confident_region", {})[1])
+    yield "then one that nobody annotated", told["region"] not in told["annotated"], f"{told['region']} in {told['id']}"
+
+    models = app / "model" / MODEL / "models"
+    old = (models / "model.pt").read_bytes()
+    worse = {"device": "cpu", "max_epochs": 1, "steps_per_epoch": 1, "pretrained": False}
+    for request, replaced in ((worse, False), ({"device": "cpu", "max_epochs": 3, "steps_per_epoch": 10}, None)):
+        server("POST", f"/train/{MODEL}", request)
+        task = server.wait("/train/")
+        last = json.loads(server("GET", "/info/")[1])["train_stats"][MODEL]
+        kept = (models / "model.pt").read_bytes() == old
+        good = task["status"] == "DONE" and kept is not last["replaced"] and replaced in (None, last["replaced"])
+        if last.get("backup"):
+            good = good and Path(last["backup"]).read_bytes() == old
+        name = "a worse training does not overwrite" if replaced is False else "training from partial labels"
+        text = f"{task['status']}, {last.get('reason')}, not annotated: {last.get('not_annotated')}"
+        yield name, good, f"{text}, backup: {'yes' if last.get('backup') else 'none'}"
+    lists = sorted((app / "training").glob("*/datalist.json"))
+    data = json.loads(lists[-1].read_text(encoding="utf-8"))
+    saved = {
+        scan["subject"]: [r for r, mask in scan["masks"].items() if "/saved/" in str(mask)]
+        for scan in [*data["training"], *data["validation"]]
+    }
+    expected = {"straight": ["anterior"], "oblique": ["hippocampus", "anterior"], "third": ["anterior"]}
+    yield "only what was saved is annotated", saved == expected, str(saved)
+    status, _ = server.infer("straight", "json")
+    yield "the model is served on", status == 200, str(status)
+
+
+def main(scans: str, environment: str = ".venv-label", port: int = 8137) -> None:
+    """Start the server, check, stop it."""
+    folder = Path(tempfile.mkdtemp(prefix="verify_label_")).resolve()
+    studies, app, hacked = folder / "studies", folder / "app", folder / "hacked"
+    labels = make_studies(Path(scans), studies)
+    starter = [sys.executable, str(Path(__file__).with_name("start_label_server.py")), "--studies", str(studies)]
+    where = ["--app", str(app), "--environment", str(Path(environment).absolute()), "--port", str(port)]
+    server, failed = Server(f"http://127.0.0.1:{port}"), 0
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen([*starter, *where, "--region_bundles"], stdout=log, stderr=log)
+        try:
+            for _ in range(1800):
+                try:
+                    models = list(json.loads(server("GET", "/info/")[1])["models"])
+                    break
+                except (OSError, ValueError):
+                    if process.poll() is not None:
+                        sys.exit(f"error: the server ended, see {folder / 'server.log'}")
+                    time.sleep(1)
+            print(f"serves {', '.join(models)}")
+            checks: list[Callable[[], Iterator[tuple[str, bool, str]]]] = [
+                lambda: inference(server, studies, labels, hacked),
+                lambda: batch(server, studies),
+                lambda: learning(server, app, folder, labels),
+            ]
+            for check in checks:
+                for name, good, text in check():
+                    failed += not good
+                    print(f"{'ok ' if good else 'BAD'} {name}: {text}".rstrip(": "), flush=True)
+        finally:
+            process.terminate()
+            process.wait()
+    if not failed:
+        shutil.rmtree(folder)
+    print(f"{failed} failed" + (f", see {folder}" if failed else ""))
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    fire.Fire(main)

@@ -1,0 +1,28 @@
+"""The starter and the environment that it makes."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from conemos_bundle.paths import bundle_folder
+
+SCRIPTS = bundle_folder() / "scripts"
+
+
+def test_versions_that_monai_label_runs_with() -> None:
+    lines = (SCRIPTS / "label_requirements.txt").read_text(encoding="utf-8").splitlines()
+    major = {found[1]: int(found[2]) for line in lines if (found := re.match(r"([\w-]+)[^=]*==(\d+)", line))}
+    assert {name: major[name] for name in ("numpy", "pydicom", "pynetdicom", "jsonschema")} == {
+        "numpy": 1, "pydicom": 2, "pynetdicom": 2, "jsonschema": 3,
+    }  # fmt: skip
+    assert not any(line.startswith(("sam2", "mlflow", "torch", "monailabel")) for line in lines)
+
+
+def test_a_folder_that_is_not_there_is_told_before_anything_is_installed(tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPTS / "start_label_server.py"), "--studies", str(tmp_path / "none")]
+    done = subprocess.run([*command, "--environment", str(tmp_path / "env")], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("error: ") and "no such folder" in done.stderr
+    assert not (tmp_path / "env").exists()
