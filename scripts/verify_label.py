@@ -1,6 +1,6 @@
 """Run MONAI Label with the hippocampus bundle on loopback, end to end, and print a line a check.
 
-    python scripts/verify_label.py SCANS [--environment .venv-label]      # some minutes; SCANS: a folder of
+    python scripts/verify_label.py SCANS [--only inference]       # some minutes; SCANS: a folder of
                                                                           # images/*.nii.gz and labels/*.nii.gz (1, 2)
 
 Needs the environment that start_label_server.py makes (it is made if missing), and this package for its own part.
@@ -200,7 +200,7 @@ def learning(server: Server, app: Path, folder: Path, labels: dict[str, Path]) -
     models = app / "model" / MODEL / "models"
     old = (models / "model.pt").read_bytes()
     worse = {"device": "cpu", "max_epochs": 1, "steps_per_epoch": 1, "pretrained": False}
-    for request, replaced in ((worse, False), ({"device": "cpu", "max_epochs": 3, "steps_per_epoch": 10}, None)):
+    for request, replaced in ((worse, False), ({"device": "cpu", "max_epochs": 2, "steps_per_epoch": 5}, None)):
         server("POST", f"/train/{MODEL}", request)
         task = server.wait("/train/")
         last = json.loads(server("GET", "/info/")[1])["train_stats"][MODEL]
@@ -223,8 +223,8 @@ def learning(server: Server, app: Path, folder: Path, labels: dict[str, Path]) -
     yield "the model is served on", status == 200, str(status)
 
 
-def main(scans: str, environment: str = ".venv-label", port: int = 8137) -> None:
-    """Start the server, check, stop it."""
+def main(scans: str, environment: str = ".venv-label", port: int = 8137, only: str = "") -> None:
+    """Start the server, check, stop it; ``only`` inference, batch or learning, or all three."""
     folder = Path(tempfile.mkdtemp(prefix="verify_label_")).resolve()
     studies, app, hacked = folder / "studies", folder / "app", folder / "hacked"
     labels = make_studies(Path(scans), studies)
@@ -243,12 +243,12 @@ def main(scans: str, environment: str = ".venv-label", port: int = 8137) -> None
                         sys.exit(f"error: the server ended, see {folder / 'server.log'}")
                     time.sleep(1)
             print(f"serves {', '.join(models)}")
-            checks: list[Callable[[], Iterator[tuple[str, bool, str]]]] = [
-                lambda: inference(server, studies, labels, hacked),
-                lambda: batch(server, studies),
-                lambda: learning(server, app, folder, labels),
-            ]
-            for check in checks:
+            checks: dict[str, Callable[[], Iterator[tuple[str, bool, str]]]] = {
+                "inference": lambda: inference(server, studies, labels, hacked),
+                "batch": lambda: batch(server, studies),
+                "learning": lambda: learning(server, app, folder, labels),
+            }
+            for check in [checks[only]] if only else checks.values():
                 for name, good, text in check():
                     failed += not good
                     print(f"{'ok ' if good else 'BAD'} {name}: {text}".rstrip(": "), flush=True)
