@@ -1,8 +1,8 @@
 """Run MONAI Label with the hippocampus bundle on loopback, end to end, and print a line a check.
 
-    python scripts/verify_label.py SCANS [--only inference]       # some minutes; SCANS: a folder of
-                                                                          # images/*.nii.gz and labels/*.nii.gz (1, 2)
+    python scripts/verify_label.py SCANS [--only inference]       # some minutes
 
+SCANS is a folder of images/*.nii.gz and labels/*.nii.gz, 1 anterior and 2 posterior, as in the Medical Decathlon.
 Needs the environment that start_label_server.py makes (it is made if missing), and this package for its own part.
 """
 
@@ -72,7 +72,7 @@ class Server:
 
     def wait(self, path: str) -> dict[str, Any]:
         """The task at ``path``, once it has ended."""
-        for _ in range(300):
+        for _ in range(900):
             task: dict[str, Any] = json.loads(self("GET", path)[1])
             if task["status"] not in ("SUBMITTED", "RUNNING"):
                 return task
