@@ -42,7 +42,7 @@ def main(folder: str = "demo", epochs: int = 16) -> None:
     conemos(
         "train", datalist, "--output_dir", run, "--max_epochs", str(epochs), "--steps_per_epoch", "100",
         "--val_interval", "2", "--network_def::channels", "[8,16,32,64]", "--sampling_rule", "uniform",
-        "--rotation_degrees", "180", "--patch_size", "[32,32,32]",
+        "--rotation_degrees", "180",
     )  # fmt: skip
     conemos("evaluate", datalist, "--run", run)
     scan = next(s for s in json.loads(Path(datalist).read_text())["test"])["image"]
