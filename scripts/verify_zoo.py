@@ -31,6 +31,7 @@ from conemos_bundle.paths import bundle_folder
 # the zoo's setup.cfg
 FLAKE8 = ["--select=B,C,E,F,N,P,T4,W,B9", "--ignore=E203,E501,E741,W503,W504,C408,N812,B023", "--max-line-length=120"]
 UTILS = '''"""Stands in for the zoo's ci/unit_tests/utils.py, with two processes where there is no GPU."""
+
 import subprocess
 import sys
 
@@ -101,8 +102,9 @@ root = {str(work / bundle.name)!r}
 workflow = create_workflow(config_file=root + "/configs/inference.json", workflow_type="inference", bundle_root=root)
 print(type(network).__name__, workflow.check_properties())
 """
-    answer = called([sys.executable, "-c", code], work, work / bundle.name).splitlines()[-1]
-    return f"downloaded from 127.0.0.1; load, create_workflow and its check_properties(): {answer}"
+    answer = called([sys.executable, "-c", code], work, work / bundle.name).strip().splitlines()
+    said = next(line for line in answer if line.endswith("[]"))
+    return f"downloaded from 127.0.0.1; load, create_workflow and its check_properties(): {said}"
 
 
 def main(run: str = "", schema: str = "", tools: str = "", formats: str = "ts,pt2,onnx") -> None:
