@@ -47,8 +47,8 @@ def main(kills: int = 3, epochs: int = 24, seed: int | None = None) -> None:
         killed = 0
         while killed < kills:
             process = start(datalist, root / "killed", epochs, root / "killed.log")
-            # early enough that all kills fall into one and the same training
-            moment = draw.uniform(0.25, 0.45) * duration
+            # at most 1 / kills of the training at a time: all of them fall into one and the same training
+            moment = draw.uniform(0.6, 1.0) / kills * duration
             try:
                 code = process.wait(timeout=moment)
             except subprocess.TimeoutExpired:
