@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Sized
 
 import torch
 import torch.distributed
 from conemos_bundle.errors import UserError
+from monai.data import DistributedSampler
 
 
 def _of_torchrun(variable: str) -> int:
@@ -54,6 +56,24 @@ def start(device: torch.device) -> None:
         torch.distributed.init_process_group(backend="nccl" if device.type == "cuda" else "gloo")
     if torch.distributed.get_rank() > 0:
         logging.disable(logging.INFO)
+
+
+def sampler(dataset: Sized) -> DistributedSampler:
+    """This process's share of the scans to evaluate, each scan once and none twice; the process group has begun.
+
+    Args:
+        dataset: scans, the same ones in every process.
+
+    Raises:
+        UserError: there are more processes than scans.
+    """
+    processes = torch.distributed.get_world_size()
+    if len(dataset) < processes:
+        raise UserError(
+            f"{processes} processes for {len(dataset)} scans to evaluate: give torchrun --nproc_per_node "
+            f"{len(dataset)} or fewer"
+        )
+    return DistributedSampler(dataset, even_divisible=False, shuffle=False)  # type: ignore[arg-type]
 
 
 def stop(device: torch.device) -> None:

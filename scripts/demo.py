@@ -41,7 +41,7 @@ def main(folder: str = "demo", epochs: int = 16) -> None:
     # half the usual features: enough for a phantom; every region equally often: the eyes need it
     conemos(
         "train", datalist, "--output_dir", run, "--max_epochs", str(epochs), "--steps_per_epoch", "100",
-        "--val_interval", "2", "--network_def::channels", "[8,16,32,64]", "--sampling_rule", "uniform",
+        "--val_interval", "2", "--channels", "[8,16,32,64]", "--sampling_rule", "uniform",
         "--rotation_degrees", "180",
     )  # fmt: skip
     conemos("evaluate", datalist, "--run", run)

@@ -44,7 +44,7 @@ def bundle_run(processes: list[str], workflow: str, overlays: list[str], **setti
 @pytest.fixture(scope="module")
 def run(datalist: Path, tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two_processes")
-    settings = {"max_epochs": 1, "steps_per_epoch": 2, "patch_size": "[16,16,16]", "network_def::channels": "[2,4]"}
+    settings = {"max_epochs": 1, "steps_per_epoch": 2, "patch_size": "[16,16,16]", "channels": "[2,4]"}
     places = {"datalist": datalist, "dataset_dir": tiny_dataset, "output_dir": folder}
     bundle_run(TORCHRUN, "training", ["multi_gpu_train"], **places, **settings)
     return folder
@@ -91,6 +91,17 @@ def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UserError, match="2 processes or more, 1 GPUs"):
         distributed.device()
+
+
+def test_processes_share_the_scans_and_each_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    shares = []
+    for rank in (0, 1):
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
+        shares.append(list(distributed.sampler(range(3))))
+    assert shares == [[0, 2], [1]]
+    with pytest.raises(UserError, match="2 processes for 1 scans to evaluate: give torchrun --nproc_per_node 1"):
+        distributed.sampler(range(1))
 
 
 def test_the_overlays_of_training_and_evaluation_start_processes_alike() -> None:

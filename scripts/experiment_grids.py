@@ -1,0 +1,93 @@
+"""Grids of experiments: the methods on the hippocampus, on CHAOS and on the phantom.
+
+    python scripts/experiment_grids.py ../shared/data --output pilot            # about four core-hours on a slow CPU
+    python scripts/experiment_grids.py ../shared/data --output full --full      # the paper's: for a GPU or a cluster
+    conemos experiments pilot/grid.json --output pilot/runs --cores 2
+
+The first folder holds `hippocampus` and `chaos_t2spir`: `images/`, `labels/` and `partial_annotations.csv` each.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import fire
+from conemos_bundle.commands import datalist, phantom
+
+METHODS = ["conemos", "psl_loss", "dodnet", "multi_layer", "multi_decoder", "individual", "pseudo_label"]
+REGIONS = {
+    "hippocampus": {"hippocampus": [1, 2], "anterior": [1], "posterior": [2]},
+    "chaos_t2spir": {
+        "abdominal_organs": [1, 2, 3, 4],
+        "liver": [1],
+        "kidneys": [2, 3],
+        "right_kidney": [2],
+        "left_kidney": [3],
+        "spleen": [4],
+    },
+}
+ANY_POSE = {"rotation_degrees": 180, "flip_probability": [0.5, 0.5, 0.5]}  # of the phantom's fetus
+
+PILOT_SIZE = 64  # voxels a side of the phantom, of 6 mm: what 2 cores can train on
+PILOT_PATCHES: dict[str, dict[str, Any]] = {
+    "hippocampus": {"patch_size": [32, 48, 32]},  # nearly a whole scan
+    "chaos_t2spir": {"spacing": [4.0, 4.0, 7.7], "patch_size": [40, 40, 24], "val_interval": 2},
+    # so large that validation takes whole scans, which is faster than windows
+    "phantom": {"patch_size": [48, 48, 48], "val_interval": 2},
+}
+PILOT_SETTINGS = {
+    "max_epochs": 10,
+    "steps_per_epoch": 100,
+    "channels": [8, 16, 32, 64],  # half of the paper's
+    "bfloat16": False,  # not on every CPU: so is the arithmetic the same everywhere
+}
+PILOT_RUNS: list[dict[str, Any]] = [
+    {"datasets": ["hippocampus"], "methods": METHODS},
+    {"datasets": ["phantom", "chaos_t2spir"], "methods": ["conemos", "psl_loss", "dodnet"]},
+    {"datasets": ["hippocampus"], "methods": ["conemos", "psl_loss"], "shares": [0.25]},
+    {"datasets": ["hippocampus"], "methods": ["conemos"], "conditioned": [1]},
+    {"datasets": ["hippocampus"], "methods": ["mean_teacher"]},
+]
+
+FULL_SETTINGS = {"max_epochs": 50, "steps_per_epoch": 200}
+FULL_RUNS: list[dict[str, Any]] = [
+    {"methods": METHODS, "seeds": [0, 1, 2]},
+    {"methods": ["conemos", "dodnet"], "seeds": [0, 1, 2], "shares": [0.75, 0.5, 0.25]},
+    {"methods": ["conemos"], "seeds": [0, 1, 2], "conditioned": [1, 5, 10]},
+]
+
+
+def main(data: str, output: str = "pilot", full: bool = False) -> None:
+    """Write ``hippocampus.json``, ``chaos_t2spir.json``, ``phantom/`` and ``grid.json``.
+
+    Args:
+        data: folder of the two real data sets.
+        output: folder for the files.
+        full: all methods on all data sets with three seeds and 10,000 steps, the paper's network, phantoms of 3 mm.
+    """
+    folder = Path(output).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    datasets: dict[str, dict[str, Any]] = {}
+    for name, regions in REGIONS.items():
+        source = Path(data).absolute() / name
+        table = str(source / "partial_annotations.csv")
+        datalist(str(source), str(folder / f"{name}.json"), csv=table, regions=regions, name=name)  # type: ignore[arg-type]
+        datasets[name] = {"datalist": f"{name}.json", "dataset_dir": str(source), "settings": {}}
+    if not (folder / "phantom").exists():
+        phantom(str(folder / "phantom"), fidelity="full", size=None if full else PILOT_SIZE, complete_test=True)
+    datasets["phantom"] = {"datalist": "phantom/datalist.json", "dataset_dir": "phantom", "settings": ANY_POSE}
+    for name, data_set in datasets.items():
+        data_set["settings"] = {**data_set["settings"], **({} if full else PILOT_PATCHES[name])}
+    grid = {
+        "datasets": datasets,
+        "settings": {"sampling_rule": "uniform", **(FULL_SETTINGS if full else PILOT_SETTINGS)},
+        "runs": FULL_RUNS if full else PILOT_RUNS,
+    }
+    (folder / "grid.json").write_text(json.dumps(grid, indent=4) + "\n", encoding="utf-8")
+    print(f"wrote {folder / 'grid.json'}")
+
+
+if __name__ == "__main__":
+    fire.Fire(main)
