@@ -21,6 +21,17 @@ def test_versions_that_monai_label_runs_with() -> None:
     assert not any(line.startswith(("sam2", "mlflow", "torch", "monailabel")) for line in lines)
 
 
+def test_the_environment_has_what_the_package_needs() -> None:
+    """`conemos label-app` runs there: a dependency that is missing ends the starter in a traceback."""
+    text = (SCRIPTS / "label_requirements.txt").read_text(encoding="utf-8")
+    installed = {re.split(r"[\[=<>]", line)[0].lower() for line in text.splitlines()} | {"torch"}  # by the starter
+    project = (bundle_folder() / "pyproject.toml").read_text(encoding="utf-8")
+    needed = re.search(r"^dependencies = \[(.*?)^\]", project, re.MULTILINE | re.DOTALL)
+    assert needed is not None
+    names = {re.split(r"[\[=<>]", line.strip().strip('",'))[0] for line in needed[1].splitlines() if line.strip()}
+    assert "monai" in names and names <= installed
+
+
 def test_a_folder_that_is_not_there_is_told_before_anything_is_installed(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPTS / "start_label_server.py"), "--studies", str(tmp_path / "none")]
     done = subprocess.run([*command, "--environment", str(tmp_path / "env")], capture_output=True, text=True)
