@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 import fire
-from conemos_bundle.errors import exit_with, find_user_error
+from conemos_bundle.errors import run_command
 
 
 def _commands() -> dict[str, object]:
@@ -29,15 +27,7 @@ def _commands() -> dict[str, object]:
 
 def main() -> None:
     """Run a command; a user's error is one line on stderr and exit code 1."""
-    try:
-        fire.Fire(_commands(), name="conemos")
-    except Exception as error:
-        user_error = find_user_error(error)
-        if user_error is None:
-            raise
-        exit_with(user_error)
-    except KeyboardInterrupt:
-        sys.exit("error: interrupted")
+    run_command(lambda: fire.Fire(_commands(), name="conemos"))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Callable
 from types import TracebackType
 from typing import NoReturn
 
@@ -39,6 +40,19 @@ def exit_with(error: UserError) -> NoReturn:
     sys.stdout.flush()
     print(f"error: {error}", file=sys.stderr, flush=True)
     os._exit(1)
+
+
+def run_command(command: Callable[[], object]) -> None:
+    """Run a command; a user's error is one line on stderr and exit code 1, other errors keep their traceback."""
+    try:
+        command()
+    except Exception as error:
+        user_error = find_user_error(error)
+        if user_error is None:
+            raise
+        exit_with(user_error)
+    except KeyboardInterrupt:
+        sys.exit("error: interrupted")
 
 
 def show_user_errors_in_one_line() -> None:

@@ -67,3 +67,20 @@ def test_the_hook_prints_one_line_for_a_users_error_alone(statement: str, expect
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == expected or (expected.startswith("Traceback") and done.stderr.startswith(expected))
+
+
+@pytest.mark.parametrize(
+    ("statement", "last_line"),
+    [
+        ("raise RuntimeError('wrapped') from UserError('a.nii: mend it')", "error: a.nii: mend it"),
+        ("raise KeyboardInterrupt", "error: interrupted"),
+        ("raise RuntimeError('a bug')", "RuntimeError: a bug"),
+    ],
+)
+def test_a_command_ends_in_one_line_where_a_user_can_mend_it(statement: str, last_line: str) -> None:
+    code = f"from conemos_bundle.errors import *\ndef command():\n    {statement}\nrun_command(command)"
+    root = Path(errors.__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    lines = done.stderr.splitlines()
+    assert (done.returncode, lines[-1]) == (1, last_line)
+    assert (len(lines) == 1) == last_line.startswith("error: ")

@@ -46,7 +46,7 @@ def experiments(
         cores: how many threads all runs together may use on this machine.
         threads: of one run.
         dry_run: only say what would be run.
-        snakemake: more options of Snakemake, such as ``--snakemake="--executor slurm --jobs 20"`` (with ``=``: the text begins with dashes).
+        snakemake: more options of Snakemake, with ``=`` since they begin with dashes: ``--snakemake="--jobs 20"``.
         settings: settings of every training, such as ``--max_epochs 10``.
 
     Raises:
