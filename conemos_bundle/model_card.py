@@ -91,8 +91,7 @@ For each region asked for, a binary mask on the scan's own grid.
 
 ## Resources
 
-Inference runs on a CPU. Windows of {" × ".join(map(str, plan["patch_size"]))} voxels bound the memory:
-scans of up to 1.5 windows a side are taken whole.
+Inference runs on a CPU. Windows of {" × ".join(map(str, plan["patch_size"]))} voxels bound the memory.
 
 ## Commands
 

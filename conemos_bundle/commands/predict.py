@@ -64,7 +64,7 @@ def predict(
     output: str = "predictions",
     model: str | None = None,
     output_format: str = "files",
-    mode: str = "auto",
+    mode: str = "window",
     device: str | None = None,
 ) -> None:
     """Segment regions of scans; only those asked for cost time.
@@ -75,7 +75,7 @@ def predict(
         output: folder for the results.
         model: a bundle's folder or that of a finished run; default: the hippocampus model of this package.
         output_format: ``files`` (one a region), ``multichannel`` (4D NIfTI), ``labelmap`` or ``seg.nrrd`` (3D Slicer).
-        mode: ``whole`` scan, sliding ``window``, or ``auto``.
+        mode: ``window``: sliding, as large as the training patches; ``whole``: the scan at once, less exact.
         device: such as ``cpu`` or ``cuda:0``.
 
     Raises:

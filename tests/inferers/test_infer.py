@@ -66,25 +66,12 @@ def test_windows_overlap_as_asked() -> None:
     assert counts == {0.0: 2, 0.5: 3, 0.75: 5}
 
 
-@pytest.mark.parametrize(
-    ("size", "whole"),
-    [((12, 12, 12), True), ((13, 8, 8), False), ((8, 8, 13), False), ((4, 4, 4), True), ((12, 4, 20), False)],
-)
 @torch.no_grad()
-def test_auto_takes_scans_of_up_to_one_and_a_half_windows_whole(size: tuple[int, ...], whole: bool) -> None:
-    network, image = Pointwise(), torch.randn(1, 1, *size)
-    infer(image, network, mode="auto", window=(8, 8, 8))
-    assert network.sizes[0] == (size if whole else (8, 8, 8))
-    assert (len(network.sizes) == 1) is whole
-
-
-@torch.no_grad()
-def test_auto_compares_each_side_with_its_own_window() -> None:
+def test_windows_have_the_size_of_training_also_where_the_scan_is_smaller() -> None:
     network = Pointwise()
-    infer(torch.randn(1, 1, 24, 6, 6), network, mode="auto", window=(16, 8, 4))
-    infer(torch.randn(1, 1, 6, 6, 24), network, mode="auto", window=(16, 8, 4))
-    assert network.sizes[0] == (24, 6, 6)
-    assert network.sizes[1] == (16, 8, 4)
+    logits = infer(torch.randn(1, 1, 5, 8, 9), network, mode="window", window=(8, 8, 8))
+    assert set(network.sizes) == {(8, 8, 8)}
+    assert logits.shape[2:] == (5, 8, 9)
 
 
 @pytest.mark.parametrize("mode", ["whole", "window"])
@@ -129,8 +116,7 @@ def test_training_in_bfloat16_has_gradients_in_float32() -> None:
 
 def test_unknown_mode_and_no_window() -> None:
     image = torch.zeros(1, 1, 4, 4, 4)
-    with pytest.raises(ValueError, match="mode 'tiles': use one of auto, whole, window"):
+    with pytest.raises(ValueError, match="mode 'tiles': use one of window, whole"):
         infer(image, Pointwise(), mode="tiles")
-    for mode in ("auto", "window"):
-        with pytest.raises(ValueError, match=f"mode '{mode}' needs a window"):
-            infer(image, Pointwise(), mode=mode)
+    with pytest.raises(ValueError, match="mode 'window' needs a window"):
+        infer(image, Pointwise(), mode="window")
