@@ -109,12 +109,12 @@ def test_as_many_parameters_as_in_the_papers_second_table(name: str, millions: f
 def test_a_last_layer_without_relu_finds_its_region_whatever_the_sign_of_its_weight(name: str, last_relu: bool) -> None:
     if name != "MultiLayer":
         pytest.skip("of multi-layer")
-    network = NETWORKS[name](num_regions=1, channels=(2, 4), norm="instance", last_relu=last_relu)
+    network = build(name, norm="instance", last_relu=last_relu)
     head = network.heads.branches[0].final
     head.bias.zero_()
     for sign in (1, -1):
         head.weight.fill_(sign)
-        assert bool((network(images(1, 1, 12, 8, 8)) > 0).any()) == (sign > 0 or not last_relu)
+        assert bool((network(images(1, 1, 12, 8, 8), torch.eye(3)[:1]) > 0).any()) == (sign > 0 or not last_relu)
 
 
 @pytest.mark.parametrize("name", ["IndividualNetworks", "MultiLayer", "MultiDecoder"])
