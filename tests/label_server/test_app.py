@@ -92,12 +92,13 @@ def test_segments_that_overlap_on_the_scans_grid(label: Label, app_folder: Path,
         ({"model_filename": "../../secret.pt"}, "model_filename: use one of model.pt"),
     ],
 )
-def test_what_there_is_not_is_answered_with_400(
-    request_: dict[str, Any], detail: str, label: Label, app_folder: Path, scan: Path
+def test_what_there_is_not_is_answered_with_400_and_logged(
+    request_: dict[str, Any], detail: str, label: Label, app_folder: Path, scan: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(label.HTTPException) as refused:
         served(label, app_folder).infer({"model": "tiny", "image": str(scan), **request_})
     assert refused.value.status_code == 400 and refused.value.detail.startswith(detail)
+    assert f"refused: {refused.value.detail}" in caplog.messages
 
 
 @pytest.mark.parametrize("option", ["device", "model_filename", "output_format"])
