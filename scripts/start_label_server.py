@@ -66,10 +66,12 @@ def main() -> None:
     install(folder)
     python = str(environment_python(folder))
     paths = [str(app), str(ROOT), os.environ.get("PYTHONPATH", "")]
-    # scoring at each start would segment every scan: clients ask for it
+    # scoring at each start would segment every scan: clients ask for it. On the path is dcmqi, which MONAI Label
+    # would fetch from GitHub at every start
     environment = {
         "MONAI_LABEL_AUTO_UPDATE_SCORING": "false",
         **os.environ,
+        "PATH": os.pathsep.join((str(Path(python).parent), os.environ.get("PATH", ""))),
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
     }
     write = [python, "-m", "conemos_bundle", "label-app", str(app), "--bundle", str(options.bundle.absolute())]

@@ -103,5 +103,6 @@ class RegionApp(MONAILabelApp):
             user_error = find_user_error(error)
             if user_error is None:
                 raise
+            logger.warning(f"refused: {user_error}")  # OHIF does not show the answer
             refuse(user_error)
         return result

@@ -17,6 +17,7 @@ from conemos_bundle.label_server.fine_tuning import fine_tune, read_history
 from conemos_bundle.label_server.requests import number, refuse
 from conemos_bundle.label_server.training_set import Saved, write_training_set
 from conemos_bundle.label_server.uncertainty import least_confident
+from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
@@ -26,6 +27,20 @@ logger = logging.getLogger(__name__)
 FINAL = "final"  # the tag of what annotators submit
 CONFIDENCE = "region_confidence"
 _LOOKS = 5  # scans whose predictions tell how regions lie to each other
+
+
+def submitted(datastore: Any) -> list[tuple[str, str, dict[str, Any]]]:
+    """Name, file and information of each label that annotators submitted to this server.
+
+    Over DICOMweb, MONAI Label lists the store's segmentations, with an answer two hours old, and finds their files by
+    UIDs of their own. What was submitted here it keeps in its cache too, as in a folder, with the values' names.
+    """
+    names = [name for name in sorted(datastore.list_images()) if FINAL in datastore.get_labels_by_image_id(name)]
+    folder = LocalDatastore if isinstance(datastore, LocalDatastore) else type(datastore)
+    return [
+        (name, str(folder.get_label_uri(datastore, name, FINAL)), datastore.get_label_info(name, FINAL))
+        for name in names
+    ]
 
 
 class Segmenter:
@@ -54,8 +69,7 @@ class Segmenter:
     def annotated(self, datastore: Any) -> dict[str, list[str]]:
         """Of each scan, the regions that annotators submitted."""
         found: dict[str, list[str]] = {}
-        for name in sorted(datastore.get_labeled_images()):
-            label, info = str(datastore.get_label_uri(name, FINAL)), datastore.get_label_info(name, FINAL)
+        for name, label, info in submitted(datastore):
             try:
                 found[name] = regions_in(label, info, self.region_names)
             except UserError as error:
@@ -64,20 +78,18 @@ class Segmenter:
 
     def saved(self, datastore: Any) -> list[Saved]:
         """What annotators submitted; files that cannot be used are left out, with a line in the log."""
-        found: list[tuple[str, str, dict[str, Any]]] = []
-        for name in sorted(datastore.get_labeled_images()):
+        found: list[tuple[str, str, dict[str, Any], str, dict[str, Any]]] = []
+        for name, label, info in submitted(datastore):
             try:
                 image = datastore.get_image_uri(name)
-                found.append((name, image, self(image)))
+                found.append((label, image, info, name, self(image)))
             except UserError as error:
                 logger.warning(f"left out: {error}")
-        predictions = [dict(zip(self.region_names, data["masks"].array, strict=True)) for _, _, data in found]
+        predictions = [dict(zip(self.region_names, data["masks"].array, strict=True)) for *_, data in found]
         known = known_relations(predictions[:_LOOKS], self.region_names, self.inside)
         saved = []
-        for (name, image, data), predicted in zip(found, predictions, strict=True):
+        for (label, image, info, name, data), predicted in zip(found, predictions, strict=True):
             affine, shape = data["masks"].affine.numpy(), tuple(data["masks"].shape[1:])
-            label = str(datastore.get_label_uri(name, FINAL))
-            info = datastore.get_label_info(name, FINAL)
             try:
                 masks = read_saved(label, info, self.region_names, known, shape, affine)
             except UserError as error:
@@ -166,6 +178,18 @@ def _score(segmenter: Segmenter, datastore: Any, most: int) -> tuple[int, int]:
     return len(outdated[:most]), len(outdated[most:])
 
 
+def _max_scans(request: Mapping[str, Any], default: int, least: int) -> int:
+    """How many scans a request lets us segment.
+
+    Raises:
+        fastapi.HTTPException: 400, where it is no number.
+    """
+    try:
+        return int(number(request, "max_scans", default, least, 10**6))
+    except UserError as error:
+        refuse(error)
+
+
 class RegionScoring(ScoringMethod):
     """How sure the model is of each region of each scan; `LeastConfidentRegion` reads it."""
 
@@ -175,7 +199,7 @@ class RegionScoring(ScoringMethod):
 
     def __call__(self, request: Mapping[str, Any], datastore: Any) -> dict[str, int]:
         """Segment the scans that the present model has not been asked about."""
-        scored, left = _score(self.segmenter, datastore, int(number(request, "max_scans", 10**6, 1, 10**6)))
+        scored, left = _score(self.segmenter, datastore, _max_scans(request, 10**6, 1))
         return {"scored": scored, "left": left}
 
 
@@ -191,7 +215,7 @@ class LeastConfidentRegion(Strategy):
 
         Scans without a score are segmented first, at most ``max_scans`` of them: `RegionScoring` does all.
         """
-        _score(self.segmenter, datastore, int(number(request, "max_scans", 10, 0, 10**6)))
+        _score(self.segmenter, datastore, _max_scans(request, 10, 0))
         infos = {name: datastore.get_image_info(name).get(CONFIDENCE, {}) for name in datastore.list_images()}
         confidences = {name: info["regions"] for name, info in infos.items() if "regions" in info}
         annotated = self.segmenter.annotated(datastore)

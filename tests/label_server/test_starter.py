@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -37,3 +39,24 @@ def test_a_folder_that_is_not_there_is_told_before_anything_is_installed(tmp_pat
     done = subprocess.run([*command, "--environment", str(tmp_path / "env")], capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.startswith("error: ") and "no such folder" in done.stderr
     assert not (tmp_path / "env").exists()
+
+
+def test_the_programs_of_the_environment_are_found(tmp_path: Path) -> None:
+    """MONAI Label fetches dcmqi from GitHub where it does not find it on the path."""
+    requirements = (SCRIPTS / "label_requirements.txt").read_text(encoding="utf-8")
+    assert "dcmqi==" in requirements
+    starter = runpy.run_path(str(SCRIPTS / "start_label_server.py"))
+    python = starter["environment_python"](tmp_path / "env")
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "$PATH"\n')  # in the place of `python -m conemos_bundle label-app …`
+    python.chmod(0o755)
+    done = tmp_path / "env" / f"{starter['MONAI_LABEL']}.installed"
+    done.write_text("\n".join([*starter["TORCH"], requirements]), encoding="utf-8")
+    command = [sys.executable, str(SCRIPTS / "start_label_server.py"), "--studies", str(tmp_path), "--no_start"]
+    started = subprocess.run(
+        [*command, "--environment", str(tmp_path / "env"), "--app", str(tmp_path / "app")],
+        capture_output=True,
+        text=True,
+    )
+    assert started.returncode == 0, started.stderr
+    assert started.stdout.split(os.pathsep)[0] == str(python.parent)
