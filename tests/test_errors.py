@@ -54,6 +54,11 @@ def test_a_user_error_is_a_value_error() -> None:
     assert issubclass(UserError, ValueError)
 
 
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    root = Path(errors.__file__).parents[1]
+    return subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.parametrize(
     ("statement", "expected"),
     [
@@ -63,8 +68,7 @@ def test_a_user_error_is_a_value_error() -> None:
 )
 def test_the_hook_prints_one_line_for_a_users_error_alone(statement: str, expected: str) -> None:
     code = f"from conemos_bundle.errors import *\nshow_user_errors_in_one_line()\n{statement}"
-    root = Path(errors.__file__).parents[1]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    done = run_python(code)
     assert done.returncode == 1
     assert done.stderr == expected or (expected.startswith("Traceback") and done.stderr.startswith(expected))
 
@@ -79,8 +83,7 @@ def test_the_hook_prints_one_line_for_a_users_error_alone(statement: str, expect
 )
 def test_a_command_ends_in_one_line_where_a_user_can_mend_it(statement: str, last_line: str) -> None:
     code = f"from conemos_bundle.errors import *\ndef command():\n    {statement}\nrun_command(command)"
-    root = Path(errors.__file__).parents[1]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    done = run_python(code)
     lines = done.stderr.splitlines()
     assert (done.returncode, lines[-1]) == (1, last_line)
     assert (len(lines) == 1) == last_line.startswith("error: ")
