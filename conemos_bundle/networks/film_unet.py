@@ -10,6 +10,8 @@ from conemos_bundle.networks.conditioner import Conditioner
 from conemos_bundle.networks.interface import checked_code, refuse_missing_weights, regions_as_channels
 from torch import nn
 
+FILM_INITS = ("glorot", "identity")
+
 
 class FiLMUNet(nn.Module):
     """A UNet conditioned on a region by FiLM after its last N convolutions (CoNeMOS, section 3.5).
@@ -26,6 +28,8 @@ class FiLMUNet(nn.Module):
         norm: ``None`` (the paper), ``"instance"`` or ``"batch"``.
         skip: ``"last"``, the usual; ``"first_conv"``, the authors' code's (see `Backbone`).
         film_position: ``"after_activation"`` (the paper) or ``"before_activation"`` (see `Backbone`).
+        film_init: ``"glorot"`` (the authors), or ``"identity"``: γ and β of every region begin at 0, so training
+            begins with one network for all regions and takes them apart from there.
 
     Raises:
         ValueError: an option has no such value.
@@ -44,6 +48,7 @@ class FiLMUNet(nn.Module):
         norm: str | None = None,
         skip: str = "last",
         film_position: str = "after_activation",
+        film_init: str = "glorot",
     ) -> None:
         super().__init__()
         self.arguments = {  # what a finished run needs to build this network again
@@ -58,6 +63,7 @@ class FiLMUNet(nn.Module):
             "norm": norm,
             "skip": skip,
             "film_position": film_position,
+            "film_init": film_init,
         }
         self.backbone = Backbone(
             spatial_dims, in_channels, 1, channels, convs_per_level, norm, skip, bias=False, film_position=film_position
@@ -67,12 +73,17 @@ class FiLMUNet(nn.Module):
             n_conditioned = len(conv_channels)
         if not 1 <= n_conditioned <= len(conv_channels):
             raise ValueError(f"n_conditioned={n_conditioned}: this network has 1 to {len(conv_channels)} convolutions")
+        if film_init not in FILM_INITS:
+            raise ValueError(f"film_init={film_init!r}: use one of {FILM_INITS}")
         if num_regions < 1:
             raise ValueError(f"num_regions={num_regions}: at least one region is needed")
         self.num_regions = num_regions
         # heads of unconditioned convolutions are not made at all: DDP would wait for their gradients
         self.conditioner = Conditioner(num_regions, conv_channels[-n_conditioned:], mlp_width, mlp_depth)
         keras_initialisation(self.conditioner)
+        if film_init == "identity":
+            for head in self.conditioner.heads:
+                nn.init.zeros_(head.weight)  # type: ignore[arg-type]
         self.register_load_state_dict_post_hook(refuse_missing_weights)
 
     def forward(

@@ -69,6 +69,21 @@ def test_a_code_of_integers_is_one_of_floats() -> None:
     assert torch.equal(network(image, code.long()), network(image, code))
 
 
+@torch.no_grad()
+def test_with_identity_all_regions_begin_alike_and_unmodulated() -> None:
+    network, image = network_and_image(film_init="identity")
+    all_regions = network(image)
+    assert torch.equal(all_regions[:, 0], all_regions[:, 2])
+    plain = network.backbone(image, [], [])  # as long as γ = β = 0
+    torch.testing.assert_close(all_regions[:, :1], plain)
+
+
+def test_with_identity_the_first_step_takes_regions_apart() -> None:
+    network, image = network_and_image(film_init="identity")
+    network(image, condition=torch.eye(K)[[0, 1]]).square().mean().backward()
+    assert all(head.weight.grad.abs().max() > 0 for head in network.conditioner.heads)
+
+
 def test_the_network_of_the_paper_has_1_563_394_parameters() -> None:
     assert sum(parameter.numel() for parameter in FiLMUNet(num_regions=5).parameters()) == 1_563_394
 
@@ -185,6 +200,7 @@ def test_wrong_codes(inputs: dict[str, torch.Tensor], message: str) -> None:
         ({"n_conditioned": 16}, "1 to 15"),
         ({"num_regions": 0}, "at least one region"),
         ({"norm": "group"}, "use one of"),
+        ({"film_init": "zeros"}, "use one of"),
     ],
 )
 def test_options_without_such_a_value(options: dict[str, Any], message: str) -> None:
