@@ -31,11 +31,11 @@ REGIONS = {
 ANY_POSE = {"rotation_degrees": 180, "flip_probability": [0.5, 0.5, 0.5]}  # of the phantom's fetus
 
 PILOT_SIZE = 64  # voxels a side of the phantom, of 6 mm: what 2 cores can train on
-PILOT_PATCHES: dict[str, dict[str, Any]] = {
-    "hippocampus": {"patch_size": [32, 48, 32]},  # nearly a whole scan
+PILOT_DATASETS: dict[str, dict[str, Any]] = {
+    "hippocampus": {"patch_size": [32, 48, 32], "val_interval": 5},  # nearly a whole scan
     "chaos_t2spir": {"spacing": [4.0, 4.0, 7.7], "patch_size": [40, 40, 24], "val_interval": 2},
-    # so large that validation takes whole scans, which is faster than windows
-    "phantom": {"patch_size": [48, 48, 48], "val_interval": 2},
+    # small regions in any pose: three times the steps; windows side by side, for 42 scans to validate on
+    "phantom": {"patch_size": [32, 32, 32], "max_epochs": 30, "val_interval": 10, "validate::inferer::overlap": 0.0},
 }
 PILOT_SETTINGS = {
     "max_epochs": 10,
@@ -46,9 +46,11 @@ PILOT_SETTINGS = {
 PILOT_RUNS: list[dict[str, Any]] = [
     {"datasets": ["hippocampus"], "methods": METHODS},
     {"datasets": ["phantom", "chaos_t2spir"], "methods": ["conemos", "psl_loss", "dodnet"]},
-    {"datasets": ["hippocampus"], "methods": ["conemos", "psl_loss"], "shares": [0.25]},
-    {"datasets": ["hippocampus"], "methods": ["conemos"], "conditioned": [1]},
+    {"datasets": ["hippocampus"], "methods": ["conemos", "psl_loss", "dodnet"], "shares": [0.25]},
+    {"datasets": ["hippocampus"], "methods": ["conemos"], "conditioned": [1, 5, 7, 10]},
     {"datasets": ["hippocampus"], "methods": ["mean_teacher"]},
+    {"datasets": ["hippocampus_longer"], "methods": ["conemos", "dodnet"]},
+    {"datasets": ["hippocampus_longer"], "methods": ["conemos"], "conditioned": [7]},
 ]
 
 FULL_SETTINGS = {"max_epochs": 50, "steps_per_epoch": 200}
@@ -79,7 +81,11 @@ def main(data: str, output: str = "pilot", full: bool = False) -> None:
         phantom(str(folder / "phantom"), fidelity="full", size=None if full else PILOT_SIZE, complete_test=True)
     datasets["phantom"] = {"datalist": "phantom/datalist.json", "dataset_dir": "phantom", "settings": ANY_POSE}
     for name, data_set in datasets.items():
-        data_set["settings"] = {**data_set["settings"], **({} if full else PILOT_PATCHES[name])}
+        data_set["settings"] = {**data_set["settings"], **({} if full else PILOT_DATASETS[name])}
+    if not full:
+        hippocampus = datasets["hippocampus"]
+        longer = {**hippocampus["settings"], "max_epochs": 3 * PILOT_SETTINGS["max_epochs"]}
+        datasets["hippocampus_longer"] = {**hippocampus, "settings": longer}
     grid = {
         "datasets": datasets,
         "settings": {"sampling_rule": "uniform", **(FULL_SETTINGS if full else PILOT_SETTINGS)},
