@@ -1,7 +1,7 @@
 """Run the MONAI Deploy application end to end, and compare it with ``python -m monai.bundle run`` voxel by voxel.
 
-    bash deploy/setup.sh /tmp/deploy-env
-    python scripts/verify_deploy.py SCAN.nii.gz --python /tmp/deploy-env/bin/python      # about 15 minutes on 2 cores
+    bash deploy/setup.sh .venv-deploy
+    python scripts/verify_deploy.py SCAN.nii.gz --python .venv-deploy/bin/python      # about 15 minutes on 2 cores
 
 SCAN is a NIfTI that the hippocampus model can segment. DICOM series are made of it in a temporary folder.
 """
@@ -151,6 +151,9 @@ def main(scan: str, python: str, only: str = "", model: str = "") -> None:
         only: ``good`` or ``bad``: that part alone.
         model: a ``.ts`` of this repository's model that was exported before; one is exported otherwise.
     """
+    interpreter = Path(python).absolute()  # the commands run in other folders
+    if not interpreter.is_file():
+        sys.exit(f"error: {python}: no such file; bash deploy/setup.sh makes the application's environment")
     failures = 0
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary).resolve()
@@ -161,7 +164,7 @@ def main(scan: str, python: str, only: str = "", model: str = "") -> None:
             export(ts)
         (root / "series").mkdir()
         variants = series_variants(Path(scan).absolute(), root / "series")
-        app = [python, str(DEPLOY)]
+        app = [str(interpreter), str(DEPLOY)]
         if only != "bad":
             failures += verify_good(app, variants, ts, root)
         if only != "good":
