@@ -3,6 +3,7 @@
     python scripts/experiment_grids.py ../shared/data --output pilot            # about four core-hours on a slow CPU
     python scripts/experiment_grids.py ../shared/data --output full --full      # the paper's: for a GPU or a cluster
     conemos experiments pilot/grid.json --output pilot/runs --cores 2
+    conemos experiments pilot/longer.json --output pilot/longer --cores 2
 
 The first folder holds `hippocampus` and `chaos_t2spir`: `images/`, `labels/` and `partial_annotations.csv` each.
 """
@@ -37,7 +38,7 @@ PILOT_DATASETS: dict[str, dict[str, Any]] = {
     # small regions in any pose: three times the steps; windows side by side, for 42 scans to validate on
     "phantom": {"patch_size": [32, 32, 32], "max_epochs": 30, "val_interval": 10, "validate::inferer::overlap": 0.0},
 }
-PILOT_SETTINGS = {
+PILOT_SETTINGS: dict[str, Any] = {
     "max_epochs": 10,
     "steps_per_epoch": 100,
     "channels": [8, 16, 32, 64],  # half of the paper's
@@ -49,9 +50,8 @@ PILOT_RUNS: list[dict[str, Any]] = [
     {"datasets": ["hippocampus"], "methods": ["conemos", "psl_loss", "dodnet"], "shares": [0.25]},
     {"datasets": ["hippocampus"], "methods": ["conemos"], "conditioned": [1, 5, 7, 10]},
     {"datasets": ["hippocampus"], "methods": ["mean_teacher"]},
-    {"datasets": ["hippocampus_longer"], "methods": ["conemos", "dodnet"]},
-    {"datasets": ["hippocampus_longer"], "methods": ["conemos"], "conditioned": [7]},
 ]
+PILOT_LONGER = {"methods": ["conemos", "dodnet"]}  # on the hippocampus, with three times the steps
 
 FULL_SETTINGS = {"max_epochs": 50, "steps_per_epoch": 200}
 FULL_RUNS: list[dict[str, Any]] = [
@@ -62,7 +62,7 @@ FULL_RUNS: list[dict[str, Any]] = [
 
 
 def main(data: str, output: str = "pilot", full: bool = False) -> None:
-    """Write ``hippocampus.json``, ``chaos_t2spir.json``, ``phantom/`` and ``grid.json``.
+    """Write ``hippocampus.json``, ``chaos_t2spir.json``, ``phantom/`` and ``grid.json`` (the pilot: ``longer.json`` too).
 
     Args:
         data: folder of the two real data sets.
@@ -82,17 +82,17 @@ def main(data: str, output: str = "pilot", full: bool = False) -> None:
     datasets["phantom"] = {"datalist": "phantom/datalist.json", "dataset_dir": "phantom", "settings": ANY_POSE}
     for name, data_set in datasets.items():
         data_set["settings"] = {**data_set["settings"], **({} if full else PILOT_DATASETS[name])}
-    if not full:
-        hippocampus = datasets["hippocampus"]
-        longer = {**hippocampus["settings"], "max_epochs": 3 * PILOT_SETTINGS["max_epochs"]}
-        datasets["hippocampus_longer"] = {**hippocampus, "settings": longer}
-    grid = {
-        "datasets": datasets,
-        "settings": {"sampling_rule": "uniform", **(FULL_SETTINGS if full else PILOT_SETTINGS)},
-        "runs": FULL_RUNS if full else PILOT_RUNS,
-    }
-    (folder / "grid.json").write_text(json.dumps(grid, indent=4) + "\n", encoding="utf-8")
-    print(f"wrote {folder / 'grid.json'}")
+    settings = {"sampling_rule": "uniform", **(FULL_SETTINGS if full else PILOT_SETTINGS)}
+    grids = {"grid": {"datasets": datasets, "settings": settings, "runs": FULL_RUNS if full else PILOT_RUNS}}
+    if not full:  # a grid of its own: one report compares runs of equally many steps
+        grids["longer"] = {
+            "datasets": {"hippocampus": datasets["hippocampus"]},
+            "settings": {**settings, "max_epochs": 3 * PILOT_SETTINGS["max_epochs"]},
+            "runs": [PILOT_LONGER],
+        }
+    for name, grid in grids.items():
+        (folder / f"{name}.json").write_text(json.dumps(grid, indent=4) + "\n", encoding="utf-8")
+        print(f"wrote {folder / f'{name}.json'}")
 
 
 if __name__ == "__main__":
