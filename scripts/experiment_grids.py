@@ -62,7 +62,7 @@ FULL_RUNS: list[dict[str, Any]] = [
 
 
 def main(data: str, output: str = "pilot", full: bool = False) -> None:
-    """Write ``hippocampus.json``, ``chaos_t2spir.json``, ``phantom/`` and ``grid.json`` (the pilot: ``longer.json`` too).
+    """Write ``hippocampus.json``, ``chaos_t2spir.json``, ``phantom/``, ``grid.json`` and, of the pilot, ``longer.json``.
 
     Args:
         data: folder of the two real data sets.
@@ -83,7 +83,9 @@ def main(data: str, output: str = "pilot", full: bool = False) -> None:
     for name, data_set in datasets.items():
         data_set["settings"] = {**data_set["settings"], **({} if full else PILOT_DATASETS[name])}
     settings = {"sampling_rule": "uniform", **(FULL_SETTINGS if full else PILOT_SETTINGS)}
-    grids = {"grid": {"datasets": datasets, "settings": settings, "runs": FULL_RUNS if full else PILOT_RUNS}}
+    grids: dict[str, dict[str, Any]] = {
+        "grid": {"datasets": datasets, "settings": settings, "runs": FULL_RUNS if full else PILOT_RUNS}
+    }
     if not full:  # a grid of its own: one report compares runs of equally many steps
         grids["longer"] = {
             "datasets": {"hippocampus": datasets["hippocampus"]},
