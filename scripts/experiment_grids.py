@@ -62,7 +62,7 @@ FULL_RUNS: list[dict[str, Any]] = [
 
 
 def main(data: str, output: str = "pilot", full: bool = False) -> None:
-    """Write ``hippocampus.json``, ``chaos_t2spir.json``, ``phantom/``, ``grid.json`` and, of the pilot, ``longer.json``.
+    """Write the data sets' lists, the phantom, ``grid.json`` and, for the pilot, ``longer.json``.
 
     Args:
         data: folder of the two real data sets.
