@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ast
 import inspect
-import json
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from conemos_bundle.errors import UserError
-from monai.bundle import run
+from monai.bundle import ConfigParser, run
 
 
 def _config_files(text: str) -> list[str]:
@@ -42,11 +42,29 @@ def refuse_unknown_overrides(argv: Sequence[str] | None = None) -> None:
             options[found[1]] = found[2] if found[2] is not None else " ".join(argv[i + 1 : i + 2])
     if "args_file" in options or "config_file" not in options:
         return  # settings come from elsewhere too
-    known = set(inspect.signature(run).parameters)
-    for file in _config_files(options["config_file"]):
-        if not file.endswith(".json") or not Path(file).is_file():
-            return  # MONAI says what is wrong with it, or reads another format
-        known |= {re.split("::|#", key.lstrip("+"))[0] for key in json.loads(Path(file).read_text(encoding="utf-8"))}
+    files = _config_files(options["config_file"])
+    if not all(file.endswith(".json") and Path(file).is_file() for file in files):
+        return  # MONAI says what is wrong with it, or reads another format
+    known = ConfigParser.load_config_files(files)
     for option in options:
-        if re.split("::|#", option.lstrip("+"))[0] not in known:
+        if option not in inspect.signature(run).parameters and not has_setting(known, option):
             raise UserError(f"--{option}: no such setting in {options['config_file']}; mind the spelling")
+
+
+def has_setting(config: Any, option: str) -> bool:
+    """Whether a configuration has a setting ``a``, or, of ``a::b``, an ``a`` that ``b`` can be put into.
+
+    The last part may be new, such as an argument of a class; what lies behind a reference is not looked at.
+    """
+    *above, last = re.split("::|#", option.lstrip("+"))
+    if not above:
+        return last in config
+    for part in above:
+        if isinstance(config, str):
+            break
+        if isinstance(config, list):
+            config = dict(zip(map(str, range(len(config))), config, strict=True))
+        if not isinstance(config, dict) or part not in config:
+            return False
+        config = config[part]
+    return config.startswith(("@", "$", "%")) if isinstance(config, str) else isinstance(config, dict | list)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from conemos_bundle.errors import UserError
+from conemos_bundle.overrides import has_setting
 from conemos_bundle.paths import bundle_folder
 from monai.bundle import ConfigWorkflow
 
@@ -51,8 +52,7 @@ def run_training_config(overlays: Sequence[str], options: Mapping[str, Any], log
         bundle_root=str(bundle_folder()),
     )
     for option, value in options.items():
-        top = option.split("::")[0].split("#")[0]
-        if top not in workflow.parser:
+        if not has_setting(workflow.parser.config, option):
             raise UserError(f"--{option}: no such setting in {', '.join(file.name for file in files)}")
         # a text that begins with "$" would be evaluated: paths go in as objects
         is_path = option.endswith(("_dir", "_path")) and isinstance(value, str)

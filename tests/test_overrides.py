@@ -12,20 +12,37 @@ PROGRAM = "/somewhere/monai/bundle/__main__.py"
 
 @pytest.fixture
 def config(tmp_path: Path) -> str:
-    (tmp_path / "a.json").write_text(json.dumps({"regions": None, "train": {"x": 1}, "bundle_root": "."}))
-    (tmp_path / "b.json").write_text(json.dumps({"+validate::handlers": []}))
+    (tmp_path / "a.json").write_text(
+        json.dumps(
+            {
+                "regions": None,
+                "train": {"x": 1, "transforms": [{}, "@other"]},
+                "validate": {"handlers": [0]},
+                "bundle_root": ".",
+            }
+        )
+    )
+    (tmp_path / "b.json").write_text(json.dumps({"+validate::handlers": [1]}))
     return f"['{tmp_path / 'a.json'}','{tmp_path / 'b.json'}']"
 
 
 def test_known_settings_pass(config: str) -> None:
     words = ["--config_file", config, "--regions", "['a']", "--train::x=2", "--validate#y", "1", "--bundle_root", "."]
+    words += ["--train::transforms::0::prob", "1", "--train#transforms#1#prob", "1"]  # a new argument; a reference
     refuse_unknown_overrides([PROGRAM, "run", "training", *words, "--run_id", "run"])
     with pytest.raises(UserError, match=r"--bundle_roots: no such setting"):
         refuse_unknown_overrides([PROGRAM, "run", "--config_file", config, "--bundle_roots", "."])
 
 
 def test_a_misspelt_setting_is_refused(config: str) -> None:
-    for words in (["--region", "['a']"], ["--region=['a']"], ["--trian::x", "1"]):
+    for words in (
+        ["--region", "['a']"],
+        ["--region=['a']"],
+        ["--trian::x", "1"],
+        ["--train::trasforms::0::prob", "1"],
+        ["--train::transforms::2::prob", "1"],
+        ["--train::x::y", "1"],
+    ):
         with pytest.raises(UserError, match="no such setting"):
             refuse_unknown_overrides([PROGRAM, "run", f"--config_file={config}", *words])
 

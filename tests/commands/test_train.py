@@ -12,6 +12,7 @@ from conemos_bundle.errors import UserError
     [
         ({"overlay": "paperr"}, "paperr: no such overlay"),
         ({"max_epoch": 1}, "--max_epoch: no such setting"),
+        ({"train::traner::amp": True}, "--train::traner::amp: no such setting"),
         ({"dataset_dir": "/nowhere"}, "/nowhere"),
         ({"cache": "ram"}, "cache 'ram'"),
     ],
