@@ -90,19 +90,21 @@ def served(bundle: Path, work: Path) -> str:
         options = ["--name", bundle.name, "--url", url, "--bundle_dir", str(work)]
         called([sys.executable, "-m", "monai.bundle", "download", *options], work, work)
         server.shutdown()
-    # another process: what it imports is the package in the bundle that came over the network
+    # another process, in another folder, that has no conemos_bundle but that which came over the network
     code = f"""
 import sys
 from monai.bundle import create_workflow, load
-sys.path.insert(0, {str(work / bundle.name)!r})
-import conemos_bundle
-assert conemos_bundle.__file__.startswith({str(work)!r}), conemos_bundle.__file__
-network = load({bundle.name!r}, bundle_dir={str(work)!r}, source="github", workflow_type="inference")
+sys.path = [path for path in sys.path if path != {str(bundle_folder())!r}]
 root = {str(work / bundle.name)!r}
+options = dict(source="github", workflow_type="inference", args_file={{"bundle_root": root}})
+network = load({bundle.name!r}, bundle_dir={str(work)!r}, **options)
+assert sys.modules["conemos_bundle"].__file__.startswith(root), sys.modules["conemos_bundle"]
 workflow = create_workflow(config_file=root + "/configs/inference.json", workflow_type="inference", bundle_root=root)
 print(type(network).__name__, workflow.check_properties())
 """
-    answer = called([sys.executable, "-c", code], work, work / bundle.name).strip().splitlines()
+    elsewhere = work / "elsewhere"
+    elsewhere.mkdir()
+    answer = called([sys.executable, "-c", code], elsewhere, elsewhere).strip().splitlines()
     said = next(line for line in answer if line.endswith("[]"))
     return f"downloaded from 127.0.0.1; load, create_workflow and its check_properties(): {said}"
 

@@ -27,6 +27,7 @@ from conemos_bundle.zoo import (
 )
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+LAST_NUMPY_OF_PYTHON_3_10 = (2, 2)
 REQUIRED = (
     "nibabel", "pytorch-ignite", "itk", "scipy", "pandas", "pydantic", "fire", "matplotlib", "tensorboard", "tqdm",
 )  # fmt: skip
@@ -171,7 +172,8 @@ def pack(
         unit_tests: a folder for the Model Zoo's unit tests of this bundle: ``ci/unit_tests`` of a clone of it.
 
     Raises:
-        UserError: the run is not finished, ``output`` exists, or a name that the Model Zoo does not take.
+        UserError: the run is not finished, ``output`` exists, or a name that the Model Zoo does not take: with ``_v``
+            in it or, with ``unit_tests``, part of the name of a bundle in the same folder or the other way round.
     """
     source, target = Path(run).expanduser(), Path(output).expanduser().absolute()
     if target.exists():
@@ -179,6 +181,8 @@ def pack(
     name = name or target.name
     if not re.fullmatch(r"[A-Za-z]\w*", name) or "_v" in name:
         raise UserError(f"{name!r} cannot be a bundle's name: letters, digits and '_', but not '_v'; pass --name")
+    if unit_tests is not None:  # for the Model Zoo
+        _refuse_name_within_another(name, target)
     record = read_record(source / "model.pt")
     weights = load_weights(source / "model.pt")
     try:
@@ -219,8 +223,17 @@ def pack(
             write_unit_tests(Path(unit_tests).expanduser(), name)
         os.replace(part, target)
     print(f"wrote {target}")
+    if tuple(map(int, described["numpy_version"].split(".")[:2])) > LAST_NUMPY_OF_PYTHON_3_10:
+        print(f"numpy {described['numpy_version']}, which the metadata name, is not for the Model Zoo's Python 3.10")
     if archive:
         print(f"wrote {write_archive(target, name)}, and its sha256 sum beside it")
+
+
+def _refuse_name_within_another(name: str, target: Path) -> None:
+    """The Model Zoo finds bundles by parts of their names: none may be part of another's, of those beside ours."""
+    for other in sorted(file.parents[1].name for file in target.parent.glob("*/configs/metadata.json")):
+        if name in other or other in name:
+            raise UserError(f"{name!r} cannot be a bundle's name beside {target.parent / other}; pass --name")
 
 
 def _data_licence(data: dict[str, Any]) -> str:
