@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from conemos_bundle.data.datalist import read_datalist
 from conemos_bundle.runs import load_weights, read_record, recorded_network
 from conemos_bundle.workflows import run_training_config
 
@@ -69,6 +70,11 @@ def read_history(models: Path) -> list[dict[str, Any]]:
     return history
 
 
+def trained_on(models: Path) -> set[str]:
+    """Names of the scans that the served model was trained on, here on this server."""
+    return {name for entry in read_history(models) if entry["replaced"] for name in entry.get("trained_on", [])}
+
+
 def fine_tune(
     models: Path,
     training_set: Path,
@@ -123,7 +129,9 @@ def fine_tune(
     now = time.strftime("%Y%m%d-%H%M%S")
     entry: dict[str, Any] = {
         "time": now, "replaced": replaced, "reason": reason, "before": before, "after": after,
-        "not_annotated": list(unannotated), "max_epochs": max_epochs, "learning_rate": learning_rate,
+        "not_annotated": list(unannotated),
+        "trained_on": [scan.subject for scan in read_datalist(training_set / "datalist.json").training],
+        "max_epochs": max_epochs, "learning_rate": learning_rate,
     }  # fmt: skip
     if replaced:
         entry["backup"] = str(replace_model(models, run / "model.pt", now))

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from conemos_bundle.errors import UserError, find_user_error
 from conemos_bundle.label_server.annotations import known_relations, read_saved, regions_in
-from conemos_bundle.label_server.fine_tuning import fine_tune, read_history
+from conemos_bundle.label_server.fine_tuning import fine_tune, read_history, trained_on
 from conemos_bundle.label_server.requests import number, refuse
 from conemos_bundle.label_server.training_set import Saved, write_training_set
 from conemos_bundle.label_server.uncertainty import least_confident
@@ -148,7 +148,8 @@ class RegionTrainTask(TrainTask):
         (app / "training").mkdir(exist_ok=True)
         folder = Path(tempfile.mkdtemp(dir=app / "training", prefix=time.strftime("%Y%m%d-%H%M%S_")))
         saved = self.segmenter.saved(datastore)
-        unannotated = write_training_set(folder, saved, self.segmenter.region_names, share)
+        before = trained_on(self.segmenter.models)
+        unannotated = write_training_set(folder, saved, self.segmenter.region_names, share, before)
         entry = fine_tune(
             self.segmenter.models, folder, unannotated, device, epochs, steps, learning_rate,
             pretrained=request.get("pretrained", True) not in (False, "false", "False"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,27 +26,38 @@ class Saved(NamedTuple):
 
 
 def validates(name: str, share: float) -> bool:
-    """Whether a scan is one to judge models by. Its name decides, so that it is never trained on in a later run."""
+    """Whether a scan is one to judge models by: its name decides, so that the next training judges by it too."""
     number = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)
     return number < share * 16**8
 
 
-def split(names: Sequence[str], share: float) -> tuple[list[str], list[str]]:
+def split(names: Sequence[str], share: float, trained_before: Collection[str] = ()) -> tuple[list[str], list[str]]:
     """Names to train on and names to judge by, about ``share`` of them; one at least of either where there are two.
 
-    Of one scan alone, both are that scan.
+    What the served model was trained on does not judge. Where there is nothing else to judge by, one that it was
+    trained on does: of one scan alone, both are that scan.
+
+    Args:
+        names: all annotated scans.
+        share: about which part of them judges.
+        trained_before: what the served model was trained on.
     """
-    judged = [name for name in names if validates(name, share)]
     by_number = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-    if not judged:
-        judged = by_number[:1]
+    unseen = [name for name in by_number if name not in trained_before] or by_number
+    judged = [name for name in unseen if validates(name, share)] or unseen[:1]
     if len(judged) == len(names) > 1:
-        judged = by_number[:-1]
+        judged = judged[:-1]
     trained = [name for name in names if name not in judged]
     return trained or judged, judged
 
 
-def write_training_set(folder: Path, saved: Sequence[Saved], region_names: Sequence[str], share: float) -> list[str]:
+def write_training_set(
+    folder: Path,
+    saved: Sequence[Saved],
+    region_names: Sequence[str],
+    share: float,
+    trained_before: Collection[str] = (),
+) -> list[str]:
     """Write ``datalist.json``, to train on, and ``judge.json``, to compare the old and the new model on.
 
     Only what is in a scan's saved label is annotated in it. A region without any saved mask to train on is rehearsed
@@ -57,6 +68,7 @@ def write_training_set(folder: Path, saved: Sequence[Saved], region_names: Seque
         saved: the annotated scans.
         region_names: the K regions.
         share: about which part of the scans judges.
+        trained_before: names of scans that the served model was trained on (`trained_on`).
 
     Returns:
         the regions that nobody annotated.
@@ -67,7 +79,7 @@ def write_training_set(folder: Path, saved: Sequence[Saved], region_names: Seque
     saved = [scan for scan in saved if scan.masks]
     if not saved:
         raise UserError("no saved label holds a region of this model; annotate a scan and submit it first")
-    trained, judged = split([scan.name for scan in saved], share)
+    trained, judged = split([scan.name for scan in saved], share, trained_before)
     unannotated = _missing(saved, region_names)
     rehearsed = _missing([scan for scan in saved if scan.name in trained], region_names)
     training, validation, judges = [], [], []

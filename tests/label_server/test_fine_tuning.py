@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conemos_bundle.label_server.fine_tuning import fine_tune, read_history, replace_model, verdict
+from conemos_bundle.label_server.fine_tuning import fine_tune, read_history, replace_model, trained_on, verdict
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,7 @@ def test_a_short_training(
     entry = fine_tune(models, training_set, [], torch.device("cpu"), 1, 1, 1e-3)
     assert entry["replaced"] is better and set(entry["before"]) == {"outer", "inner core"} == set(entry["after"])
     assert read_history(models) == [entry]
+    assert trained_on(models) == ({scan["subject"] for scan in data["training"]} if better else set())
     new = (models / "model.pt").read_bytes()
     assert (new != old) is better
     if better:

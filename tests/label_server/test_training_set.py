@@ -15,15 +15,28 @@ REGIONS = ["outer", "inner", "other"]
 NAMES = [f"scan_{i}" for i in range(60)]
 
 
-def test_a_scan_that_was_trained_on_never_judges_later() -> None:
+@pytest.mark.parametrize("first", range(20))
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.9])
+def test_a_scan_that_was_trained_on_never_judges_later(first: int, share: float) -> None:
     trained: set[str] = set()
-    for count in range(2, len(NAMES) + 1):
-        now_trained, judges = split(NAMES[:count], 0.2)
-        assert judges and now_trained and not set(now_trained) & set(judges)
-        assert sorted([*now_trained, *judges]) == sorted(NAMES[:count])
-        assert not trained & set(judges)
+    names = NAMES[first:]
+    for count in range(1, len(names) + 1):  # one scan more a training, the first alone
+        now_trained, judges = split(names[:count], share, trained)
+        assert judges and now_trained
+        if count > 1:
+            assert not set(now_trained) & set(judges)
+            assert sorted([*now_trained, *judges]) == sorted(names[:count])
+            assert not trained & set(judges)
         trained |= set(now_trained)
+
+
+def test_about_the_share_judges() -> None:
     assert 6 <= sum(validates(name, 0.2) for name in NAMES) <= 18
+
+
+def test_scans_that_were_trained_on_judge_where_there_is_nothing_else() -> None:
+    trained, judges = split(NAMES[:3], 0.2, set(NAMES[:3]))
+    assert len(judges) == 1 and sorted([*trained, *judges]) == NAMES[:3]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
