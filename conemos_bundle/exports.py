@@ -98,7 +98,8 @@ def export_torchscript(bundle: Path, path: Path) -> Export:
 
     Args:
         bundle: its folder.
-        path: the file. Renamed later, the Deploy App SDK no longer finds the configurations in it.
+        path: the file. Renamed later, the Deploy SDK's stock operator no longer finds the configurations in it
+            (ours in `deploy/` does).
     """
     configs = bundle / "configs"
     ckpt_export(
