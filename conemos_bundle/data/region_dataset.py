@@ -45,7 +45,8 @@ class RegionDataset(torch.utils.data.Dataset):
         progress: show a progress bar while the memory cache fills.
 
     Raises:
-        UserError: there is no scan, an option has no such value, or (at a draw) an annotated region is empty.
+        UserError: there is no scan, an option has no such value, or an annotated region is empty (found
+            at once with the memory cache, else at a draw).
     """
 
     def __init__(
@@ -73,6 +74,10 @@ class RegionDataset(torch.utils.data.Dataset):
         if cache == "memory":
             # draws never change a scan in place, so the cached tensors are handed out as they are
             self.scans: Dataset = CacheDataset(self.data, self.preparation, progress=progress, copy_cache=False)
+            for index in range(len(self.data)):  # now, not after hours
+                scan = self.scans[index]
+                for channel, k in enumerate(scan["annotated"]):
+                    self._refuse_empty(index, int(k), scan["label"][channel])
         elif cache == "disk":
             if not cache_dir:
                 raise UserError("cache 'disk' needs --cache_dir, a folder to keep the prepared scans in")
@@ -90,17 +95,20 @@ class RegionDataset(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.data)
 
+    def _refuse_empty(self, scan: int, region: int, mask: torch.Tensor) -> None:
+        if not bool(mask.any()):
+            raise UserError(
+                f"{self.data[scan]['image']}: {self.regions[region]!r} is annotated but has no voxel at the spacing of "
+                "training; pass a finer --spacing, or leave it out of the datalist where it is unknown"
+            )
+
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         scan = self.scans[draw.scan]
         annotated = [int(k) for k in scan["annotated"]]
         label = torch.as_tensor(scan["label"])
         channel = annotated.index(draw.region)
         foreground = label[channel : channel + 1]
-        if not bool(foreground.any()):
-            name, region = self.data[draw.scan]["image"], self.regions[draw.region]
-            raise UserError(
-                f"{name}: {region!r} is annotated but empty; leave it out of the datalist where it is unknown"
-            )
+        self._refuse_empty(draw.scan, draw.region, foreground)
         if self.target == "region":
             label = foreground
         item: dict[str, Any] = {"image": torch.as_tensor(scan["image"]), "label": label, "foreground": foreground}

@@ -13,7 +13,7 @@ from conemos_bundle.data.sampling import Draw
 from conemos_bundle.errors import UserError
 from conemos_bundle.transforms import LoadImageScand, LoadRegionMasksd, RandDeformd
 from monai.data import MetaTensor, get_track_meta
-from monai.transforms import Compose, RandCropByPosNegLabeld, RandGaussianNoised, ScaleIntensityd
+from monai.transforms import Compose, RandCropByPosNegLabeld, RandGaussianNoised, ScaleIntensityd, Spacingd
 
 SHAPE = (8, 9, 10)
 REGIONS = ["body", "brain", "eyes", "uterus"]
@@ -209,3 +209,19 @@ def test_options_without_such_a_value(items: list[dict[str, Any]], options: dict
 def test_no_scan() -> None:
     with pytest.raises(UserError, match="nothing to train on"):
         dataset([])
+
+
+@pytest.mark.parametrize("cache", ["memory", "none"])
+def test_an_annotated_region_that_vanishes_at_the_spacing_of_training_is_refused(
+    items: list[dict[str, Any]], cache: str
+) -> None:
+    lone = np.zeros(SHAPE, np.uint8)
+    lone[3, 3, 3] = 1
+    write(Path(items[1]["masks"]["brain"]["file"]), lone)
+    coarser = Spacingd(["image", "label"], pixdim=(4, 4, 4), mode=["bilinear", "nearest"])
+    with pytest.raises(UserError, match=r"1\.nii: 'brain' is annotated but has no voxel at the spacing of training"):
+        dataset(items, coarser, cache=cache)[Draw(1, 1, 0)]
+    assert dataset(items, coarser, cache="none")[Draw(0, 0, 0)]["label"].any()
+    if cache == "memory":  # before any draw
+        with pytest.raises(UserError, match="pass a finer --spacing"):
+            dataset(items, coarser)
