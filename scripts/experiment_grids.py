@@ -1,6 +1,6 @@
 """Grids of experiments: the methods on the hippocampus, on CHAOS and on the phantom.
 
-    python scripts/experiment_grids.py ../shared/data --output pilot            # about four core-hours on a slow CPU
+    python scripts/experiment_grids.py ../shared/data --output pilot            # about seven core-hours without AVX-512
     python scripts/experiment_grids.py ../shared/data --output full --full      # the paper's: for a GPU or a cluster
     conemos experiments pilot/grid.json --output pilot/runs --cores 2
     conemos experiments pilot/longer.json --output pilot/longer --cores 2
