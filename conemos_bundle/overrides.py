@@ -52,19 +52,19 @@ def refuse_unknown_overrides(argv: Sequence[str] | None = None) -> None:
 
 
 def has_setting(config: Any, option: str) -> bool:
-    """Whether a configuration has a setting ``a``, or, of ``a::b``, an ``a`` that ``b`` can be put into.
+    """Whether a configuration has a setting ``a`` or ``a::b``, or an ``a`` that takes ``b`` as a new argument.
 
-    The last part may be new, such as an argument of a class; what lies behind a reference is not looked at.
+    What lies behind a reference is not looked at.
     """
     *above, last = re.split("::|#", option.lstrip("+"))
-    if not above:
-        return last in config
-    for part in above:
+    for part in [*above, last]:
         if isinstance(config, str):
-            break
+            return config.startswith(("@", "$", "%"))
         if isinstance(config, list):
-            config = dict(zip(map(str, range(len(config))), config, strict=True))
-        if not isinstance(config, dict) or part not in config:
+            config = {str(i): value for i, value in enumerate(config)}
+        if not isinstance(config, dict):
             return False
+        if part not in config:
+            return part is last and "_target_" in config
         config = config[part]
-    return config.startswith(("@", "$", "%")) if isinstance(config, str) else isinstance(config, dict | list)
+    return True

@@ -16,7 +16,7 @@ def config(tmp_path: Path) -> str:
         json.dumps(
             {
                 "regions": None,
-                "train": {"x": 1, "transforms": [{}, "@other"]},
+                "train": {"x": 1, "transforms": [{"_target_": "Flip"}, "@other"]},
                 "validate": {"handlers": [0]},
                 "bundle_root": ".",
             }
@@ -27,7 +27,17 @@ def config(tmp_path: Path) -> str:
 
 
 def test_known_settings_pass(config: str) -> None:
-    words = ["--config_file", config, "--regions", "['a']", "--train::x=2", "--validate#y", "1", "--bundle_root", "."]
+    words = [
+        "--config_file",
+        config,
+        "--regions",
+        "['a']",
+        "--train::x=2",
+        "--validate#handlers",
+        "[]",
+        "--bundle_root",
+        ".",
+    ]
     words += ["--train::transforms::0::prob", "1", "--train#transforms#1#prob", "1"]  # a new argument; a reference
     refuse_unknown_overrides([PROGRAM, "run", "training", *words, "--run_id", "run"])
     with pytest.raises(UserError, match=r"--bundle_roots: no such setting"):
@@ -42,6 +52,8 @@ def test_a_misspelt_setting_is_refused(config: str) -> None:
         ["--train::trasforms::0::prob", "1"],
         ["--train::transforms::2::prob", "1"],
         ["--train::x::y", "1"],
+        ["--train::y", "1"],
+        ["--train::transforms::9", "1"],
     ):
         with pytest.raises(UserError, match="no such setting"):
             refuse_unknown_overrides([PROGRAM, "run", f"--config_file={config}", *words])

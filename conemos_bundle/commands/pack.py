@@ -173,7 +173,7 @@ def pack(
 
     Raises:
         UserError: the run is not finished, ``output`` exists, or a name that the Model Zoo does not take: with ``_v``
-            in it or, with ``unit_tests``, part of the name of a bundle in the same folder or the other way round.
+            in it or, with ``unit_tests``, part of the name of another bundle of that zoo or the other way round.
     """
     source, target = Path(run).expanduser(), Path(output).expanduser().absolute()
     if target.exists():
@@ -182,7 +182,7 @@ def pack(
     if not re.fullmatch(r"[A-Za-z]\w*", name) or "_v" in name:
         raise UserError(f"{name!r} cannot be a bundle's name: letters, digits and '_', but not '_v'; pass --name")
     if unit_tests is not None:  # for the Model Zoo
-        _refuse_name_within_another(name, target)
+        _refuse_name_within_another(name, target, Path(unit_tests).expanduser().absolute())
     record = read_record(source / "model.pt")
     weights = load_weights(source / "model.pt")
     try:
@@ -224,16 +224,20 @@ def pack(
         os.replace(part, target)
     print(f"wrote {target}")
     if tuple(map(int, described["numpy_version"].split(".")[:2])) > LAST_NUMPY_OF_PYTHON_3_10:
-        print(f"numpy {described['numpy_version']}, which the metadata name, is not for the Model Zoo's Python 3.10")
+        print(
+            f"numpy {described['numpy_version']}, named in the metadata, is not for Python 3.10, which the Model Zoo's CI "
+            "runs; install the versions of constraints.txt and pack again"
+        )
     if archive:
         print(f"wrote {write_archive(target, name)}, and its sha256 sum beside it")
 
 
-def _refuse_name_within_another(name: str, target: Path) -> None:
-    """The Model Zoo finds bundles by parts of their names: none may be part of another's, of those beside ours."""
-    for other in sorted(file.parents[1].name for file in target.parent.glob("*/configs/metadata.json")):
-        if name in other or other in name:
-            raise UserError(f"{name!r} cannot be a bundle's name beside {target.parent / other}; pass --name")
+def _refuse_name_within_another(name: str, target: Path, unit_tests: Path) -> None:
+    """The Model Zoo finds bundles by parts of their names: none may be part of another's in that clone of it."""
+    for other in sorted((unit_tests.parents[1] / "models").glob("[!.]*/configs/metadata.json")):
+        folder = other.parents[1]
+        if folder != target and (name in folder.name or folder.name in name):
+            raise UserError(f"{name!r} cannot be a bundle's name beside {folder}; pass --name")
 
 
 def _data_licence(data: dict[str, Any]) -> str:

@@ -99,7 +99,7 @@ class RegionDataset(torch.utils.data.Dataset):
         if not bool(mask.any()):
             raise UserError(
                 f"{self.data[scan]['image']}: {self.regions[region]!r} is annotated but has no voxel at the spacing of "
-                "training; pass a finer --spacing, or leave it out of the datalist where it is unknown"
+                "training; leave it out of the datalist where its file is empty, else pass a finer --spacing"
             )
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:

@@ -135,6 +135,6 @@ def fine_tune(
     }  # fmt: skip
     if replaced:
         entry["backup"] = str(replace_model(models, run / "model.pt", now))
-    shutil.rmtree(training_set / "cache", ignore_errors=True)
     (models / HISTORY).write_text(json.dumps([*read_history(models), entry], indent=4) + "\n", encoding="utf-8")
+    shutil.rmtree(training_set / "cache", ignore_errors=True)
     return entry

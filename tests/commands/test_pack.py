@@ -104,11 +104,12 @@ def test_refuses_names_that_the_model_zoo_does_not_take(run: Path, tmp_path: Pat
 def test_refuses_a_name_within_that_of_another_bundle_of_the_zoo(
     run: Path, tmp_path: Path, other: str, name: str
 ) -> None:
-    (tmp_path / other / "configs").mkdir(parents=True)
-    (tmp_path / other / "configs" / "metadata.json").write_text("{}")
+    tests = tmp_path / "zoo" / "ci" / "unit_tests"
+    (tmp_path / "zoo" / "models" / other / "configs").mkdir(parents=True)
+    (tmp_path / "zoo" / "models" / other / "configs" / "metadata.json").write_text("{}")
     with pytest.raises(UserError, match=f"beside .*{other}; pass --name"):
-        pack(str(run), str(tmp_path / "out"), name=name, unit_tests=str(tmp_path / "tests"))
-    assert not (tmp_path / "out").exists() and not (tmp_path / "tests").exists()
+        pack(str(run), str(tmp_path / "out"), name=name, unit_tests=str(tests))
+    assert not (tmp_path / "out").exists() and not tests.exists()
     pack(str(run), str(tmp_path / name))  # not for the zoo
 
 
@@ -120,7 +121,7 @@ def test_says_where_numpy_is_too_new_for_the_zoo(
         module = sys.modules["conemos_bundle.commands.pack"]  # the package's `pack` is the function
         monkeypatch.setattr(module, "package_versions", lambda found=versions: found)
         pack(str(run), str(tmp_path / f"numpy_{too_new}"))
-        assert ("not for the Model Zoo's Python 3.10" in capsys.readouterr().out) == too_new
+        assert ("not for Python 3.10" in capsys.readouterr().out) == too_new
 
 
 def test_refuses_what_is_no_run_and_what_exists(bundle: Path, run: Path, tmp_path: Path) -> None:

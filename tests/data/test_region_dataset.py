@@ -211,16 +211,16 @@ def test_no_scan() -> None:
         dataset([])
 
 
-@pytest.mark.parametrize("cache", ["memory", "none"])
+@pytest.mark.parametrize("cache", ["memory", "disk", "none"])
 def test_an_annotated_region_that_vanishes_at_the_spacing_of_training_is_refused(
-    items: list[dict[str, Any]], cache: str
+    items: list[dict[str, Any]], tmp_path: Path, cache: str
 ) -> None:
     lone = np.zeros(SHAPE, np.uint8)
     lone[3, 3, 3] = 1
     write(Path(items[1]["masks"]["brain"]["file"]), lone)
     coarser = Spacingd(["image", "label"], pixdim=(4, 4, 4), mode=["bilinear", "nearest"])
     with pytest.raises(UserError, match=r"1\.nii: 'brain' is annotated but has no voxel at the spacing of training"):
-        dataset(items, coarser, cache=cache)[Draw(1, 1, 0)]
+        dataset(items, coarser, cache=cache, cache_dir=str(tmp_path / "cache"))[Draw(1, 1, 0)]
     assert dataset(items, coarser, cache="none")[Draw(0, 0, 0)]["label"].any()
     if cache == "memory":  # before any draw
         with pytest.raises(UserError, match="pass a finer --spacing"):

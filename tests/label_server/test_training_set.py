@@ -67,6 +67,14 @@ def test_only_what_was_saved_is_annotated_and_the_rest_rehearsed(tmp_path: Path)
     assert data.training[0].image == f"/scans/{trained[0]}.nii.gz"
 
 
+def test_what_the_served_model_was_trained_on_trains_again(tmp_path: Path) -> None:
+    _, (judge,) = split(["a", "b"], 0.2)
+    write_training_set(tmp_path, [saved(name, {"inner": 1}) for name in "ab"], REGIONS, 0.2, {judge})
+    data = read_datalist(tmp_path / "datalist.json")
+    assert [scan.subject for scan in data.training] == [judge]
+    assert [scan.subject for scan in data.validation] == [name for name in "ab" if name != judge]
+
+
 def test_one_scan_alone_judges_but_does_not_validate(tmp_path: Path) -> None:
     write_training_set(tmp_path, [saved("a", {"inner": 1})], REGIONS, 0.2)
     data, judge = (read_datalist(tmp_path / f"{name}.json") for name in ("datalist", "judge"))
