@@ -225,8 +225,8 @@ def pack(
     print(f"wrote {target}")
     if tuple(map(int, described["numpy_version"].split(".")[:2])) > LAST_NUMPY_OF_PYTHON_3_10:
         print(
-            f"numpy {described['numpy_version']}, named in the metadata, is not for Python 3.10, which the Model Zoo's CI "
-            "runs; install the versions of constraints.txt and pack again"
+            f"numpy {described['numpy_version']}, named in the metadata, is not for Python 3.10, which the Model Zoo's "
+            "CI runs; install the versions of constraints.txt and pack again"
         )
     if archive:
         print(f"wrote {write_archive(target, name)}, and its sha256 sum beside it")
