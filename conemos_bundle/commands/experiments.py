@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 
 from conemos_bundle.data.datalist import read_datalist
 from conemos_bundle.errors import UserError
-from conemos_bundle.experiments.grid import OWN_METHOD, Grid, expand, read_grid
+from conemos_bundle.experiments.grid import OWN_METHOD, Grid, Run, expand, read_grid
 from conemos_bundle.workflows import overlay_files
 
 SNAKEFILE = Path(__file__).parent.parent / "experiments" / "Snakefile"
@@ -50,7 +51,8 @@ def experiments(
         settings: settings of every training, such as ``--max_epochs 10``.
 
     Raises:
-        UserError: Snakemake is not installed, the source is neither, or a run failed.
+        UserError: Snakemake is not installed, the source is neither, there is no CoNeMOS on all training scans to
+            compare with, or a run failed.
     """
     if find_spec("snakemake") is None:
         raise UserError("Snakemake is not installed; pip install 'conemos-bundle[experiments]'")
@@ -58,6 +60,7 @@ def experiments(
     grid = target / "grid.json"
     content = _grid(Path(str(source)), dataset_dir, methods, seeds, shares, conditioned, threads, settings)
     overlay_files([method for runs in content.runs for method in runs.methods if method != OWN_METHOD])
+    _refuse_no_reference(expand(content), target)
     target.mkdir(parents=True, exist_ok=True)
     grid.write_text(json.dumps(content.model_dump(), indent=4) + "\n", encoding="utf-8")
     runs = expand(read_grid(grid))
@@ -73,6 +76,18 @@ def experiments(
         )
     if not dry_run:
         print(f"report: {target / 'report'}")
+
+
+def _refuse_no_reference(runs: Sequence[Run], target: Path) -> None:
+    """The report compares with CoNeMOS on all training scans; say so now, not after hours of training."""
+    for data in sorted({run.folder.split("/")[0] for run in runs}):
+        seeds = re.compile(rf"{re.escape(data)}/{OWN_METHOD}/seed\d+")
+        done = (path.parent.relative_to(target).as_posix() for path in target.glob(f"{data}/{OWN_METHOD}/*/trained"))
+        if not any(seeds.fullmatch(folder) for folder in (*(run.folder for run in runs), *done)):
+            raise UserError(
+                f"{data}: the report compares with {OWN_METHOD} on all training scans, all layers conditioned; "
+                f"add that method, share 1, and no number of layers (null in a grid file)"
+            )
 
 
 def _grid(

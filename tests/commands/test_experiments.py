@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conemos_bundle.commands import experiments
@@ -35,3 +36,18 @@ def test_neither_a_datalist_nor_a_grid(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none.json: cannot be read as a datalist or a grid"):
         experiments(str(tmp_path / "none.json"), str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "runs", [{"methods": ["psl_loss"]}, {"shares": [0.5]}, {"methods": ["conemos"], "conditioned": [1]}]
+)
+def test_nothing_to_compare_with_is_refused_before_training(
+    tiny_dataset: Path, tmp_path: Path, runs: dict[str, Any]
+) -> None:
+    source, out = str(tiny_dataset / "datalist.json"), tmp_path / "out"
+    with pytest.raises(UserError, match="tiny: the report compares with conemos on all training scans"):
+        experiments(source, str(out), **runs, dry_run=True)
+    assert not out.exists()
+    (out / "tiny" / "conemos" / "seed3").mkdir(parents=True)  # of an earlier grid
+    (out / "tiny" / "conemos" / "seed3" / "trained").touch()
+    experiments(source, str(out), **runs, dry_run=True)
