@@ -234,7 +234,7 @@ def pack(
 
 def _refuse_name_within_another(name: str, target: Path, unit_tests: Path) -> None:
     """The Model Zoo finds bundles by parts of their names: none may be part of another's in that clone of it."""
-    for other in sorted((unit_tests.parents[1] / "models").glob("[!.]*/configs/metadata.json")):
+    for other in sorted((unit_tests.parent.parent / "models").glob("[!.]*/configs/metadata.json")):
         folder = other.parents[1]
         if folder != target and (name in folder.name or folder.name in name):
             raise UserError(f"{name!r} cannot be a bundle's name beside {folder}; pass --name")

@@ -106,10 +106,8 @@ def test_as_many_parameters_as_in_the_papers_second_table(name: str, millions: f
 
 @pytest.mark.parametrize("last_relu", [True, False])
 @torch.no_grad()
-def test_a_last_layer_without_relu_finds_its_region_whatever_the_sign_of_its_weight(name: str, last_relu: bool) -> None:
-    if name != "MultiLayer":
-        pytest.skip("of multi-layer")
-    network = build(name, norm="instance", last_relu=last_relu)
+def test_a_last_layer_without_relu_finds_its_region_whatever_the_sign_of_its_weight(last_relu: bool) -> None:
+    network = build("MultiLayer", norm="instance", last_relu=last_relu)
     head = network.heads.branches[0].final
     head.bias.zero_()
     for sign in (1, -1):
@@ -132,10 +130,8 @@ def test_only_what_is_asked_for_is_computed(name: str) -> None:
 
 
 @torch.no_grad()
-def test_the_head_of_dodnet_depends_on_the_image(name: str) -> None:
-    if name != "DoDNet":
-        pytest.skip("of DoDNet")
-    network, image = build(name), images(1, 1, 12, 8, 8)
+def test_the_head_of_dodnet_depends_on_the_image() -> None:
+    network, image = build("DoDNet"), images(1, 1, 12, 8, 8)
     weights: list[torch.Tensor] = []
     network.controller.register_forward_hook(lambda module, inputs, output: weights.append(output))
     network(image)
