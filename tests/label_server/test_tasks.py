@@ -199,6 +199,27 @@ def test_a_training_is_as_the_request_says_on_what_was_saved(
     assert saved == {"test_0": ["inner core"], "training_0": ["inner core"]} and unannotated == ["outer"]
 
 
+@pytest.mark.parametrize("seen", ["test_0", "training_0"])
+def test_what_the_served_model_was_trained_on_trains_and_the_other_scan_judges(
+    seen: str, label: Label, segmenter: Any, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders: list[Path] = []
+
+    def fine_tune(_: Path, folder: Path, *arguments: Any, **options: Any) -> dict[str, Any]:
+        folders.append(folder)
+        return {"replaced": False, "reason": ""}
+
+    monkeypatch.setattr(label.tasks, "fine_tune", fine_tune)
+    history = [{"replaced": True, "trained_on": [seen]}, {"replaced": False, "trained_on": ["test_0", "training_0"]}]
+    (segmenter.models / "history.json").write_text(json.dumps(history))
+    for name in store.images:
+        annotate(store, name, tmp_path / f"{name}.nii.gz", 2)
+    label.tasks.RegionTrainTask(segmenter)({}, store)
+    data, judge = (json.loads((folders[0] / f"{name}.json").read_text()) for name in ("datalist", "judge"))
+    assert [scan["subject"] for scan in data["training"]] == [seen]
+    assert [scan["subject"] for scan in judge["validation"]] == [name for name in store.images if name != seen]
+
+
 def test_clients_see_the_last_training(label: Label, segmenter: Any) -> None:
     task = label.tasks.RegionTrainTask(segmenter)
     assert task.stats() == {}
