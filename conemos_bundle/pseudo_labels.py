@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from conemos_bundle.data.datalist import Datalist, read_datalist, scan_items, write_datalist
 from conemos_bundle.data.share import keep_share
+from conemos_bundle.transforms.masks import vanishes
 from conemos_bundle.workflows import run_training_config
 from ignite.engine import Engine, Events
 from monai.utils import convert_to_numpy, set_determinism
@@ -33,7 +34,8 @@ def label_the_rest(
     """Both stages before the unified network: train individual networks, then label what no one annotated.
 
     The teacher's training goes on where it was cut; the labels are written anew unless all of them are there. A real
-    annotation is never replaced, and an empty prediction stays unknown.
+    annotation is never replaced. Where a prediction is empty, or too small for the spacing of training, the region
+    stays unknown.
 
     Args:
         datalist: the datalist.
@@ -94,16 +96,19 @@ def with_pseudo_labels(data: Datalist, dataset_dir: str | os.PathLike[str], fold
 
 
 class SaveUnknownRegions:
-    """Handler of an evaluator: save the predicted mask of each region that is not annotated, unless it is empty.
+    """Handler of an evaluator: save the predicted mask of each region not annotated, unless nothing of it is left
+    at the spacing of training.
 
     Args:
         folder: masks go to ``<folder>/<scan>/<region>.nii.gz``, on the scan's own grid.
         regions: names of the K regions, in channel order.
+        spacing: of training, in mm.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], regions: Sequence[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], regions: Sequence[str], spacing: Sequence[float]) -> None:
         self.folder = Path(folder)
         self.regions = list(regions)
+        self.spacing = list(spacing)
 
     def attach(self, engine: Engine) -> None:
         """Follow the evaluator."""
@@ -117,7 +122,7 @@ class SaveUnknownRegions:
             affine = np.asarray(output["image"].affine, float)
             for k, region in enumerate(self.regions):
                 mask = convert_to_numpy(output["pred"][k]) > 0
-                if not torch.isnan(output["label"][k]).any() or not mask.any():
+                if not torch.isnan(output["label"][k]).any() or vanishes(mask, affine, self.spacing):
                     continue
                 file = self.folder / str(scan["name"]) / f"{region}.nii.gz"
                 file.parent.mkdir(parents=True, exist_ok=True)

@@ -38,12 +38,24 @@ def test_unknown_regions_are_saved_unless_empty(tmp_path: Path) -> None:
         "label": label,
     }
     engine = Engine(lambda engine, batch: [output])
-    SaveUnknownRegions(tmp_path, ["a", "b", "c", "d"]).attach(engine)
+    SaveUnknownRegions(tmp_path, ["a", "b", "c", "d"], [1, 3, 2]).attach(engine)
     engine.run([[{"name": "scan"}]])
     assert [str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*.gz")] == ["scan/a.nii.gz"]
     saved = nibabel.load(tmp_path / "scan" / "a.nii.gz")
     np.testing.assert_array_equal(saved.get_fdata(), prediction[0])
     np.testing.assert_allclose(saved.affine, AFFINE)
+
+
+def test_a_mask_that_training_would_not_see_is_not_saved(tmp_path: Path) -> None:
+    prediction = torch.zeros(2, 5, 5, 5)
+    prediction[0, 1, 0, 0] = 1  # at 2 mm, voxels 0, 2 and 4 are left
+    prediction[1, 2, 0, 0] = 1
+    image = MetaTensor(torch.zeros(1, 5, 5, 5), affine=torch.eye(4))
+    output = {"image": image, "pred": prediction, "label": torch.full((2, 5, 5, 5), torch.nan)}
+    engine = Engine(lambda engine, batch: [output])
+    SaveUnknownRegions(tmp_path, ["odd", "even"], [2, 1, 1]).attach(engine)
+    engine.run([[{"name": "scan"}]])
+    assert [file.name for file in tmp_path.rglob("*.gz")] == ["even.nii.gz"]
 
 
 def test_a_real_annotation_is_never_replaced(tiny_dataset: Path, tmp_path: Path) -> None:

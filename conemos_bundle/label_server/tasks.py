@@ -17,6 +17,7 @@ from conemos_bundle.label_server.fine_tuning import fine_tune, read_history, tra
 from conemos_bundle.label_server.requests import number, refuse
 from conemos_bundle.label_server.training_set import Saved, write_training_set
 from conemos_bundle.label_server.uncertainty import least_confident
+from conemos_bundle.runs import read_record
 from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
@@ -149,7 +150,8 @@ class RegionTrainTask(TrainTask):
         folder = Path(tempfile.mkdtemp(dir=app / "training", prefix=time.strftime("%Y%m%d-%H%M%S_")))
         saved = self.segmenter.saved(datastore)
         before = trained_on(self.segmenter.models)
-        unannotated = write_training_set(folder, saved, self.segmenter.region_names, share, before)
+        spacing = read_record(self.segmenter.models / "model.pt")["plan"]["spacing"]
+        unannotated = write_training_set(folder, saved, self.segmenter.region_names, spacing, share, before)
         entry = fine_tune(
             self.segmenter.models, folder, unannotated, device, epochs, steps, learning_rate,
             pretrained=request.get("pretrained", True) not in (False, "false", "False"),

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from conemos_bundle.data.datalist import Datalist, Scan, write_datalist
 from conemos_bundle.errors import UserError
 from conemos_bundle.label_server.annotations import Mask
+from conemos_bundle.transforms.masks import vanishes
 
 
 class Saved(NamedTuple):
@@ -55,6 +56,7 @@ def write_training_set(
     folder: Path,
     saved: Sequence[Saved],
     region_names: Sequence[str],
+    spacing: Sequence[float],
     share: float,
     trained_before: Collection[str] = (),
 ) -> list[str]:
@@ -67,6 +69,7 @@ def write_training_set(
         folder: an empty folder.
         saved: the annotated scans.
         region_names: the K regions.
+        spacing: of training, in mm; predicted masks of which it leaves nothing are left out.
         share: about which part of the scans judges.
         trained_before: names of scans that the served model was trained on (`trained_on`).
 
@@ -88,7 +91,9 @@ def write_training_set(
         own = {
             region: _write(folder / "predicted", index, region, scan.predicted[region], scan.affine)
             for region in region_names
-            if region in (*rehearsed, *unannotated) and region not in masks and scan.predicted[region].any()
+            if region in (*rehearsed, *unannotated)
+            and region not in masks
+            and not vanishes(scan.predicted[region], scan.affine, spacing)
         }
         if scan.name in trained:
             training.append(_scan(scan, {**masks, **{region: own[region] for region in rehearsed if region in own}}))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import numpy.typing as npt
 import torch
 from conemos_bundle.errors import UserError
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import LoadImage, MapTransform, Transform
+from monai.transforms import Compose, LoadImage, MapTransform, Orientation, Spacing, Transform
 
 
 def expand_regions(masks: torch.Tensor, annotated: Sequence[int], num_regions: int) -> torch.Tensor:
@@ -50,6 +51,20 @@ def region_mask(volume: torch.Tensor, source: Mapping[str, Any]) -> torch.Tensor
             f"{source['file']}: not binary (0 and 1); for a label map, name the region's 'values' in the datalist"
         )
     return volume.to(torch.uint8)
+
+
+def vanishes(mask: npt.NDArray[Any] | torch.Tensor, affine: npt.NDArray[Any], spacing: Sequence[float]) -> bool:
+    """Whether nothing of a mask is left once it is resampled as for training.
+
+    A predicted mask of a few voxels is no annotation then; `RegionDataset` refuses an annotated one.
+
+    Args:
+        mask: ``(D, H, W)``.
+        affine: of its voxels to mm in RAS.
+        spacing: of training, three numbers in mm.
+    """
+    resample = Compose([Orientation("RAS", labels=None), Spacing(spacing, mode="nearest")])
+    return not bool(resample(MetaTensor(torch.as_tensor(mask)[None].float(), affine=torch.as_tensor(affine))).any())
 
 
 class LoadRegionMasksd(Transform):

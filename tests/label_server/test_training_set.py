@@ -11,6 +11,7 @@ from conemos_bundle.data.datalist import read_datalist
 from conemos_bundle.errors import UserError
 from conemos_bundle.label_server.training_set import Saved, split, validates, write_training_set
 
+SPACING = [1.0, 2.0, 3.0]
 REGIONS = ["outer", "inner", "other"]
 NAMES = [f"scan_{i}" for i in range(60)]
 
@@ -53,7 +54,7 @@ def saved(name: str, masks: dict[str, float]) -> Saved:
 def test_only_what_was_saved_is_annotated_and_the_rest_rehearsed(tmp_path: Path) -> None:
     trained, judged = split(["a", "b"], 0.2)
     scans = [saved(trained[0], {"inner": 1}), saved(judged[0], {"inner": 1, "outer": 1}), saved("empty", {})]
-    assert write_training_set(tmp_path, scans, REGIONS, 0.2) == ["other"]
+    assert write_training_set(tmp_path, scans, REGIONS, SPACING, 0.2) == ["other"]
     data, judge = (read_datalist(tmp_path / f"{name}.json") for name in ("datalist", "judge"))
     assert [scan.subject for scan in data.training] == trained and [scan.subject for scan in data.validation] == judged
     folders = {region: Path(str(mask)).parts[-3] for region, mask in data.training[0].masks.items()}
@@ -69,18 +70,28 @@ def test_only_what_was_saved_is_annotated_and_the_rest_rehearsed(tmp_path: Path)
 
 def test_what_the_served_model_was_trained_on_trains_again(tmp_path: Path) -> None:
     _, (judge,) = split(["a", "b"], 0.2)
-    write_training_set(tmp_path, [saved(name, {"inner": 1}) for name in "ab"], REGIONS, 0.2, {judge})
+    write_training_set(tmp_path, [saved(name, {"inner": 1}) for name in "ab"], REGIONS, SPACING, 0.2, {judge})
     data = read_datalist(tmp_path / "datalist.json")
     assert [scan.subject for scan in data.training] == [judge]
     assert [scan.subject for scan in data.validation] == [name for name in "ab" if name != judge]
 
 
+def test_a_predicted_mask_that_training_would_not_see_is_left_out(tmp_path: Path) -> None:
+    scan = saved("a", {"inner": 1})
+    scan.predicted["outer"][:] = 0
+    scan.predicted["outer"][1, 0, 0] = 1
+    write_training_set(tmp_path / "fine", [scan], REGIONS, SPACING, 0.2)
+    write_training_set(tmp_path / "coarse", [scan], REGIONS, [2.0, 2.0, 3.0], 0.2)  # voxels 0 and 2
+    fine, coarse = (read_datalist(tmp_path / name / "datalist.json").training[0].masks for name in ("fine", "coarse"))
+    assert set(fine) == {"inner", "outer", "other"} and set(coarse) == {"inner", "other"}
+
+
 def test_one_scan_alone_judges_but_does_not_validate(tmp_path: Path) -> None:
-    write_training_set(tmp_path, [saved("a", {"inner": 1})], REGIONS, 0.2)
+    write_training_set(tmp_path, [saved("a", {"inner": 1})], REGIONS, SPACING, 0.2)
     data, judge = (read_datalist(tmp_path / f"{name}.json") for name in ("datalist", "judge"))
     assert [len(part) for part in (data.training, data.validation, judge.validation)] == [1, 0, 1]
 
 
 def test_nothing_saved(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="annotate a scan and submit it first"):
-        write_training_set(tmp_path, [saved("a", {})], REGIONS, 0.2)
+        write_training_set(tmp_path, [saved("a", {})], REGIONS, SPACING, 0.2)

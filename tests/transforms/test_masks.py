@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from conemos_bundle.errors import UserError
+from conemos_bundle.paths import bundle_folder
 from conemos_bundle.transforms import ExpandRegionsd, LoadRegionMasksd
-from conemos_bundle.transforms.masks import expand_regions, region_mask
+from conemos_bundle.transforms.masks import expand_regions, region_mask, vanishes
+from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import LoadImage
 
@@ -134,3 +136,26 @@ def test_expanding_keeps_where_the_mask_lies() -> None:
     assert expanded[0].isnan().all()
     assert (expanded[1] == 1).all()
     assert data["label"] is label  # what is cached stays as it was
+
+
+@pytest.mark.parametrize("spacing", [[3.0, 1.0, 2.0], [4.5, 2.5, 3.5]])
+def test_a_mask_vanishes_where_the_preparation_of_training_leaves_nothing_of_it(
+    tmp_path: Path, spacing: list[float]
+) -> None:
+    parser = ConfigParser()
+    parser.read_config(str(bundle_folder() / "configs" / "train.json"))
+    parser["regions"], parser["plan"] = ["body"], {"in_channels": 1, "spacing": spacing}
+    prepare = parser.get_parsed_content("preparation")
+    affine = np.array([[0.0, 0, 3, 5], [-1, 0, 0, 6], [0, 2, 0, 7], [0, 0, 0, 1]])  # axes permuted, one flipped
+    image = write(tmp_path / "image.nii.gz", np.random.default_rng(0).random(SHAPE).astype(np.float32), affine)
+    answers = []
+    for voxel in np.ndindex(SHAPE):
+        if sum(voxel) % 5:  # a fifth of them is enough
+            continue
+        mask = np.zeros(SHAPE, np.uint8)
+        mask[voxel] = 1
+        file = write(tmp_path / "mask.nii.gz", mask, affine)
+        left = prepare({"image": image, "masks": {"body": {"file": file}}})["label"]
+        answers.append(vanishes(mask, affine, spacing))
+        assert answers[-1] == (not left.any()), voxel
+    assert any(answers) == (spacing[0] > 3)
