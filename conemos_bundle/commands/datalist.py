@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 from conemos_bundle.data.datalist import SPLITS, Datalist, one_line, write_datalist
-from conemos_bundle.data.importers import Found, from_csv, from_folders, split_by_subject, subject_finder
+from conemos_bundle.data.importers import Found, from_csv, from_folders, subject_finder
 from conemos_bundle.data.nnunet import from_decathlon, from_nnunet, read_dataset_json
+from conemos_bundle.data.split import split_by_subject
 from conemos_bundle.errors import UserError
 from pydantic import ValidationError
 

@@ -1,13 +1,12 @@
 """Find the scans and masks of a data set that has no datalist yet: folders of masks, or label maps with a CSV.
 
-`nnunet` reads the Medical Decathlon's and nnU-Net's folders. Each importer gives a `Found`; `split_by_subject` divides
-what its source does not divide.
+`nnunet` reads the Medical Decathlon's and nnU-Net's folders. Each importer gives a `Found`; `conemos_bundle.data.split`
+divides what its source does not divide.
 """
 
 from __future__ import annotations
 
 import os
-import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -261,35 +260,3 @@ def _read_table(source: Path, csv: str) -> tuple[pd.DataFrame, Path]:
     if table.empty:
         raise UserError(f"{path}: lists no scan")
     return table, path
-
-
-def split_by_subject(scans: Sequence[Scan], fractions: dict[str, float], seed: int) -> dict[str, list[Scan]]:
-    """Divide scans at random such that no subject is in two splits.
-
-    Subjects are shuffled and sorted by what is annotated, then dealt to the split that lacks most, so that each
-    region's annotated scans spread over the splits. Subjects without any annotation go to the training split.
-
-    Args:
-        scans: the scans; their order does not matter.
-        fractions: the part of the subjects in each split, summing to 1.
-        seed: the same seed gives the same splits.
-
-    Returns:
-        the scans of each split, in their order in ``scans``.
-    """
-    annotated: dict[str, set[str]] = {}
-    for scan in scans:
-        annotated.setdefault(scan.subject, set()).update(scan.masks)
-    subjects = sorted(subject for subject, regions in annotated.items() if regions)
-    random.Random(seed).shuffle(subjects)  # noqa: S311 (a split, not a secret)
-    subjects.sort(key=lambda subject: sorted(annotated[subject]))
-    counts = dict.fromkeys(fractions, 0)
-    split_of = {}
-    for dealt, subject in enumerate(subjects, start=1):
-        lacks_most = max(fractions, key=lambda split: fractions[split] * dealt - counts[split])
-        split_of[subject] = lacks_most
-        counts[lacks_most] += 1
-    return {
-        split: [scan for scan in scans if split_of.get(scan.subject, "training") == split]
-        for split in ("training", *fractions)
-    }
