@@ -79,18 +79,18 @@ class Segmenter:
 
     def saved(self, datastore: Any) -> list[Saved]:
         """What annotators submitted; files that cannot be used are left out, with a line in the log."""
-        found: list[tuple[str, str, dict[str, Any], str, dict[str, Any]]] = []
+        found: list[tuple[str, str, dict[str, Any], str, Any]] = []
         for name, label, info in submitted(datastore):
             try:
                 image = datastore.get_image_uri(name)
-                found.append((label, image, info, name, self(image)))
+                found.append((label, image, info, name, self(image)["masks"]))  # the rest is many times as large
             except UserError as error:
                 logger.warning(f"left out: {error}")
-        predictions = [dict(zip(self.region_names, data["masks"].array, strict=True)) for *_, data in found]
+        predictions = [dict(zip(self.region_names, grid.array, strict=True)) for *_, grid in found]
         known = known_relations(predictions[:_LOOKS], self.region_names, self.inside)
         saved = []
-        for (label, image, info, name, data), predicted in zip(found, predictions, strict=True):
-            affine, shape = data["masks"].affine.numpy(), tuple(data["masks"].shape[1:])
+        for (label, image, info, name, grid), predicted in zip(found, predictions, strict=True):
+            affine, shape = grid.affine.numpy(), tuple(grid.shape[1:])
             try:
                 masks = read_saved(label, info, self.region_names, known, shape, affine)
             except UserError as error:
