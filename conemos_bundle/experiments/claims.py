@@ -64,6 +64,11 @@ def _row(claim: str, claimed: str, criterion: str, measured: str = "", met: bool
     return dict(zip(COLUMNS, values, strict=True))
 
 
+def _as_printed(difference: float) -> float:
+    """A criterion judges the difference that the table prints: +0.00 is not above 0."""
+    return round(difference, 2)
+
+
 def _gain(
     claim: str, table: pd.DataFrame, region: str, claimed: float | None, text: str = "", weakest: bool = False
 ) -> dict[str, str]:
@@ -83,7 +88,7 @@ def _gain(
     if others.empty or CONEMOS not in means:
         return _row(claim, text, criterion)
     other = others.idxmax() if (sign > 0) != weakest else others.idxmin()
-    gain = round(means[CONEMOS] - others[other], 9)
+    gain = _as_printed(means[CONEMOS] - others[other])
     p = rows.loc[other, "p_corrected"]
     tested = "" if pd.isna(p) else f", p = {p:.2g}"
     excess = sign * (gain - needed)
@@ -105,7 +110,9 @@ def _less_data(by_share: pd.DataFrame) -> list[dict[str, str]]:
     own = (f"CoNeMOS's loss of {drop}", "3.6", "at most 3.6")
     smaller = (f"CoNeMOS's loss of {drop} is smaller than DoDNet's", "3.6, DoDNet 5.1", "smaller")
     dice = by_share.pivot(index="method", columns="share", values="dice") * SCALES["dice"]
-    losses = (dice[1.0] - dice[0.25]).dropna().round(9) if {1.0, 0.25} <= set(dice.columns) else pd.Series(dtype=float)
+    losses = pd.Series(dtype=float)
+    if {1.0, 0.25} <= set(dice.columns):
+        losses = (dice[1.0] - dice[0.25]).dropna().map(_as_printed)
     if CONEMOS not in losses:
         return [_row(*own), _row(*smaller)]
     ours = losses[CONEMOS]
@@ -121,5 +128,5 @@ def _layers(by_layers: pd.DataFrame) -> dict[str, str]:
     own = by_layers[by_layers["method"] == CONEMOS].set_index("n_conditioned")["dice"] * SCALES["dice"]
     if len(own) < 2 or 1 not in own.index:
         return _row(claim, "+7.2", "above 0")
-    gain = own[own.index.max()] - own[1]
+    gain = _as_printed(own[own.index.max()] - own[1])
     return _row(claim, "+7.2", "above 0", f"{gain:+.2f} (N = {own.index.max()} less N = 1)", bool(gain > 0))

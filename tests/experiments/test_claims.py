@@ -46,8 +46,8 @@ def test_gains_over_the_best_and_the_weakest_other_method() -> None:
     assert _one(table, "Dice of body") == ["-0.2", "-0.20 (DoDNet, p = 0.02)", "at least -0.2", "yes"]
 
 
-@pytest.mark.parametrize(("ours", "reproduced"), [(0.915, "no"), (0.921, "yes")])
-def test_a_gain_must_be_above_zero(ours: float, reproduced: str) -> None:
+@pytest.mark.parametrize(("ours", "reproduced"), [(0.915, "no"), (0.92004, "no"), (0.92006, "yes"), (0.921, "yes")])
+def test_a_gain_must_be_above_zero_as_printed(ours: float, reproduced: str) -> None:
     dice = {"DoDNet": {"uterus": 0.92}, "CoNeMOS": {"uterus": ours}}
     assert _one(claims(_comparison(dice), NO_SHARES, NO_LAYERS), "Dice of uterus")[-1] == reproduced
 
