@@ -1,6 +1,6 @@
 """Grids of experiments: the methods on the hippocampus, on CHAOS and on the phantom.
 
-    python scripts/experiment_grids.py ../shared/data --output pilot            # nine core-hours without AVX-512
+    python scripts/experiment_grids.py ../shared/data --output pilot            # 13 core-hours without AVX-512
     python scripts/experiment_grids.py ../shared/data --output full --full      # the paper's: for a GPU or a cluster
     conemos experiments pilot/grid.json --output pilot/runs --cores 2
     conemos experiments pilot/shorter.json --output pilot/runs_shorter --cores 2
@@ -36,7 +36,7 @@ PILOT_DATASETS: dict[str, dict[str, Any]] = {
     "hippocampus": {"patch_size": [32, 48, 32], "val_interval": 5},  # nearly a whole scan
     "chaos_t2spir": {"spacing": [4.0, 4.0, 7.7], "patch_size": [40, 40, 24], "val_interval": 5},
     # in patches of 32³ voxels eyes were not found in 3,000 steps; 8 mm leave nothing of some
-    "phantom": {"patch_size": [48, 48, 48], "max_epochs": 8, "val_interval": 8},
+    "phantom": {"patch_size": [48, 48, 48], "max_epochs": 24, "val_interval": 8},
 }
 PILOT_SETTINGS: dict[str, Any] = {
     "max_epochs": 30,
