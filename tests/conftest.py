@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -83,3 +84,26 @@ def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("packed") / "tiny_regions"
     pack(str(run), str(folder), version="0.2.0", changes="tried", archive=True)
     return folder
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> dict[str, Any]:
+    """A datalist, its files in `tmp_path`: two scans for training, one each for validation and test; all kinds of masks."""
+    shape = (6, 5, 4)
+    labels = np.zeros(shape, np.uint8)
+    labels[1:3, 1:4, 1:3] = 1
+    labels[3:5, 1:4, 1:3] = 2
+    channels = np.stack([labels == 1, labels == 2], -1).astype(np.uint8)
+    content: dict[str, Any] = {"regions": ["whole", "front", "back"], "training": [], "validation": [], "test": []}
+    for index, split in enumerate(("training", "training", "validation", "test")):
+        image = np.random.default_rng(index).random(shape).astype(np.float32)
+        for kind, voxels in {"i": image, "l": labels, "m": (labels > 0).astype(np.uint8), "c": channels}.items():
+            volume = nibabel.Nifti1Image(voxels, np.diag([1.0, 2.0, 3.0, 1.0]))
+            nibabel.save(volume, tmp_path / f"{kind}{index}.nii.gz")
+        masks = {
+            "whole": f"m{index}.nii.gz",
+            "front": {"file": f"l{index}.nii.gz", "values": [1]},
+            "back": {"file": f"c{index}.nii.gz", "channel": 1},
+        }
+        content[split].append({"image": f"i{index}.nii.gz", "subject": f"s{index}", "masks": masks})
+    return content
