@@ -88,7 +88,7 @@ def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def good(tmp_path: Path) -> dict[str, Any]:
-    """A datalist, its files in `tmp_path`: two scans for training, one each for validation and test; all kinds of masks."""
+    """A datalist, its files in `tmp_path`: two training scans, one for validation and test each; all kinds of masks."""
     shape = (6, 5, 4)
     labels = np.zeros(shape, np.uint8)
     labels[1:3, 1:4, 1:3] = 1
