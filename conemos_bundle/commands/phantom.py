@@ -16,6 +16,7 @@ def phantom(
     fidelity: str = "small",
     mothers: int | None = None,
     complete_test: bool = False,
+    workers: int = 0,
 ) -> None:
     """Write a partially annotated data set of synthetic fetal scans, and print how many scans annotate each region.
 
@@ -29,12 +30,13 @@ def phantom(
         fidelity: small (stylised, for a demonstration) or full (docs/phantom.md).
         mothers: how many mothers the scans at full fidelity are of; 91 of 289 scans, in proportion for other numbers.
         complete_test: annotate all regions in all test scans at full fidelity, not only Table 1's share.
+        workers: processes that draw; 0: this one. The scans are the same.
 
     Raises:
         UserError: a setting makes no sense, or ``output`` is taken or cannot be written.
     """
     datalist = make_phantom(
-        str(output), training, validation, test, size, seed, str(fidelity), mothers, bool(complete_test)
+        str(output), training, validation, test, size, seed, str(fidelity), mothers, bool(complete_test), workers
     )
     print(f"{output}: synthetic scans, datalist.json")
     names = ["scans", *datalist.regions, "mothers"]

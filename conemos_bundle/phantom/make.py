@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -37,6 +41,7 @@ def make_phantom(
     fidelity: str = "small",
     mothers: int | None = None,
     complete_test: bool = False,
+    workers: int = 0,
 ) -> Datalist:
     """Write a data set of synthetic fetal scans: images, masks of the annotated regions, and ``datalist.json``.
 
@@ -55,6 +60,7 @@ def make_phantom(
             Those of the small one have 1 to 3 scans each.
         complete_test: annotate all regions in all test scans of the full phantom too. Those of the small one always
             are; otherwise Table 1's numbers, in proportion, are annotated.
+        workers: processes that draw; 0: this one. The scans are the same.
 
     Returns:
         the datalist, as written.
@@ -70,7 +76,7 @@ def make_phantom(
         split: (counts.SCANS if full else counts.SMALL_SCANS)[split] if number is None else number
         for split, number in zip(SPLITS, (training, validation, test), strict=True)
     }
-    for name, number in {**scans, "size": size, "seed": seed}.items():
+    for name, number in {**scans, "size": size, "seed": seed, "workers": workers}.items():
         smallest = SMALLEST[fidelity] if name == "size" else 0
         if type(number) is not int or number < smallest:
             raise UserError(f"{name} {number!r}: give a whole number, {smallest} or more")
@@ -93,7 +99,7 @@ def make_phantom(
             else:
                 numbers = counts.small_annotated_numbers(scans[split], split)
             annotated = counts.choose_annotated(scans[split], numbers, _rng(seed, split))
-            entries[split] = _write_split(part, split, places[split], annotated, size, seed, fidelity)
+            entries[split] = _write_split(part, split, places[split], annotated, size, seed, fidelity, workers)
         datalist = Datalist(
             name="phantom",
             description="Synthetic scans of a fetus in the uterus, drawn by a program. Not real data.",
@@ -153,23 +159,39 @@ def _write_split(
     size: int,
     seed: int,
     fidelity: str,
+    workers: int,
 ) -> list[Scan]:
     """Draw and write the scans of one split, each of a mother and with a number; return their entries."""
+    write = partial(_write_scan, folder, split, size, seed, fidelity)
+    indexed = [(index, *place, regions) for index, (place, regions) in enumerate(zip(places, annotated, strict=True))]
+    if not workers:
+        return _with_progress(map(write, indexed), split, len(indexed))
+    # a new interpreter each: a fork would copy locks that threads of this process may hold
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        return _with_progress(pool.map(write, indexed), split, len(indexed))
+
+
+def _with_progress(scans: Iterable[Scan], split: str, number: int) -> list[Scan]:
+    return list(tqdm(scans, desc=split, total=number, disable=None))
+
+
+def _write_scan(
+    folder: Path, split: str, size: int, seed: int, fidelity: str, what: tuple[int, int, int, list[str]]
+) -> Scan:
+    """Draw and write one scan: its index in the split, its mother and number, and the regions annotated in it."""
+    index, mother, scan, regions = what
     spacing = FIELD_OF_VIEW[fidelity] / size
-    entries = []
-    for index, (mother, scan) in enumerate(tqdm(places, desc=split, disable=None)):
-        if fidelity == "full":
-            image, masks = draw_scan_at_full_fidelity(size, seed, split, mother, scan)
-            name = f"{split}_{mother:03d}_{scan}.nii.gz"
-        else:
-            image, masks = draw_scan(size, spacing, seed, split, mother, scan)
-            name = f"{split}_{index:03d}.nii.gz"
-        _write_nifti(image, spacing, folder / "images" / name, GREY_LEVELS if fidelity == "full" else None)
-        for region in annotated[index]:
-            _write_nifti(masks[region].astype(np.uint8), spacing, folder / "masks" / region / name)
-        files = {region: f"masks/{region}/{name}" for region in annotated[index]}
-        entries.append(Scan(image=f"images/{name}", subject=f"{split}_mother_{mother:03d}", masks=dict(files)))
-    return entries
+    if fidelity == "full":
+        image, masks = draw_scan_at_full_fidelity(size, seed, split, mother, scan)
+        name = f"{split}_{mother:03d}_{scan}.nii.gz"
+    else:
+        image, masks = draw_scan(size, spacing, seed, split, mother, scan)
+        name = f"{split}_{index:03d}.nii.gz"
+    _write_nifti(image, spacing, folder / "images" / name, GREY_LEVELS if fidelity == "full" else None)
+    for region in regions:
+        _write_nifti(masks[region].astype(np.uint8), spacing, folder / "masks" / region / name)
+    files = {region: f"masks/{region}/{name}" for region in regions}
+    return Scan(image=f"images/{name}", subject=f"{split}_mother_{mother:03d}", masks=dict(files))
 
 
 def _full_places(scans: dict[str, int], mothers: int | None, seed: int) -> dict[str, list[tuple[int, int]]]:

@@ -253,3 +253,12 @@ def test_full_fidelity_settings_that_make_no_sense(tmp_path: Path, arguments: di
     with pytest.raises(UserError, match=message):
         make_phantom(tmp_path / "phantom", **arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_workers_draw_the_same_scans(made: tuple[Path, Datalist], tmp_path: Path) -> None:
+    folder, datalist = made
+    assert make_phantom(tmp_path / "p", training=7, validation=3, test=3, size=24, seed=5, workers=2) == datalist
+    ours, theirs = arrays(tmp_path / "p"), arrays(folder)
+    assert ours.keys() == theirs.keys()
+    for name, array in theirs.items():
+        np.testing.assert_array_equal(ours[name], array)
