@@ -30,6 +30,7 @@ PACKAGES = [
     "scipy",
     "pandas",
     "pydantic",
+    "pydicom",
     "fire",
     "matplotlib",
     "tensorboard",

@@ -17,7 +17,6 @@ from conemos_bundle.errors import UserError
 from deploy_model import load_model
 from dicom_series import find_series
 from dicom_tags import fill_missing_tags
-from dicom_volume import check_pixels
 from pydicom import dcmread
 from region_codes import TABLE, read_table, region_code, segment_descriptions
 from report import make_report
@@ -42,7 +41,6 @@ def segment(options: argparse.Namespace) -> dict[str, Any]:
     regions = [name.strip() for name in options.regions.split(",")] if options.regions else None
     model = load_model(Path(options.model).expanduser(), regions, options.device)
     datasets = find_series(folder, model.modality, options.series)
-    check_pixels(datasets)
     filled = fill_missing_tags(datasets)
     codes = [region_code(region, model.region_names, table) for region in model.regions]
     descriptions = segment_descriptions(model.regions, codes, model.name, model.version)

@@ -1,13 +1,11 @@
-"""Tags that a DICOM series should have: filled where the standard allows them to be empty, else refused."""
+"""Tags that DICOM SEG asks of its source images: filled where the standard allows them to be empty."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from conemos_bundle.errors import UserError
+from conemos_bundle.volumes.dicom_tags import tag_value
 from pydicom import Dataset
-from pydicom.valuerep import DA, TM
 
 # type 2: "shall be present, may be empty". highdicom copies them into the SEG and raises where one is absent
 MAY_BE_EMPTY = (
@@ -21,44 +19,8 @@ MAY_BE_EMPTY = (
     "AccessionNumber",
     "ReferringPhysicianName",
 )
-# type 1: without them the images have no identity or no place in space
-NEEDED = (
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "FrameOfReferenceUID",
-    "Rows",
-    "Columns",
-    "PixelSpacing",
-    "ImageOrientationPatient",
-    "ImagePositionPatient",
-)
-_PARSERS: dict[str, Any] = {"PatientBirthDate": DA, "StudyDate": DA, "StudyTime": TM}
-
-
-def tag_value(dataset: Dataset, name: str) -> Any:
-    """A tag's value; None where it is absent, empty or cannot be read."""
-    try:
-        value = dataset.get(name)
-        return None if value is None or str(value) in ("", "[]") else _PARSERS.get(name, lambda same: same)(value)
-    except (ValueError, TypeError, ArithmeticError):  # Decimal raises the last one
-        return None
-
-
-def refuse_missing_tags(datasets: Sequence[Dataset]) -> None:
-    """Called on the headers of one series.
-
-    Raises:
-        UserError: an image lacks a tag of type 1.
-    """
-    for dataset in datasets:
-        missing = [name for name in NEEDED if tag_value(dataset, name) is None]
-        if missing:
-            raise UserError(
-                f"{dataset.filename}: has no readable {missing[0]}, which every image of a series must have; "
-                "export the series again, or leave out this file if it is no part of the scan"
-            )
+# what DICOM SEG asks for beside what the package needs to read a series
+NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
 
 
 def fill_missing_tags(datasets: Sequence[Dataset]) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from conemos_bundle.volumes.dicom_tags import tag_value
 from deploy_model import Model
-from dicom_tags import tag_value
 from pydicom import Dataset
 from region_codes import RegionCode
 

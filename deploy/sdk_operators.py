@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from conemos_bundle.transforms import SaveImageRegionsd
+from conemos_bundle.volumes.dicom import read_slices
 from deploy_model import Model
-from dicom_volume import read_volume
 from monai.data import MetaTensor
 from monai.data.utils import orientation_ras_lps
 from monai.deploy.core import Image, IOType, Operator, OperatorSpec
@@ -55,12 +55,17 @@ class SeriesLoaderOperator(DICOMDataLoaderOperator):
 
 
 class SeriesVolumeOperator(DICOMSeriesToVolumeOperator):
-    """The series as an image, ``(D, H, W)`` float32, with its affine, as ITK reads it (see `dicom_volume`)."""
+    """The series as an image, ``(D, H, W)`` float32, with its affine, as `conemos predict` reads it.
+
+    The SDK's own reading is not used. It gives the two pixel spacings to the wrong directions (seen where pixels are
+    not square), takes the first slice's number type for all (fractions are lost where that slice is empty), and inverts
+    MONOCHROME1 after the rescaling.
+    """
 
     def prepare_series(self, series: DICOMSeries) -> None:
         """Read the files, which are sorted already, and set the affines."""
         headers = [instance.get_native_sop_instance() for instance in series.get_sop_instances()]
-        self.voxels, ras = read_volume(headers)
+        self.voxels, ras = read_slices(headers)
         series.nifti_affine_transform = ras
         series.dicom_affine_transform = orientation_ras_lps(ras)
         series.depth_pixel_spacing = float(np.linalg.norm(ras[:3, 2]))

@@ -24,12 +24,12 @@ import highdicom
 import nibabel
 import numpy as np
 from conemos_bundle.paths import bundle_folder
+from conemos_bundle.volumes.dicom import read_slices
 
 DEPLOY = bundle_folder() / "deploy"
 sys.path.insert(0, str(DEPLOY))
 from deploy_cases import bad_inputs, series_variants  # noqa: E402
 from dicom_series import find_series  # noqa: E402
-from dicom_volume import read_volume  # noqa: E402
 
 REGIONS = ["hippocampus", "anterior", "posterior"]
 
@@ -113,7 +113,7 @@ def compare(series: Path, out: Path, expected: Path, regions: list[str]) -> list
     wrong = []
     report = json.loads((out / "report.json").read_text())
     masks, seg = seg_masks(out / "segmentation.dcm", series)
-    affine = read_volume(find_series(series))[1]
+    affine = read_slices(find_series(series))[1]
     geometry = seg.get_volume().affine  # LPS, (slice, row, column)
     if list(masks) != regions or [*report["regions"]] != regions:
         wrong.append(f"regions {list(masks)}")

@@ -1,7 +1,8 @@
-"""A tiny partly annotated data set, and a finished run and a bundle of a network for it."""
+"""A tiny partly annotated data set, a finished run and a bundle of a network for it, and a small DICOM series."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from conemos_bundle.commands import pack
 from conemos_bundle.data.datalist import Datalist, Scan, read_datalist, write_datalist
 from conemos_bundle.networks import FiLMUNet
 from conemos_bundle.runs import RunRecord
+from make_series import write_series
+from pydicom import Dataset, dcmread
 
 SHAPE = (20, 18, 16)
 AFFINE = np.array([[-2.0, 0, 0, 15], [0, 2.0, 0, -20], [0, 0, 2.0, 7], [0, 0, 0, 1]])  # the first axis towards left
@@ -107,3 +110,44 @@ def good(tmp_path: Path) -> dict[str, Any]:
         }
         content[split].append({"image": f"i{index}.nii.gz", "subject": f"s{index}", "masks": masks})
     return content
+
+
+@pytest.fixture
+def oblique() -> np.ndarray:
+    """An affine in RAS+: columns 1.5 mm apart, rows 2.5 mm, slices 3 mm; turned about two axes."""
+    a, b = np.deg2rad([20, -10])
+    turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
+    turn = turn @ np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
+    affine = np.eye(4)
+    affine[:3, :3] = turn * [1.5, 2.5, 3.0]
+    affine[:3, 3] = [-11, 7, 30]
+    return affine
+
+
+@pytest.fixture
+def voxels() -> np.ndarray:
+    return np.random.default_rng(0).normal(100, 30, (12, 10, 8)).astype(np.float32)
+
+
+@pytest.fixture
+def series(tmp_path: Path, voxels: np.ndarray, oblique: np.ndarray) -> Path:
+    """A folder of 8 images ``0.dcm`` to ``7.dcm``."""
+    write_series(tmp_path / "series", voxels, oblique)
+    return tmp_path / "series"
+
+
+@pytest.fixture
+def change() -> Callable[..., None]:
+    """``change(folder, images, Tag=value)``: set tags of some images; None takes them out."""
+
+    def apply(folder: Path, images: range | list[int], **tags: Any) -> None:
+        for index in images:
+            dataset: Dataset = dcmread(folder / f"{index}.dcm")
+            for name, value in tags.items():
+                if value is None:
+                    dataset.pop(name, None)
+                else:
+                    setattr(dataset, name, value)
+            dataset.save_as(folder / f"{index}.dcm")
+
+    return apply

@@ -29,7 +29,8 @@ from conemos_bundle.zoo import (
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 LAST_NUMPY_OF_PYTHON_3_10 = (2, 2)
 REQUIRED = (
-    "nibabel", "pytorch-ignite", "itk", "scipy", "pandas", "pydantic", "fire", "matplotlib", "tensorboard", "tqdm",
+    "nibabel", "pytorch-ignite", "itk", "scipy", "pandas", "pydantic", "pydicom", "fire", "matplotlib", "tensorboard",
+    "tqdm",
 )  # fmt: skip
 
 

@@ -15,6 +15,8 @@ import itk
 import nibabel
 from conemos_bundle.data.datalist import scan_name
 from conemos_bundle.errors import UserError
+from conemos_bundle.volumes.dicom import check_series
+from conemos_bundle.volumes.dicom_files import is_dicom
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, SpatialImage
 
@@ -41,7 +43,7 @@ def find_scans(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
     Raises:
         UserError: nothing there, an unknown extension, a header that cannot be read, a 2D image, colours or vectors,
-            several series in one DICOM folder, or two names that stay equal.
+            a DICOM folder that is not one regular series, or two names that stay equal.
     """
     if source is None:
         return []
@@ -51,8 +53,10 @@ def find_scans(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
     paths = [scan for path in sources for scan in _scans_at(Path(os.path.abspath(Path(path).expanduser())))]
     paths = list(dict.fromkeys(paths))  # a scan named twice is one scan
     for path in paths:
-        check = _check_series if path.is_dir() else _check_header
-        check(path)
+        if path.is_dir():
+            check_series(path)
+        else:
+            _check_header(path)
     items = [{"image": str(path), "name": name} for path, name in zip(paths, _unique_names(paths), strict=True)]
     return sorted(items, key=lambda item: item["name"])
 
@@ -106,7 +110,7 @@ def _scans_at(path: Path) -> list[Path]:
     if path.is_dir():
         return _scans_in(path)
     if not _SCAN_FILE.search(path.name):
-        hint = "give the folder that holds its series" if _is_dicom(path) else f"use one of {', '.join(EXTENSIONS)}"
+        hint = "give the folder that holds its series" if is_dicom(path) else f"use one of {', '.join(EXTENSIONS)}"
         raise UserError(f"{path}: not a scan file by its extension; {hint}")
     return [path]
 
@@ -129,17 +133,7 @@ def _scans_in(folder: Path) -> list[Path]:
 
 
 def _holds_dicom(entries: Sequence[Path]) -> bool:
-    return any(entry.is_file() and not _SCAN_FILE.search(entry.name) and _is_dicom(entry) for entry in entries)
-
-
-def _is_dicom(file: Path) -> bool:
-    """By its extension, or by the mark behind the preamble; DICOMDIR is an index, not an image."""
-    if file.name.upper() == "DICOMDIR":
-        return False
-    if file.suffix.lower() in (".dcm", ".ima"):
-        return True
-    with file.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
+    return any(entry.is_file() and not _SCAN_FILE.search(entry.name) and is_dicom(entry) for entry in entries)
 
 
 def _check_header(path: Path) -> None:
@@ -175,35 +169,6 @@ def _itk_header(path: Path) -> tuple[tuple[int, ...], bool]:
     image_io.ReadImageInformation()
     shape = tuple(image_io.GetDimensions(axis) for axis in range(image_io.GetNumberOfDimensions()))
     return shape, image_io.GetNumberOfComponents() == 1
-
-
-def _check_series(folder: Path) -> None:
-    """Exactly one series, sorted out in the way of MONAI's `ITKReader`, which takes the first without a word."""
-    names = itk.GDCMSeriesFileNames.New()
-    names.SetUseSeriesDetails(True)
-    names.AddSeriesRestriction("0008|0021")
-    names.SetDirectory(str(folder))
-    series = [names.GetFileNames(identifier) for identifier in names.GetSeriesUIDs()]
-    if not series:
-        raise UserError(f"{folder}: its DICOM files cannot be read; export the series again")
-    headers = [_dicom_header(Path(folder, files[0])) for files in series]
-    if len(series) > 1:
-        counts = ", ".join(f"{uid} ({len(files)} files)" for (uid, _), files in zip(headers, series, strict=True))
-        raise UserError(f"{folder}: holds {len(series)} DICOM series: {counts}; give one folder a series")
-    shape = headers[0][1]
-    _check_shape(folder, (*shape[:2], len(series[0]) if len(series[0]) > 1 else shape[2]))
-
-
-def _dicom_header(file: Path) -> tuple[str, tuple[int, ...]]:
-    """Series UID and shape of a DICOM file that GDCM has already sorted into a series."""
-    image_io = itk.GDCMImageIO.New()
-    image_io.SetFileName(str(file))
-    try:
-        image_io.ReadImageInformation()
-        uid = image_io.GetMetaDataDictionary()["0020|000e"].strip()
-    except (RuntimeError, KeyError) as error:
-        raise UserError(f"{file}: this DICOM file cannot be read; export the series again") from error
-    return uid, tuple(image_io.GetDimensions(axis) for axis in range(3))
 
 
 def _unique_names(paths: Sequence[Path]) -> list[str]:

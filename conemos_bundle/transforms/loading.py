@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import torch
 from conemos_bundle.errors import UserError
+from conemos_bundle.volumes.dicom import read_series
+from monai.data import MetaTensor
 from monai.transforms import LoadImaged
 
 
 class LoadImageScand(LoadImaged):
-    """MONAI's `LoadImaged`, channel first; a file that no reader can read is the user's to mend.
+    """MONAI's `LoadImaged`, channel first; a folder is a DICOM series, read by `read_series`.
 
     Hosts drop transforms whose name contains ``LoadImage`` when they bring the image themselves.
     """
@@ -21,8 +25,13 @@ class LoadImageScand(LoadImaged):
     def __call__(self, data: Mapping[Hashable, Any], reader: Any = None) -> dict[Hashable, Any]:
         """
         Raises:
-            UserError: a file is missing, truncated or no image.
+            UserError: a file is missing, truncated or no image, or a folder is not one regular DICOM series.
         """
+        image = data[self.keys[0]]
+        if isinstance(image, str | os.PathLike) and os.path.isdir(image):
+            voxels, affine = read_series(image)
+            meta = {"filename_or_obj": str(image), "original_affine": affine, "space": "RAS"}
+            return {**data, self.keys[0]: MetaTensor(voxels[None], affine=torch.from_numpy(affine), meta=meta)}
         try:
             loaded: dict[Hashable, Any] = super().__call__(data, reader)
         except Exception as error:  # readers raise whatever they like

@@ -182,7 +182,9 @@ def test_colours(tmp_path: Path) -> None:
 def test_several_series_in_one_folder(tmp_path: Path) -> None:
     write_series(tmp_path / "study", uid="1.2.3.4", slices=4)
     write_series(tmp_path / "study", uid="1.2.3.5", slices=2, prefix="second")
-    refuse_scan(str(tmp_path), "study: holds 2 DICOM series", "1.2.3.4 (4 files)", "1.2.3.5 (2 files)", "a series")
+    refuse_scan(
+        str(tmp_path), "study: holds 2 DICOM series", "1.2.3.4 (4 files)", "1.2.3.5 (2 files)", "folder of its own"
+    )
 
 
 def test_one_slice_is_no_series(tmp_path: Path) -> None:

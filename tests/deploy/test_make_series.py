@@ -4,8 +4,8 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+from conemos_bundle.volumes.dicom import read_slices
 from dicom_series import find_series
-from dicom_volume import read_volume
 from make_series import make_series
 
 
@@ -13,7 +13,7 @@ def test_a_nifti_comes_back_from_its_series(tmp_path: Path, voxels: np.ndarray, 
     nibabel.save(nibabel.Nifti1Image(voxels, oblique), tmp_path / "scan.nii.gz")
     make_series(str(tmp_path / "scan.nii.gz"), str(tmp_path / "series"))
     datasets = find_series(tmp_path / "series")
-    values, affine = read_volume(datasets)
+    values, affine = read_slices(datasets)
     np.testing.assert_allclose(values, voxels, atol=float(np.ptp(voxels)) / 65535)
     np.testing.assert_allclose(affine, oblique, atol=1e-5)
     assert {dataset.Modality for dataset in datasets} == {"MR"}

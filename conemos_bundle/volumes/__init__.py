@@ -1,0 +1,1 @@
+"""Scans as files: voxels and their place in space."""

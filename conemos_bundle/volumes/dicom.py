@@ -1,0 +1,70 @@
+"""One DICOM series of a folder as a volume, or a refusal in one line: the reader that all entries share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from conemos_bundle.errors import UserError
+from conemos_bundle.volumes.dicom_files import series_in
+from conemos_bundle.volumes.dicom_geometry import series_affine, sort_slices
+from conemos_bundle.volumes.dicom_pixels import check_pixels, read_pixels
+from conemos_bundle.volumes.dicom_tags import READ
+from pydicom import Dataset
+
+
+def check_series(folder: str | os.PathLike[str]) -> list[Dataset]:
+    """Check the headers of a folder that holds one DICOM series; no pixel is read.
+
+    Args:
+        folder: its own folders are not looked into.
+
+    Returns:
+        D headers in ascending order along the slices' normal, each with its ``filename``.
+
+    Raises:
+        UserError: no series, several of them, or one that makes no regular volume; a file that is damaged.
+    """
+    folder = Path(folder)
+    found = series_in(folder, READ)
+    if not found:
+        raise UserError(f"{folder}: no DICOM scan in this folder; give the folder of one series")
+    if len(found) > 1:
+        counts = ", ".join(f"{series[0].SeriesInstanceUID} ({len(series)} files)" for series in found[:10])
+        raise UserError(f"{folder}: holds {len(found)} DICOM series: {counts}; give each series a folder of its own")
+    return check_slices(found[0])
+
+
+def check_slices(headers: list[Dataset]) -> list[Dataset]:
+    """The headers of one series in ascending order along its normal, all that can be checked without pixels checked.
+
+    Raises:
+        UserError: they make no regular volume, or a file has not all its pixels.
+    """
+    ordered = sort_slices(headers)
+    check_pixels(ordered)
+    return ordered
+
+
+def read_slices(ordered: list[Dataset]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    """Gray values ``(W, H, D)`` and affine (4x4, voxel ``(column, row, slice)`` to mm in RAS+) of checked slices.
+
+    Raises:
+        UserError: the pixels are damaged, or compressed in a way that is not known.
+    """
+    return read_pixels(ordered), series_affine(ordered)
+
+
+def read_series(folder: str | os.PathLike[str]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    """Read the one DICOM series of a folder, after all of `check_series`.
+
+    Returns:
+        gray values ``(W, H, D)``, each slice rescaled by its own slope and intercept, and the affine: 4x4, voxel
+        ``(column, row, slice)`` to mm in RAS+, from positions and directions in float64.
+
+    Raises:
+        UserError: as `check_series`, or the pixels are damaged.
+    """
+    return read_slices(check_series(folder))

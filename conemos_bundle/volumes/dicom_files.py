@@ -1,0 +1,170 @@
+"""The DICOM files of a folder by their series; none is dropped without a word."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from conemos_bundle.errors import UserError
+from conemos_bundle.volumes.dicom_tags import tag_value
+from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+
+# objects that are made from scans and lie beside them, with rows and columns or without
+NOT_SCANS = ("SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "RTIMAGE", "PR", "SR", "KO", "REG", "DOC")
+EXTENSIONS = (".dcm", ".ima", ".dicom", ".dic")
+_INDEX = "1.2.840.10008.1.3.10"  # DICOMDIR by any other name
+_FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")  # of a file without a preamble; the last one: big endian
+
+
+class Pixels(NamedTuple):
+    """Where the pixels of a file stand, as far as its header tells.
+
+    ``length`` is in bytes, as the header says; None: compressed, in items; -1: of a deflated file, not known yet.
+    ``there`` is how many bytes the file has from ``offset`` on.
+    """
+
+    found: bool
+    offset: int = 0
+    length: int | None = 0
+    there: int = 0
+    big_endian: bool = False
+    vr: str = ""
+
+
+def transfer_syntax(header: Dataset) -> UID | None:
+    """How a file is encoded, by its meta information; None where it has none."""
+    return getattr(header, "file_meta", {}).get("TransferSyntaxUID")
+
+
+def is_dicom(file: Path) -> bool:
+    """Whether a file is a DICOM file by its extension or its first bytes; DICOMDIR is an index, not an image.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    if file.name.upper() == "DICOMDIR":
+        return False
+    return file.suffix.lower() in EXTENSIONS or _begins_as_dicom(file)
+
+
+def series_in(folder: Path, tags: Sequence[str] | None = None, recursive: bool = False) -> list[list[Dataset]]:
+    """The headers of the scans in ``folder``, a list per series, sorted by SeriesInstanceUID.
+
+    Passed over are: hidden files, DICOMDIR, files that are neither DICOM nor called like the DICOM files beside them,
+    and objects of series of their own that are no scans (structured reports, segmentations, doses, …).
+
+    Args:
+        folder: a folder.
+        tags: keywords of the tags to parse; None: all.
+        recursive: look into its folders too.
+
+    Returns:
+        datasets without pixels, each with its ``filename`` and, as ``pixels``, where these stand (`Pixels`).
+
+    Raises:
+        UserError: a file cannot be read, is empty, truncated or no DICOM file in spite of its name.
+    """
+    files = sorted(file for file in (folder.rglob("*") if recursive else folder.iterdir()) if _counts(file))
+    scans: dict[str, list[Dataset]] = defaultdict(list)
+    others: dict[str, list[Dataset]] = defaultdict(list)
+    headers = {file: header for file in files if (header := _header(file, tags)) is not None}
+    _refuse_non_dicom(folder, files, headers)
+    for file, header in headers.items():
+        if str(tag_value(header, "SOPClassUID")) == _INDEX:
+            continue
+        uid = str(tag_value(header, "SeriesInstanceUID") or "").strip()
+        if not uid and "Rows" not in header:
+            raise UserError(f"{file}: this DICOM file cannot be read; export the series again, or remove the file")
+        if not uid:
+            raise UserError(
+                f"{file}: has no readable SeriesInstanceUID, which every image of a series must have; "
+                "export the series again, or leave out this file if it is no part of the scan"
+            )
+        is_image = "Rows" in header or header.pixels.found
+        kind = scans if is_image and tag_value(header, "Modality") not in NOT_SCANS else others
+        kind[uid].append(header)
+    for uid, objects in others.items():
+        if uid in scans:
+            first = Path(scans[uid][0].filename).name
+            raise UserError(
+                f"{objects[0].filename}: truncated, or no image of a scan, in one series with {first}; "
+                "send the whole series again, or leave out this file if it is no part of the scan"
+            )
+    return [scans[uid] for uid in sorted(scans)]
+
+
+def _counts(file: Path) -> bool:
+    return file.is_file() and not file.name.startswith(".") and file.name.upper() != "DICOMDIR"
+
+
+def _refuse_non_dicom(folder: Path, files: Sequence[Path], headers: dict[Path, Dataset]) -> None:
+    """Refuse files that were slices by their names, but are damaged, empty or something else."""
+    used = {_kind(file) for file in headers} | set(EXTENSIONS)
+    for file in files:
+        if file in headers:
+            continue
+        empty = file.stat().st_size == 0
+        names = {suffix.lower() for suffix in file.suffixes}  # 1.dcm.part is half a slice
+        if _kind(file) in used or names & set(EXTENSIONS) or (empty and not _kind(file)):
+            what = "is empty" if empty else "no DICOM file in spite of its name"
+            raise UserError(f"{file}: {what}; remove it, or export it again")
+
+
+def _kind(file: Path) -> str:
+    """The extension; none where it is a number, as in files that are called by their UID."""
+    return "" if file.suffix[1:].isdecimal() else file.suffix.lower()
+
+
+def _header(file: Path, tags: Sequence[str] | None) -> Dataset | None:
+    """A DICOM file's header, with the place of its pixels; None for other files."""
+    try:
+        with file.open("rb") as stream, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            wanted = list(tags) if tags else None
+            try:
+                header = dcmread(stream, stop_before_pixels=True, specific_tags=wanted)
+            except InvalidDicomError:
+                stream.seek(0)
+                if not _begins_as_dicom(file):
+                    return None
+                header = dcmread(stream, stop_before_pixels=True, force=True, specific_tags=wanted)
+            header.filename, header.pixels = str(file), _find_pixels(stream, header)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror or error}); check it and its rights") from error
+    except Exception as error:  # damaged bytes raise whatever they like
+        raise UserError(
+            f"{file}: this DICOM file cannot be read ({type(error).__name__}); export the series again"
+        ) from error
+    return header
+
+
+def _begins_as_dicom(file: Path) -> bool:
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(132)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror or error}); check it and its rights") from error
+    if start[128:] == b"DICM":
+        return True
+    return len(start) == 132 and start[:2] in _FIRST_GROUPS and 0 in start[2:4] and 0 in start[4:12]
+
+
+def _find_pixels(stream: BinaryIO, header: Dataset) -> Pixels:
+    """The stream stands before the element of the pixels, where pydicom stopped, or at the end."""
+    if transfer_syntax(header) == DeflatedExplicitVRLittleEndian:
+        return Pixels(True, length=-1)
+    element = stream.read(12)
+    big_endian = element[:4] == b"\x7f\xe0\x00\x10"
+    if not big_endian and element[:4] != b"\xe0\x7f\x10\x00":
+        return Pixels(False)
+    explicit = element[4:6].isalpha() and element[4:6].isupper()
+    length = int.from_bytes(element[8:12] if explicit else element[4:8], "big" if big_endian else "little")
+    offset = stream.tell() - (0 if explicit else 4)
+    there = stream.seek(0, 2) - offset
+    vr = element[4:6].decode("ascii") if explicit else "OW"
+    return Pixels(True, offset, None if length == 0xFFFFFFFF else length, there, big_endian, vr)
