@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 from conemos_bundle.errors import UserError
+from conemos_bundle.transforms.resample import OrientToRASd
 from monai.data import MetaTensor
-from monai.transforms import LoadImage, Orientation
+from monai.transforms import LoadImage
 
 LARGEST_LOOK = 50
 ANISOTROPIC = 2.0
@@ -48,13 +49,13 @@ def plan_input(
     """
     if not items:
         raise UserError("the datalist has no training scan with an annotated region: nothing to plan from")
-    load, orient = LoadImage(image_only=True, ensure_channel_first=True), Orientation("RAS", labels=None)
+    load, orient = LoadImage(image_only=True, ensure_channel_first=True), OrientToRASd("image")
     chosen = np.unique(np.linspace(0, len(items) - 1, min(len(items), LARGEST_LOOK)).astype(int))
     channels, spacings, sizes = [], [], []
     for i in chosen:
         file = items[i]["image"]
         try:
-            image: MetaTensor = orient(load(file))  # type: ignore[assignment]
+            image: MetaTensor = orient({"image": load(file)})["image"]
         except Exception as error:  # readers raise whatever they like
             raise UserError(f"{file}: cannot read this scan ({str(error).splitlines()[0][:120]})") from error
         channels.append(image.shape[0])
@@ -64,8 +65,10 @@ def plan_input(
             raise UserError(f"{file}: {channels[-1]} channels, other scans have {channels[0]}")
     planned = [round(float(s), 4) for s in (np.median(spacings, axis=0) if spacing is None else spacing)]
     extent = np.median(np.asarray(sizes) * np.asarray(spacings), axis=0)
-    patch = fit_patch((extent / planned).tolist(), most_voxels) if patch_size is None else list(patch_size)
-    whole = all(side >= math.floor(covered) for side, covered in zip(patch, extent / planned, strict=True))
+    # 40.000001 voxels, as last digits of an affine have it, are 40
+    covered = [round(float(side), 2) for side in extent / planned]
+    patch = fit_patch(covered, most_voxels) if patch_size is None else list(patch_size)
+    whole = all(side >= math.floor(length) for side, length in zip(patch, covered, strict=True))
     return {"in_channels": channels[0], "spacing": planned, "patch_size": patch, "whole_scans": whole}
 
 

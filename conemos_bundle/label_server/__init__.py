@@ -4,19 +4,12 @@
 """
 
 from conemos_bundle.label_server.requests import AskedRegionsd, region_options
-from conemos_bundle.label_server.transforms import (
-    PaintAskedRegionsd,
-    RegionConfidenced,
-    RequestSpacingd,
-    TagAskedRegionsd,
-    infer_asked,
-)
+from conemos_bundle.label_server.transforms import PaintAskedRegionsd, RegionConfidenced, TagAskedRegionsd, infer_asked
 
 __all__ = [
     "AskedRegionsd",
     "PaintAskedRegionsd",
     "RegionConfidenced",
-    "RequestSpacingd",
     "TagAskedRegionsd",
     "infer_asked",
     "region_options",

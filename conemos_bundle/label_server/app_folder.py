@@ -46,8 +46,9 @@ def served_config(
             "region_names": "@region_names",
         }
     package = "conemos_bundle.label_server"
+    # bundles packed earlier: MONAI's Spacingd trips over the request's image_path, and its grid over last digits
     before = [
-        {**t, "_target_": f"{package}.RequestSpacingd"} if t["_target_"] == "Spacingd" else t
+        {**t, "_target_": "conemos_bundle.transforms.ResampleToSpacingd"} if t["_target_"] == "Spacingd" else t
         for t in config["preprocessing"]["transforms"]
     ]
     after = list(config["postprocessing"]["transforms"])

@@ -11,22 +11,7 @@ from conemos_bundle.inferers import infer, region_code
 from conemos_bundle.label_server.uncertainty import soft_dice_confidence
 from conemos_bundle.transforms.saving import paint_labels, region_size
 from monai.data import MetaTensor
-from monai.transforms import Spacingd, Transform
-
-
-class RequestSpacingd(Spacingd):
-    """MONAI's `Spacingd`, in a dictionary where ``image_path`` is a text, as MONAI Label has it.
-
-    MONAI 1.6 takes everything that begins with ``image_`` for the image's meta data.
-    """
-
-    def __call__(self, data: Mapping[Hashable, Any], lazy: bool | None = None) -> dict[Hashable, Any]:  # type: ignore[override]
-        """Space the image."""
-        hidden = {
-            key: value for key, value in data.items() if str(key).startswith("image_") and type(value) is not dict
-        }
-        shown = {key: value for key, value in data.items() if key not in hidden}
-        return {**super().__call__(shown, lazy), **hidden}  # type: ignore[arg-type]
+from monai.transforms import Transform
 
 
 class TagAskedRegionsd(Transform):

@@ -1,9 +1,19 @@
-"""MONAI transforms: masks of regions, spatial augmentation, saving."""
+"""MONAI transforms: masks of regions, resampling, spatial augmentation, saving."""
 
 from conemos_bundle.transforms.checks import CheckScand
 from conemos_bundle.transforms.loading import LoadImageScand
 from conemos_bundle.transforms.masks import ExpandRegionsd, LoadRegionMasksd
+from conemos_bundle.transforms.resample import OrientToRASd, ResampleToSpacingd
 from conemos_bundle.transforms.saving import SaveImageRegionsd
 from conemos_bundle.transforms.spatial import RandDeformd
 
-__all__ = ["CheckScand", "ExpandRegionsd", "LoadImageScand", "LoadRegionMasksd", "RandDeformd", "SaveImageRegionsd"]
+__all__ = [
+    "CheckScand",
+    "ExpandRegionsd",
+    "LoadImageScand",
+    "LoadRegionMasksd",
+    "OrientToRASd",
+    "RandDeformd",
+    "ResampleToSpacingd",
+    "SaveImageRegionsd",
+]

@@ -37,7 +37,7 @@ class CheckScand(MapTransform):
         for key in self.key_iterator(checked):
             problem = self._problem(checked[key])
             if problem:
-                raise UserError(f"{_file(checked, key)}: {problem}")
+                raise UserError(f"{file_name(checked, key)}: {problem}")
         return checked
 
     def _problem(self, image: torch.Tensor) -> str:
@@ -54,7 +54,8 @@ class CheckScand(MapTransform):
         return ""
 
 
-def _file(data: Mapping[Hashable, Any], key: Hashable) -> str:
+def file_name(data: Mapping[Hashable, Any], key: Hashable) -> str:
+    """The file that an image or mask was loaded from, or else the scan's name."""
     image = data[key]
     meta = image.meta if isinstance(image, MetaTensor) else {}
     return str(meta.get(ImageMetaKey.FILENAME_OR_OBJ) or data.get("name") or key)

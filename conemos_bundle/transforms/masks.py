@@ -8,9 +8,10 @@ from typing import Any
 import numpy.typing as npt
 import torch
 from conemos_bundle.errors import UserError
+from conemos_bundle.transforms.resample import OrientToRASd, ResampleToSpacingd
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import Compose, LoadImage, MapTransform, Orientation, Spacing, Transform
+from monai.transforms import Compose, LoadImage, MapTransform, Transform
 
 
 def expand_regions(masks: torch.Tensor, annotated: Sequence[int], num_regions: int) -> torch.Tensor:
@@ -63,8 +64,9 @@ def vanishes(mask: npt.NDArray[Any] | torch.Tensor, affine: npt.NDArray[Any], sp
         affine: of its voxels to mm in RAS.
         spacing: of training, three numbers in mm.
     """
-    resample = Compose([Orientation("RAS", labels=None), Spacing(spacing, mode="nearest")])
-    return not bool(resample(MetaTensor(torch.as_tensor(mask)[None].float(), affine=torch.as_tensor(affine))).any())
+    resample = Compose([OrientToRASd("mask"), ResampleToSpacingd("mask", spacing, mode="nearest")])
+    volume = MetaTensor(torch.as_tensor(mask)[None].float(), affine=torch.as_tensor(affine))
+    return not bool(resample({"mask": volume})["mask"].any())
 
 
 class LoadRegionMasksd(Transform):

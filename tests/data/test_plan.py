@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conemos_bundle.data.plan import fit_patch, plan_input, rotation_range
 from conemos_bundle.errors import UserError
+from scipy.spatial.transform import Rotation
 
 
 def write(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> dict[str, Any]:
@@ -93,3 +94,15 @@ def test_scans_that_cannot_be_read_and_no_scan(tmp_path: Path) -> None:
 )
 def test_rotation_of_anisotropic_voxels_is_in_the_plane(spacing: tuple[float, ...], expected: list[float]) -> None:
     assert rotation_range(180, spacing) == pytest.approx([math.pi * e for e in expected])
+
+
+@pytest.mark.parametrize("spacing", [(0.8, 0.8, 1.2), (0.7, 0.9, 1.1)])
+def test_last_digits_of_an_affine_add_no_voxel_to_the_patch(spacing: tuple[float, ...], tmp_path: Path) -> None:
+    """As 32-bit floats and turned, 0.8 is 0.80000001; 40 voxels of it are 40, not 48 in multiples of 8."""
+    for k in range(8):
+        affine = np.eye(4)
+        affine[:3, :3] = Rotation.from_rotvec([0.1 * k, 0.07 * k, -0.05 * k]).as_matrix() * spacing
+        plan = plan_input([write(tmp_path / f"{k}.nii", (40, 48, 24), affine.astype(np.float32))])
+        assert plan["spacing"] == list(spacing)
+        assert plan["patch_size"] == [40, 48, 24]
+        assert plan["whole_scans"]
