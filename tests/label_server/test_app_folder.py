@@ -78,6 +78,13 @@ def test_a_label_map_of_the_regions_asked_for(app: Path, scan: Path) -> None:
     json.dumps(answer["result"])
 
 
+def test_a_bundle_packed_with_monais_spacing() -> None:
+    written = (bundle_folder() / "configs" / "inference.json").read_text()
+    earlier = written.replace('"conemos_bundle.transforms.ResampleToSpacingd"', '"Spacingd"')
+    assert earlier != written
+    assert served_config(json.loads(earlier), REGIONS) == served_config(json.loads(written), REGIONS)
+
+
 def test_check_boxes(app: Path, scan: Path) -> None:
     answer = segment(app / "model" / "conemos_hippocampus", scan, region_hippocampus=False, region_anterior=False)
     assert answer["asked_regions"] == ["posterior"]
