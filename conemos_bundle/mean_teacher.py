@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import torch
-from conemos_bundle.inferers.infer import infer
+from conemos_bundle.inferers.inference import infer
 from conemos_bundle.losses.region_loss import RegionLoss
 from ignite.engine import Engine
 from monai.utils.enums import CommonKeys

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from conemos_bundle.errors import UserError
 from conemos_bundle.inferers import asked_regions
-from conemos_bundle.inferers.infer import MODES
+from conemos_bundle.inferers.inference import MODES
 from conemos_bundle.paths import bundle_folder
 from conemos_bundle.runs import load_weights, read_record
 from conemos_bundle.transforms.saving import FORMATS

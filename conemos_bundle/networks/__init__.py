@@ -5,7 +5,7 @@ from conemos_bundle.networks.film_unet import FiLMUNet
 from conemos_bundle.networks.individual import IndividualNetworks
 from conemos_bundle.networks.multi_decoder import MultiDecoder
 from conemos_bundle.networks.multi_layer import MultiLayer
-from conemos_bundle.networks.parameter_groups import parameter_groups
+from conemos_bundle.networks.optimizer_groups import parameter_groups
 from conemos_bundle.networks.reference_weights import load_reference_weights
 from conemos_bundle.networks.unet import UNet
 
