@@ -11,9 +11,9 @@ from typing import Any
 
 import nibabel
 import numpy as np
-import torch
 from conemos_bundle.data.datalist import Datalist, read_datalist, scan_items, write_datalist
 from conemos_bundle.data.share import keep_share
+from conemos_bundle.known import known_voxels
 from conemos_bundle.transforms.masks import vanishes
 from conemos_bundle.workflows import run_training_config
 from ignite.engine import Engine, Events
@@ -96,8 +96,8 @@ def with_pseudo_labels(data: Datalist, dataset_dir: str | os.PathLike[str], fold
 
 
 class SaveUnknownRegions:
-    """Handler of an evaluator: save the predicted mask of each region not annotated, unless nothing of it is left
-    at the spacing of training.
+    """Handler of an evaluator: save the predicted mask of each unknown region, unless nothing of it is left at the
+    spacing of training. Absent regions are known, and so are those of which some voxels are.
 
     Args:
         folder: masks go to ``<folder>/<scan>/<region>.nii.gz``, on the scan's own grid.
@@ -122,7 +122,8 @@ class SaveUnknownRegions:
             affine = np.asarray(output["image"].affine, float)
             for k, region in enumerate(self.regions):
                 mask = convert_to_numpy(output["pred"][k]) > 0
-                if not torch.isnan(output["label"][k]).any() or vanishes(mask, affine, self.spacing):
+                known, _ = known_voxels(output["label"][k])
+                if known.any() or vanishes(mask, affine, self.spacing):
                     continue
                 file = self.folder / str(scan["name"]) / f"{region}.nii.gz"
                 file.parent.mkdir(parents=True, exist_ok=True)

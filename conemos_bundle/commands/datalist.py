@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-from conemos_bundle.data.datalist import SPLITS, Datalist, one_line, write_datalist
+from conemos_bundle.data.absent import check_empty_option, declare_absent
+from conemos_bundle.data.datalist import SPLITS, Datalist, MaskSource, one_line, write_datalist
 from conemos_bundle.data.importers import Found, from_csv, from_folders, subject_finder
 from conemos_bundle.data.nnunet import from_decathlon, from_nnunet, read_dataset_json
 from conemos_bundle.data.split import split_by_subject
@@ -22,6 +23,8 @@ def datalist(
     csv: str | None = None,
     regions: dict[str, int | list[int]] | list[str] | None = None,
     inside: dict[str, str] | None = None,
+    ignore: int | list[int] | None = None,
+    empty: str | None = None,
     subject: str | None = None,
     validation: float = 0.15,
     test: float = 0.25,
@@ -39,11 +42,15 @@ def datalist(
         source: the folder of the data set.
         output: the datalist to write.
         kind: ``folders``, ``decathlon``, ``nnunet`` or ``csv``; default: what the folder looks like.
-        csv: table of what is annotated: columns scan, split, subject (optional), one a region with 1, 0 or nothing.
+        csv: table of what is annotated: columns scan, split, subject (optional), one per region with 1, 0 or nothing,
+            or ``absent``.
         regions: label values of each region, ``{'hippocampus': [1, 2], 'anterior': [1]}``, outer first; needed with a
             CSV, replaces the labels of dataset.json. For folders of masks: their names, outer first.
         inside: which region lies inside which other, ``{'anterior': 'hippocampus'}``: then `conemos check` looks
             whether the annotations agree, and ``--overlay inside`` sees to it that the predictions do.
+        ignore: value, or values, of masks and label maps whose voxels nobody has annotated.
+        empty: ``absent``: an empty mask says that its region is not there; every mask is read. Otherwise `conemos check`
+            takes it for a mistake.
         subject: regular expression whose one group is the subject in a scan's name; default: the whole name.
         validation: part of the subjects for validation, where the source does not say.
         test: part of the subjects for the test, where the source does not say.
@@ -71,7 +78,12 @@ def datalist(
     if type(seed) is not int:
         raise UserError(f"--seed {seed}: pass an integer")
 
+    empty_is_absent = check_empty_option(empty)
     found = _find(folder, root, kind or _kind(folder, csv), csv, regions, subject)
+    _ignore(found, ignore)
+    if empty_is_absent:
+        found.unsplit, _ = declare_absent(found.unsplit, root)
+        found.split = {split: declare_absent(scans, root)[0] for split, scans in found.split.items()}
     if "test" in found.split:  # nnU-Net's own test scans
         fractions = {"training": 1 - validation, "validation": validation}
     splits = {**split_by_subject(found.unsplit, fractions, seed), **found.split}
@@ -99,12 +111,36 @@ def datalist(
 
 
 def annotated_scans(data: Datalist) -> str:
-    """A table: the splits, with the number of their scans and of those annotated for each region."""
-    rows = {
-        split: {"scans": len(scans), **{region: sum(region in scan.masks for scan in scans) for region in data.regions}}
-        for split, scans in ((split, data.scans(split)) for split in SPLITS)
-    }
+    """A table: the splits, with the number of their scans, of those annotated for each region, and of those where it is
+    absent (for regions that are absent somewhere)."""
+    rows = {}
+    for split in SPLITS:
+        scans = data.scans(split)
+        rows[split] = {"scans": len(scans)}
+        for region in data.regions:
+            rows[split][region] = sum(region in scan.annotated for scan in scans)
+            if any(region in scan.absent for each in SPLITS for scan in data.scans(each)):
+                rows[split][f"{region} absent"] = sum(region in scan.absent for scan in scans)
     return pd.DataFrame.from_dict(rows, orient="index").to_string()
+
+
+def _ignore(found: Found, values: object) -> None:
+    """Let the masks of all scans ignore the voxels of these values."""
+    if values is None:
+        return
+    listed = list(values) if isinstance(values, list | tuple) else [values]
+    for scan in (scan for scans in (found.unsplit, *found.split.values()) for scan in scans):
+        for region in scan.masks:
+            source = scan.source(region)
+            if source.file is None:
+                continue
+            try:
+                scan.masks[region] = MaskSource.model_validate(
+                    {**source.model_dump(exclude_none=True), "ignore": sorted({*(source.ignore or []), *listed})}
+                )
+            except (ValidationError, TypeError) as error:
+                reason = one_line(error) if isinstance(error, ValidationError) else "pass integers"
+                raise UserError(f"--ignore {values}: {reason}") from error
 
 
 def _fractions(validation: float, test: float) -> dict[str, float]:

@@ -10,14 +10,26 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from conemos_bundle.data.absent import with_absent
 from conemos_bundle.data.datalist import SPLITS, Datalist, MaskSource, Scan
 from conemos_bundle.data.relations import Relation, relations, shared_voxels
 from conemos_bundle.errors import UserError
-from conemos_bundle.transforms.masks import region_mask
+from conemos_bundle.known import IGNORED
+from conemos_bundle.transforms.masks import read_on_grid, region_mask
+from conemos_bundle.transforms.seg_nrrd import is_seg_nrrd
 from monai.data.utils import AFFINE_TOL, is_no_channel
 from monai.transforms import LoadImage
 
 EXTENSIONS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
+
+
+class Checked(NamedTuple):
+    """What reading a data set shows: one line per problem, and how its regions relate."""
+
+    lines: list[str]
+    relations: list[Relation]
+    known: dict[tuple[str, str], list[float]]  # (split, region): which part of the voxels is known, per scan with less than all
+    empty: list[tuple[str, int, str]]  # split, index, region: empty masks that were taken for absent regions
 
 
 class _Volume(NamedTuple):
@@ -49,7 +61,8 @@ def structural_problems(datalist: Datalist, dataset_dir: str | os.PathLike[str])
             if not files:
                 lines.append(f"error: {split}[{index}]: 'image' lists no file")
                 continue
-            masks = [root / scan.source(region).file for region in scan.masks]
+            sources = [scan.source(region) for region in scan.masks]
+            masks = [root / file for source in sources for file in (source.file, source.known) if file is not None]
             lines += [f"error: {file}: {problem}" for file in files + masks if (problem := _file_problem(file))]
             for file in files:
                 before = images.setdefault(os.path.realpath(file), f"{split}[{index}]")
@@ -62,11 +75,13 @@ def structural_problems(datalist: Datalist, dataset_dir: str | os.PathLike[str])
                     "keep a subject in one split"
                 )
     for region in datalist.regions:
-        if not any(region in scan.masks for scan in datalist.training):
+        if not any(region in scan.annotated for scan in datalist.training):
+            absent = any(region in scan.absent for scan in datalist.training)
             lines.append(
-                f"error: region {region!r}: no training scan annotates it; annotate one, or leave the region out"
+                f"error: region {region!r}: no training scan {'has' if absent else 'annotates'} it; annotate one, or "
+                "leave the region out"
             )
-        if not any(region in scan.masks for scan in datalist.validation):
+        if not any(region in scan.annotated for scan in datalist.validation):
             lines.append(f"warning: region {region!r}: no validation scan annotates it")
     return list(dict.fromkeys(lines))
 
@@ -88,16 +103,45 @@ def problems(datalist: Datalist, dataset_dir: str | os.PathLike[str]) -> list[st
 
 
 def problems_and_relations(datalist: Datalist, dataset_dir: str | os.PathLike[str]) -> tuple[list[str], list[Relation]]:
-    """`problems` and the `relations` of the regions, from reading every file once a scan."""
+    """`problems` and the `relations` of the regions, from reading every file once per scan."""
+    checked = check_data_set(datalist, dataset_dir)
+    return checked.lines, checked.relations
+
+
+def check_data_set(
+    datalist: Datalist, dataset_dir: str | os.PathLike[str], empty_is_absent: bool = False
+) -> Checked:
+    """All that reading every file of a data set shows.
+
+    Args:
+        datalist: the datalist.
+        dataset_dir: where its relative paths start.
+        empty_is_absent: an empty mask is no error but says that its region is absent.
+
+    Raises:
+        UserError: the folder does not exist.
+    """
     root = _folder(dataset_dir)
     lines = structural_problems(datalist, root)
     shared = []
     channels: dict[Path, int] = {}
-    for scan in (scan for split in SPLITS for scan in datalist.scans(split) if scan.image):
+    known: dict[tuple[str, str], list[float]] = {}
+    empty: list[tuple[str, int, str]] = []
+    for split, index, scan in (place for split in SPLITS for place in _places(datalist, split) if place[2].image):
         image = _check_image(scan, root, lines)
         if image is not None:
             channels[_images(scan, root)[0]] = len(image.voxels)
-        voxels = _check_masks(scan, root, image, lines)
+        masks = _check_masks(scan, root, image, lines)
+        for region in [region for region, mask in masks.items() if not (mask == 1).any() and region in scan.annotated]:
+            if empty_is_absent:
+                empty.append((split, index, region))
+            else:
+                lines.append(_empty(scan, root, region))
+                del masks[region]
+        for region, mask in masks.items():
+            if (mask == IGNORED).any():
+                known.setdefault((split, region), []).append(float((mask != IGNORED).mean()))
+        voxels = _known_to_all(masks)
         lines += _not_inside(scan, root, voxels, datalist.inside)
         shared.append(shared_voxels(voxels, datalist.regions))
     usual = Counter(channels.values()).most_common(1)
@@ -114,7 +158,30 @@ def problems_and_relations(datalist: Datalist, dataset_dir: str | os.PathLike[st
                 f"warning: regions: {b!r} contains {a!r} but is listed after it; list the outer region first "
                 "(label maps are painted in this order)"
             )
-    return list(dict.fromkeys(lines)), found
+    if empty:
+        lines += structural_problems(with_absent(datalist, empty), root)  # a region may be absent everywhere now
+    return Checked(list(dict.fromkeys(lines)), found, known, empty)
+
+
+def _places(datalist: Datalist, split: str) -> list[tuple[str, int, Scan]]:
+    return [(split, index, scan) for index, scan in enumerate(datalist.scans(split))]
+
+
+def _known_to_all(masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The flat indices of each region's voxels, among the voxels where every region of the scan is known."""
+    ignored = [mask == IGNORED for mask in masks.values() if (mask == IGNORED).any()]
+    anywhere = np.logical_or.reduce(ignored) if ignored else False
+    return {region: np.flatnonzero((mask == 1) & ~anywhere) for region, mask in masks.items()}
+
+
+def _empty(scan: Scan, root: Path, region: str) -> str:
+    source = scan.source(region)
+    kind = f"no voxel has a value of {source.values}" if source.values is not None else "no voxel is 1"
+    kind = f"no voxel is of segment {source.segment!r}" if source.segment is not None else kind
+    return (
+        f"error: {root / str(source.file)}: annotated region {region!r} is empty ({kind}); if it is unknown, leave it "
+        "out of 'masks'; if it is absent, say so there (\"absent\": true), or with --empty absent for all empty masks"
+    )
 
 
 def _not_inside(scan: Scan, root: Path, voxels: dict[str, np.ndarray], inside: Mapping[str, str]) -> list[str]:
@@ -195,47 +262,62 @@ def _check_image(scan: Scan, root: Path, lines: list[str]) -> _Volume | None:
 
 
 def _check_masks(scan: Scan, root: Path, image: _Volume | None, lines: list[str]) -> dict[str, np.ndarray]:
-    """The flat voxel indices of each annotated region whose mask is in order."""
+    """The mask (X, Y, Z) of each annotated or absent region that is in order: 0, 1 and `IGNORED`."""
     volumes: dict[str, _Volume | None] = {}
-    voxels: dict[str, np.ndarray] = {}
+    masks: dict[str, np.ndarray] = {}
     for region in scan.masks:
         source = scan.source(region)
-        file = root / source.file
-        if source.file not in volumes:  # one label map holds many regions
-            volume = _read(file, lines)
-            if (
-                volume is not None
-                and image is not None
-                and not _same_grid(volume, file, image, _images(scan, root)[0], "its image", lines)
-            ):
-                volume = None
-            volumes[source.file] = volume
-        volume = volumes[source.file]
-        if volume is None:
+        if source.file is None:
+            if image is not None:
+                masks[region] = np.zeros(image.voxels.shape[1:], np.uint8)
             continue
+        files = [source.file] if source.known is None else [source.file, source.known]
+        for file in files:
+            if file not in volumes:  # one label map holds many regions
+                volumes[file] = _read_mask(root / file, scan, root, image, lines)
+        if any(volumes[file] is None for file in files):
+            continue
+        volume, known = volumes[source.file], volumes[source.known] if source.known is not None else None
         try:
-            mask = _region_mask(volume, source, file)
+            masks[region] = _region_mask(volume, source, root, known)  # type: ignore[arg-type]
         except UserError as error:
             lines.append(f"error: {error}")
             continue
-        if mask.any():
-            voxels[region] = np.flatnonzero(mask)
-        else:
-            kind = f"no voxel has a value of {source.values}" if source.values is not None else "no voxel is 1"
-            advice = "if it is unknown, leave it out of 'masks'"
-            lines.append(f"error: {file}: annotated region {region!r} is empty ({kind}); {advice}")
-    return {} if image is None else voxels  # without the image nothing says that two masks share a grid
+        if (masks[region] == IGNORED).all():
+            lines.append(f"error: {root / files[-1]}: no voxel of {region!r} is known; leave it out of 'masks'")
+            del masks[region]
+        for value in source.ignore or []:
+            if not (volume.voxels[source.channel or 0] == value).any():  # type: ignore[union-attr]
+                lines.append(f"warning: {root / source.file}: no voxel has the value {value}, which is to be ignored")
+    return {} if image is None else masks  # without the image nothing says that two masks share a grid
 
 
-def _region_mask(volume: _Volume, source: MaskSource, file: Path) -> np.ndarray:
+def _read_mask(file: Path, scan: Scan, root: Path, image: _Volume | None, lines: list[str]) -> _Volume | None:
+    if is_seg_nrrd(file) and image is not None and not _file_problem(file):
+        try:
+            voxels = read_on_grid(str(file), image.voxels.shape[1:], image.affine).numpy()
+        except UserError as error:
+            lines.append(f"error: {error}")
+            return None
+        return _Volume(voxels, image.affine, has_channels=True)
+    volume = _read(file, lines)
+    if volume is None or image is None or _same_grid(volume, file, image, _images(scan, root)[0], "its image", lines):
+        return volume
+    return None
+
+
+def _region_mask(volume: _Volume, source: MaskSource, root: Path, known: _Volume | None) -> np.ndarray:
     """The mask (X, Y, Z) of one region, as training reads it, but with label maps held to integers."""
+    file = root / str(source.file)
     if source.channel is not None and not volume.has_channels:
         raise UserError(f"{file}: 'channel' is {source.channel}, but the file is 3D: it has no channels")
     if source.values is not None:
         wrong = volume.voxels[volume.voxels != np.round(volume.voxels)]
         if wrong.size:
             raise UserError(f"{file}: a label map holds integers, but this has the value {wrong[0]:g}")
-    return region_mask(torch.from_numpy(volume.voxels), {**source.model_dump(), "file": str(file)}).numpy()
+    fields = {**source.model_dump(), "file": str(file), "known": str(root / str(source.known))}
+    known_voxels = None if known is None else torch.from_numpy(known.voxels)
+    return region_mask(torch.from_numpy(volume.voxels), fields, known_voxels).numpy()
 
 
 def _same_grid(volume: _Volume, file: Path, other: _Volume, other_file: Path, what: str, lines: list[str]) -> bool:

@@ -19,9 +19,11 @@ A datalist is a JSON file with MONAI's keys::
       "validation": [], "test": []
     }
 
-A mask is a binary file (a plain string, or ``{"file": …}``), some values of a label map, or one channel of a 4D file.
-A region that ``masks`` does not name is unknown in that scan, never background. Relative paths start at the data set's
-folder, or at the datalist's own where no folder is given.
+A mask is a binary file (a plain string, or ``{"file": …}``), some values of a label map, one channel of a 4D file, or
+a segment of a ``.seg.nrrd``. A region that ``masks`` does not name is unknown in that scan, never background. One that
+is known not to be there is ``{"absent": true}``. Voxels whose answer nobody knows have a value of ``"ignore"``, or are
+0 in the binary file ``"known"``. Relative paths start at the data set's folder, or at the datalist's own where no
+folder is given.
 """
 
 from __future__ import annotations
@@ -34,7 +36,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from conemos_bundle.errors import UserError
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Tag, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 SPLITS = ("training", "validation", "test")
 _SUFFIXES = re.compile(r"(\.seg)?\.(nii|nii\.gz|nrrd|nhdr|mha|mhd|hdr|img)$", re.IGNORECASE)
@@ -66,21 +77,52 @@ class _Strict(BaseModel):
 
 
 class MaskSource(_Strict):
-    """Where the mask of one region of one scan lies: a binary file, ``values`` of a label map, a ``channel``."""
+    """Where the mask of one region of one scan lies, what of it is known, or that the region is absent.
 
-    file: str
+    The mask is a binary file, ``values`` of a label map, a ``channel``, or a ``segment`` (by its name) of a
+    ``.seg.nrrd``. Voxels with a value of ``ignore``, and those where the binary file ``known`` is 0, are ignored.
+    ``absent``: the region is not there. A file given with it holds no voxel of the region, and may say with ``ignore``
+    or ``known`` where that is known.
+    """
+
+    file: str | None = None
     values: list[int] | None = None
     channel: int | None = None
+    segment: str | None = None
+    ignore: Annotated[list[int] | None, BeforeValidator(lambda value: [value] if type(value) is int else value)] = None
+    known: str | None = None
+    absent: bool | None = None
 
     @model_validator(mode="after")
-    def _one_kind(self) -> MaskSource:
-        if self.values is not None and self.channel is not None:
-            raise ValueError("give 'values' or 'channel', not both")
+    def _consistent(self) -> MaskSource:
+        parts = [name for name in ("values", "channel", "segment") if getattr(self, name) is not None]
+        if len(parts) > 1:
+            raise ValueError(f"give {parts[0]!r} or {parts[1]!r}, not both")
+        if self.absent is False:
+            raise ValueError("'absent' can only be true; leave the region out where it is unknown")
+        if self.file is None:
+            if not self.absent:
+                raise ValueError("'file' is missing: name the mask, or write {\"absent\": true}")
+            if others := [*parts, *(name for name in ("ignore", "known") if getattr(self, name) is not None)]:
+                raise ValueError(f"{others[0]!r} without a 'file'")
         if self.values is not None and not self.values:
             raise ValueError("'values' is empty: leave the region out if it is not annotated")
         if self.channel is not None and self.channel < 0:
             raise ValueError("'channel' counts from 0")
+        if self.segment is not None and not str(self.file).lower().endswith(".nrrd"):
+            raise ValueError("'segment' is the name of a segment of a .seg.nrrd file")
+        self._check_ignore()
         return self
+
+    def _check_ignore(self) -> None:
+        if self.ignore is None:
+            return
+        if not self.ignore:
+            raise ValueError("'ignore' is empty: name a value, or leave it out")
+        if self.segment is not None:
+            raise ValueError("'ignore' is a value of a mask or label map; with a 'segment', give a file 'known'")
+        if both := sorted(set(self.ignore) & set([1] if self.values is None else self.values)):
+            raise ValueError(f"'ignore' names {both[0]}, which is the region itself")
 
 
 # told apart by type, so that an error speaks of what the user wrote
@@ -98,9 +140,19 @@ class Scan(_Strict):
     masks: dict[RegionName, Mask] = {}
 
     def source(self, region: str) -> MaskSource:
-        """The mask source of an annotated region; raises `KeyError` where the region is not annotated."""
+        """The mask source of an annotated or absent region; raises `KeyError` where the region is unknown."""
         source = self.masks[region]
         return MaskSource(file=source) if isinstance(source, str) else source
+
+    @property
+    def absent(self) -> set[str]:
+        """The regions known not to be there."""
+        return {region for region, mask in self.masks.items() if isinstance(mask, MaskSource) and mask.absent}
+
+    @property
+    def annotated(self) -> set[str]:
+        """The regions that are annotated and there."""
+        return set(self.masks) - self.absent
 
 
 class Datalist(_Strict):
@@ -208,9 +260,9 @@ def scan_items(
         needed: refuse a split without any annotated scan.
 
     Returns:
-        one dictionary a scan with at least one annotated region: ``image`` (path, or a list of paths), ``name``
-        (unique), ``subject``, and ``masks``, which
-        maps each annotated region to ``{"file"}``, with ``values`` or ``channel`` where the datalist gives them.
+        one dictionary per scan with at least one annotated or absent region: ``image`` (path, or a list of paths),
+        ``name`` (unique), ``subject``, and ``masks``, which maps each of these regions to the fields of its
+        `MaskSource` that the datalist gives.
 
     Raises:
         UserError: the folder does not exist, the split is needed and empty, or two scans would get the same name.
@@ -237,12 +289,15 @@ def scan_items(
     for scan, name, first in zip(scans, unique, firsts, strict=True):
         image = str(root / first) if isinstance(scan.image, str) else [str(root / file) for file in scan.image]
         masks = {region: scan.source(region) for region in datalist.regions if region in scan.masks}
+        fields = {region: source.model_dump(exclude_none=True) for region, source in masks.items()}
+        for source in fields.values():
+            source.update({key: str(root / source[key]) for key in ("file", "known") if key in source})
         items.append(
             {
                 "image": image,
                 "name": name,
                 "subject": scan.subject,
-                "masks": {r: {**s.model_dump(exclude_none=True), "file": str(root / s.file)} for r, s in masks.items()},
+                "masks": fields,
             }
         )
     return items

@@ -133,9 +133,12 @@ def region_values(regions: object) -> dict[str, list[int]]:
     return found
 
 
-def label_masks(file: str, values: dict[str, list[int]]) -> dict[str, str | MaskSource]:
-    """The mask of each region in the label map ``file``."""
-    return {region: MaskSource(file=file, values=list(wanted)) for region, wanted in values.items()}
+def label_masks(
+    file: str, values: dict[str, list[int]], ignore: Sequence[int] | None = None
+) -> dict[str, str | MaskSource]:
+    """The mask of each region in the label map ``file``, whose voxels of the values ``ignore`` are ignored."""
+    ignored = list(ignore) if ignore else None
+    return {region: MaskSource(file=file, values=list(wanted), ignore=ignored) for region, wanted in values.items()}
 
 
 def from_folders(source: Path, root: Path, subject: Callable[[str], str], regions: object = None) -> Found:
@@ -190,7 +193,7 @@ def from_csv(source: Path, root: Path, subject: Callable[[str], str] | None, reg
     """Label maps SOURCE/labels/<scan>.*, images SOURCE/images/<scan>.*, and a table of what is annotated.
 
     The table's columns: ``scan``; ``split`` (train, validation or test; may be missing); ``subject`` (may be missing);
-    one a region with 1 (annotated), 0 or nothing (unknown).
+    one per region with 1 (annotated), 0 or nothing (unknown), or ``absent`` (known not to be there).
 
     Args:
         source: the folder with ``images`` and ``labels``.
@@ -200,7 +203,8 @@ def from_csv(source: Path, root: Path, subject: Callable[[str], str] | None, reg
         csv: the table; looked for as given, then in ``source``.
 
     Raises:
-        UserError: the table cannot be read, names unknown columns, splits or scans, or a scan twice, or is not 0 or 1.
+        UserError: the table cannot be read, names unknown columns, splits or scans, or a scan twice, or has another
+            entry.
     """
     values = region_values(regions)
     table, path = _read_table(source, csv)
@@ -224,9 +228,9 @@ def from_csv(source: Path, root: Path, subject: Callable[[str], str] | None, reg
             raise UserError(f"{where}: scan {name!r} is listed twice")
         if name not in images:
             raise UserError(f"{where}: scan {name!r} has no image {source / 'images' / name}.*")
-        if wrong := [region for region in values if row[region] not in ("0", "1", "")]:
+        if wrong := [region for region in values if row[region].lower() not in ("0", "1", "", "absent")]:
             raise UserError(
-                f"{where}: {wrong[0]!r} is {row[wrong[0]]!r}; write 1 (annotated), or 0 or nothing (unknown)"
+                f"{where}: {wrong[0]!r} is {row[wrong[0]]!r}; write 1 (annotated), 0 or nothing (unknown), or absent"
             )
         annotated = {region: values[region] for region in values if row[region] == "1"}
         if annotated and name not in labels:
@@ -235,6 +239,7 @@ def from_csv(source: Path, root: Path, subject: Callable[[str], str] | None, reg
         if not its_subject:
             raise UserError(f"{where}: scan {name!r} has no subject")
         masks = label_masks(relative_path(labels[name], root), annotated) if annotated else {}
+        masks |= {region: MaskSource(absent=True) for region in values if row[region].lower() == "absent"}
         scan = Scan(image=relative_path(images[name], root), subject=its_subject, masks=masks)
         if "split" not in columns:
             found.unsplit.append(scan)

@@ -99,6 +99,7 @@ def from_decathlon(source: Path, root: Path, subject: Callable[[str], str], regi
 def from_nnunet(source: Path, root: Path, subject: Callable[[str], str], regions: object = None) -> Found:
     """A raw data set of nnU-Net v2, with its labels or its overlapping regions (lists of label values).
 
+    Voxels of its label ``ignore`` are ignored, for every region.
     A case without a label map is a scan without annotations. Where labelsTs exists, its cases are the test split.
 
     Args:
@@ -116,7 +117,9 @@ def from_nnunet(source: Path, root: Path, subject: Callable[[str], str], regions
     if described.file_ending.lower() not in EXTENSIONS:
         raise UserError(f"{path}: file_ending {described.file_ending!r}: only {', '.join(EXTENSIONS)} can be read")
     labels = {name: each if isinstance(each, list) else [each] for name, each in described.labels.items()}
-    ignored = labels.pop("ignore", None)
+    ignored = labels.pop("ignore", [])
+    if both := sorted({value for name in labels for value in [0, *labels[name]]} & set(ignored)):
+        raise UserError(f"{path}: labels: 'ignore' is {both[0]}, and so is another label; give it a value of its own")
     values = _values({name: each for name, each in labels.items() if each != [0]}, regions, path)
     channels = len(described.channel_names)
 
@@ -129,17 +132,15 @@ def from_nnunet(source: Path, root: Path, subject: Callable[[str], str], regions
             Scan(
                 image=image[0] if len(image := [relative_path(file, root) for file in files]) == 1 else image,
                 subject=subject(case),
-                masks=label_masks(relative_path(label_files[case], root), values) if case in label_files else {},
+                masks=label_masks(relative_path(label_files[case], root), values, ignored) if case in label_files else {},
             )
             for case, files in cases.items()
             if case in label_files or not annotated_only
         ]
 
     found = Found(regions=list(values), unsplit=scans("imagesTr", "labelsTr", False), fields=_fields(content))
-    if ignored is not None:
-        found.notes.append(
-            f"{path}: label 'ignore' ({ignored[0]}) is no region; its voxels count as outside of every region"
-        )
+    if ignored:
+        found.notes.append(f"{path}: voxels of the label 'ignore' ({ignored[0]}) are ignored: unknown for every region")
     if (source / "labelsTs").is_dir():
         found.split["test"] = scans("imagesTs", "labelsTs", True)
     return found

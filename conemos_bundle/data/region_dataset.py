@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from conemos_bundle.data.sampling import Draw
 from conemos_bundle.errors import UserError
+from conemos_bundle.known import IGNORED, to_target
 from conemos_bundle.transforms.masks import expand_regions
 from monai.data import CacheDataset, Dataset, PersistentDataset, get_track_meta, set_track_meta
 from monai.data.utils import json_hashing, pickle_hashing
@@ -17,12 +19,22 @@ from torch.nn.functional import one_hot
 
 CACHES = ("memory", "disk", "none")
 TARGETS = ("region", "annotated")
+TRIES = 10
+
+
+def ignore_crop_warnings() -> None:
+    """An absent region has no voxel to crop around: MONAI crops anywhere then, as it should, and says so each time."""
+    warnings.filterwarnings("ignore", r"Num foregrounds (0|\d+, Num backgrounds 0),")
+
+
+ignore_crop_warnings()
 
 
 def _hash_item(item: dict[str, Any]) -> bytes:
     """Hash an item with its files' sizes and times: a scan that changed is read anew."""
     images = [item["image"]] if isinstance(item["image"], str) else list(item["image"])
-    files = sorted({*images, *(source["file"] for source in item["masks"].values())})
+    sources = item["masks"].values()
+    files = sorted({*images, *(source[key] for source in sources for key in ("file", "known") if key in source)})
     stamps = [(file, Path(file).stat().st_size, Path(file).stat().st_mtime_ns) for file in files if Path(file).exists()]
     return json_hashing({"item": item, "stamps": stamps})
 
@@ -31,22 +43,24 @@ class RegionDataset(torch.utils.data.Dataset):
     """(scan, region) pairs, indexed by a `Draw`.
 
     The transforms before the first random one run once a scan and are cached; the rest run at each draw, seeded by it.
-    They get ``image``, ``label`` and ``foreground``, the mask ``(1, D, H, W)`` of the region drawn, to crop around.
+    They get ``image``, ``label``, whose voxels are 0, 1 or `IGNORED`, and two masks ``(1, D, H, W)`` to crop around:
+    ``foreground``, the region drawn, and ``known``, the voxels whose answer is known. A patch without any known voxel
+    is drawn anew.
 
     Args:
         data: items as `scan_items` gives them.
         transform: one `Compose`; `LoadRegionMasksd` in it makes ``label`` ``(n, D, H, W)`` and ``annotated`` ``(n,)``.
         regions: names of the K regions, in channel order.
         target: ``"region"``: the label is the mask of the region drawn, ``(1, D, H, W)``, and ``condition`` its one-hot
-            ``(K,)``; ``unannotated`` is that of a region drawn from those not annotated in the scan, zeros where there
-            is none. ``"annotated"``: all K masks, ``(K, D, H, W)``, NaN in those not annotated.
+            ``(K,)``; ``unannotated`` is that of a region drawn from those unknown in the scan, zeros where there is
+            none. ``"annotated"``: all K masks, ``(K, D, H, W)``, NaN in unknown ones. Both are NaN in ignored voxels.
         cache: ``"memory"``, ``"disk"`` (in ``cache_dir``; survives the run) or ``"none"``.
         cache_dir: folder of the disk cache.
         progress: show a progress bar while the memory cache fills.
 
     Raises:
-        UserError: there is no scan, an option has no such value, or an annotated region is empty (found
-            at once with the memory cache, else at a draw).
+        UserError: there is no scan, an option has no such value, or an annotated region that is not declared absent has
+            no voxel (found at once with the memory cache, else at a draw).
     """
 
     def __init__(
@@ -89,17 +103,30 @@ class RegionDataset(torch.utils.data.Dataset):
 
     @property
     def annotated(self) -> list[list[int]]:
-        """For each scan, the indices of its annotated regions."""
-        return [[k for k, region in enumerate(self.regions) if region in item["masks"]] for item in self.data]
+        """For each scan, the indices of the regions that are annotated and there."""
+        return self._indices(absent=False)
+
+    @property
+    def absent(self) -> list[list[int]]:
+        """For each scan, the indices of the regions known to be absent."""
+        return self._indices(absent=True)
+
+    def _indices(self, absent: bool) -> list[list[int]]:
+        regions = [(k, region) for k, region in enumerate(self.regions)]
+        masks = [item["masks"] for item in self.data]
+        return [[k for k, r in regions if r in its and its[r].get("absent", False) is absent] for its in masks]
 
     def __len__(self) -> int:
         return len(self.data)
 
     def _refuse_empty(self, scan: int, region: int, mask: torch.Tensor) -> None:
-        if not bool(mask.any()):
+        """Refuse a mask of 0, 1 and `IGNORED` without a voxel inside, or of an absent region without any known one."""
+        absent = self.data[scan]["masks"][self.regions[region]].get("absent", False)
+        if not bool((mask != IGNORED if absent else mask == 1).any()):
             raise UserError(
-                f"{self.data[scan]['image']}: {self.regions[region]!r} is annotated but has no voxel at the spacing of "
-                "training; leave it out of the datalist where its file is empty, else pass a finer --spacing"
+                f"{self.data[scan]['image']}: {self.regions[region]!r} is {'absent' if absent else 'annotated'} but has "
+                f"no {'known ' if absent else ''}voxel at the spacing of training; leave it out of the datalist (or "
+                "declare it 'absent') where its file is empty, else pass a finer --spacing"
             )
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
@@ -107,21 +134,18 @@ class RegionDataset(torch.utils.data.Dataset):
         annotated = [int(k) for k in scan["annotated"]]
         label = torch.as_tensor(scan["label"])
         channel = annotated.index(draw.region)
-        foreground = label[channel : channel + 1]
-        self._refuse_empty(draw.scan, draw.region, foreground)
+        drawn = label[channel : channel + 1]
+        self._refuse_empty(draw.scan, draw.region, drawn)
         if self.target == "region":
-            label = foreground
-        item: dict[str, Any] = {"image": torch.as_tensor(scan["image"]), "label": label, "foreground": foreground}
-        self.augmentation.set_random_state(seed=draw.seed)
-        track_meta = get_track_meta()
-        set_track_meta(False)  # patches are never mapped back to the scan, and plain tensors are augmented faster
-        try:
-            item = self.augmentation(item)
-        finally:
-            set_track_meta(track_meta)
-        if isinstance(item, list):  # MONAI's crops that draw several samples give a list
-            item = item[0]
-        image, label = item["image"].float(), item["label"].float()
+            label, channel = drawn, 0
+        known = drawn != IGNORED
+        masks = {"label": label, "foreground": (drawn == 1).to(drawn.dtype), "known": known.to(drawn.dtype)}
+        item: dict[str, Any] = {"image": torch.as_tensor(scan["image"]), **masks}
+        for attempt in range(1 if known.all() else TRIES):
+            patch = self._augment(item, (draw.seed + 7919 * attempt) % 2**31)
+            image, label = patch["image"].float(), patch["label"]
+            if bool((label[channel] != IGNORED).any()):
+                break
         if self.target == "annotated":
             return {"image": image, "label": expand_regions(label, annotated, len(self.regions))}
         condition = one_hot(torch.tensor(draw.region), len(self.regions)).float()
@@ -129,4 +153,14 @@ class RegionDataset(torch.utils.data.Dataset):
         unannotated = torch.zeros_like(condition)
         if unknown:
             unannotated[unknown[draw.seed % len(unknown)]] = 1
-        return {"image": image, "label": label, "condition": condition, "unannotated": unannotated}
+        return {"image": image, "label": to_target(label), "condition": condition, "unannotated": unannotated}
+
+    def _augment(self, item: dict[str, Any], seed: int) -> dict[str, Any]:
+        self.augmentation.set_random_state(seed=seed)
+        track_meta = get_track_meta()
+        set_track_meta(False)  # patches are never mapped back to the scan, and plain tensors are augmented faster
+        try:
+            patch = self.augmentation(item)
+        finally:
+            set_track_meta(track_meta)
+        return patch[0] if isinstance(patch, list) else patch  # MONAI's crops that draw several samples give a list

@@ -12,7 +12,7 @@ RULES = ("inverse_size", "uniform", "proportional", "in_turn")
 
 
 class Draw(NamedTuple):
-    """One draw: a scan and a region annotated in it (indices), and the seed of its augmentation."""
+    """One draw: a scan and a region annotated or absent in it (indices), and the seed of its augmentation."""
 
     scan: int
     region: int
@@ -43,17 +43,23 @@ def region_probabilities(sizes: Sequence[int], rule: str = "inverse_size") -> np
 class RegionSampler(Sampler[Draw]):
     """Draws a region k by a rule, then a scan uniformly in D_k (paper, section 3.4).
 
+    D_k are the scans where k is annotated and there. Scans where it is absent are drawn as well, each as often as one
+    of D_k, but together at most in half of the draws of k. They do not count in |D_k|: declaring absence must not make
+    a region rarer, nor bury the few scans that show it under the many that do not. Without absent regions the draws
+    are the same as ever.
+
     A draw depends on nothing but (seed, rank, epoch) and its place in the epoch: neither on the number of workers nor
     on what happened before. So training resumes exactly, and several processes draw without the bias that weighting
     inside each process's share of the pairs would bring.
 
     Args:
-        annotated: for each scan, the indices of its annotated regions.
+        annotated: for each scan, the indices of the regions that are annotated and there.
         num_regions: K.
         num_samples: draws an epoch.
         rule: see `region_probabilities`.
         seed: seed of the whole run.
         rank: this process among several.
+        absent: for each scan, the indices of the regions known to be absent.
     """
 
     def __init__(
@@ -64,8 +70,10 @@ class RegionSampler(Sampler[Draw]):
         rule: str = "inverse_size",
         seed: int = 0,
         rank: int = 0,
+        absent: Sequence[Sequence[int]] = (),
     ) -> None:
         self.scans = [[i for i, regions in enumerate(annotated) if k in regions] for k in range(num_regions)]
+        self.absent = [[i for i, regions in enumerate(absent) if k in regions] for k in range(num_regions)]
         self.probabilities = region_probabilities([len(scans) for scans in self.scans], rule)
         self.rule = rule
         self.num_samples = num_samples
@@ -88,5 +96,8 @@ class RegionSampler(Sampler[Draw]):
                 region = int(annotated[i % len(annotated)])
             else:
                 region = int(random.choice(len(self.scans), p=self.probabilities))
-            scan = self.scans[region][int(random.integers(len(self.scans[region])))]
+            scans, absent = self.scans[region], self.absent[region]
+            if absent and random.random() < min(0.5, len(absent) / (len(absent) + len(scans))):
+                scans = absent
+            scan = scans[int(random.integers(len(scans)))]
             yield Draw(scan, region, int(random.integers(2**31)))

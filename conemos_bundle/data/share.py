@@ -10,8 +10,8 @@ from conemos_bundle.errors import UserError
 def keep_share(datalist: Datalist, share: float = 1.0, seed: int = 0) -> Datalist:
     """The datalist with a share of its training scans; validation and test stay whole.
 
-    Scans that are annotated for the same regions are thinned alike, so that each region keeps its part of the
-    annotations; each region keeps at least one scan. With one seed, a smaller share is part of a larger one.
+    Scans that are annotated for the same regions (and lack the same ones) are thinned alike, so that each region keeps
+    its part of the annotations; each region keeps at least one scan where it is there. With one seed, a smaller share is part of a larger one.
 
     Args:
         datalist: the datalist.
@@ -27,7 +27,9 @@ def keep_share(datalist: Datalist, share: float = 1.0, seed: int = 0) -> Datalis
         return datalist
     groups: dict[frozenset[str], list[int]] = {}
     for index in np.random.default_rng(seed).permutation(len(datalist.training)):
-        groups.setdefault(frozenset(datalist.training[index].masks), []).append(int(index))
+        scan = datalist.training[index]
+        known = scan.annotated | {f"{region}: absent" for region in scan.absent}
+        groups.setdefault(frozenset(known), []).append(int(index))
     kept: set[int] = set()
     passed = 0.0
     for regions in sorted(groups, key=sorted):  # what rounding takes from one group goes to the next

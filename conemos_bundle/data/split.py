@@ -24,7 +24,7 @@ def split_by_subject(scans: Sequence[Scan], fractions: dict[str, float], seed: i
     """
     annotated: dict[str, set[str]] = {}
     for scan in scans:
-        annotated.setdefault(scan.subject, set()).update(scan.masks)
+        annotated.setdefault(scan.subject, set()).update(scan.annotated, (f"{r}: absent" for r in scan.absent))
     subjects = sorted(subject for subject, regions in annotated.items() if regions)
     random.Random(seed).shuffle(subjects)  # noqa: S311 (a split, not a secret)
     subjects.sort(key=lambda subject: sorted(annotated[subject]))

@@ -12,7 +12,7 @@ import pandas as pd
 
 METRICS = {"dice": "Dice", "sd95_mm": "SD95 (mm)", "sd95_voxels": "SD95 (voxels)"}
 STATISTICS = ("mean", "standard_deviation", "median", "n")
-ROW_COLUMNS = ("scan", "subject", "region", *METRICS, "reference_ml", "predicted_ml")
+ROW_COLUMNS = ("scan", "subject", "region", *METRICS, "reference_ml", "predicted_ml", "false_positive_ml")
 
 _DECIMALS = {"dice": 3, "sd95_mm": 2, "sd95_voxels": 2}
 _NO_VALUE = "n/a"
@@ -37,16 +37,38 @@ def summarise(rows: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
     return table
 
 
+def false_positives(rows: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
+    """What was predicted where a region is absent.
+
+    Args:
+        rows: one row per scan and region, with `ROW_COLUMNS`; ``false_positive_ml`` is NaN where the region is there.
+        regions: the regions in the order wanted.
+
+    Returns:
+        one row per region that is absent in some scan: ``mean_ml``, ``scans_with_any`` and ``n``, the number of scans.
+    """
+    volumes = rows.astype({"false_positive_ml": float}).dropna(subset=["false_positive_ml"])
+    table = volumes.groupby("region")["false_positive_ml"].agg(
+        mean_ml="mean", scans_with_any=lambda volume: int((volume > 0).sum()), n="count"
+    )
+    return table.reindex([region for region in regions if region in table.index])
+
+
 def mean_over_regions(summary: pd.DataFrame) -> pd.Series:
     """The mean of each metric over the regions' means; regions without any value are left out."""
     return summary.xs("mean", axis="columns", level=1).mean()
 
 
-def to_dict(summary: pd.DataFrame) -> dict[str, Any]:
+def to_dict(summary: pd.DataFrame, absent: pd.DataFrame | None = None) -> dict[str, Any]:
     """`summarise`'s table for JSON; a statistic without a value is None, since JSON has no NaN.
 
+    Args:
+        summary: that table.
+        absent: the table of `false_positives`.
+
     Returns:
-        ``{"regions": {region: {metric: {statistic: value}}}, "mean_over_regions": {metric: value}}``.
+        ``{"regions": {region: {metric: {statistic: value}}}, "mean_over_regions": {metric: value}}``; a region that is
+        absent in some scan has ``"false_positives": {"mean_ml", "scans_with_any", "n"}`` too.
     """
     regions = {
         region: {
@@ -58,14 +80,20 @@ def to_dict(summary: pd.DataFrame) -> dict[str, Any]:
         }
         for region, row in summary.iterrows()
     }
+    for region, row in (pd.DataFrame() if absent is None else absent).iterrows():
+        counts = {name: int(row[name]) for name in ("scans_with_any", "n")}
+        regions[region]["false_positives"] = {"mean_ml": float(row["mean_ml"]), **counts}
     return {
         "regions": regions,
         "mean_over_regions": {metric: _number(value) for metric, value in mean_over_regions(summary).items()},
     }
 
 
-def to_markdown(summary: pd.DataFrame) -> str:
-    """`summarise`'s table in Markdown: mean ± standard deviation, median and number of scans a region and metric."""
+def to_markdown(summary: pd.DataFrame, absent: pd.DataFrame | None = None) -> str:
+    """`summarise`'s table in Markdown: mean ± standard deviation, median and number of scans per region and metric.
+
+    Below it stands that of `false_positives`, where it has any row.
+    """
     header = ["Region"]
     for name in METRICS.values():
         header += [f"{name}, mean ± SD", "median", "n"]
@@ -80,7 +108,18 @@ def to_markdown(summary: pd.DataFrame) -> str:
     last = ["**mean over regions**"]
     for metric in METRICS:
         last += [_text(means[metric], metric), "", ""]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [*lines, last]) + "\n"
+    return _table([*lines, last]) + ("" if absent is None or absent.empty else "\n" + _false_positives(absent))
+
+
+def _false_positives(absent: pd.DataFrame) -> str:
+    lines = [["Where absent", "Predicted (ml), mean", "scans with any", "n"], ["---", "---:", "---:", "---:"]]
+    for region, row in absent.iterrows():
+        lines.append([str(region), f"{row['mean_ml']:.3f}", str(int(row["scans_with_any"])), str(int(row["n"]))])
+    return _table(lines)
+
+
+def _table(lines: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
 
 
 def best_median_worst(rows: pd.DataFrame) -> list[tuple[str, pd.Series]]:

@@ -118,13 +118,14 @@ def _read_curve(path: Path) -> pd.DataFrame:
 def _read_rows(path: Path) -> pd.DataFrame:
     texts = ("scan", "subject", "region")  # a scan may be called 007 or NA
     numbers = [column for column in ROW_COLUMNS if column not in texts]
-    return _read_csv(
+    rows = _read_csv(
         path,
-        list(ROW_COLUMNS),
+        [column for column in ROW_COLUMNS if column != "false_positive_ml"],  # which earlier evaluations lack
         dtype={**dict.fromkeys(texts, str), **dict.fromkeys(numbers, float)},
         keep_default_na=False,
         na_values={column: ["", "nan"] for column in numbers},
     )
+    return rows.reindex(columns=list(ROW_COLUMNS))
 
 
 def _read_csv(path: Path, needed: list[str], **options: Any) -> pd.DataFrame:

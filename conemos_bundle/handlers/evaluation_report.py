@@ -18,6 +18,7 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.evaluation import tables
 from conemos_bundle.evaluation.montage import View, draw_montage, orthogonal_views
 from conemos_bundle.experiments.slices import SLICES, Slice, largest_slice, write_slices
+from conemos_bundle.known import known_voxels
 from conemos_bundle.metrics.dice import dice
 from conemos_bundle.metrics.surface_distance import sd95
 from ignite.engine import Engine, Events
@@ -34,12 +35,14 @@ class EvaluationReport:
 
     Attach it to a MONAI evaluator that decollates. After each iteration ``engine.state.output`` holds one dictionary a
     scan, on the scan's own grid: the image, a `MetaTensor` (C, D, H, W); the prediction (K, D, H, W), binary; the label
-    (K, D, H, W), binary, with NaN in the channels of regions that are not annotated. ``engine.state.batch`` names each
-    scan (``name``, unique, and ``subject``). At the end, the first process writes:
+    (K, D, H, W), binary, with NaN in ignored voxels and in the channels of regions that are unknown.
+    ``engine.state.batch`` names each scan (``name``, unique, and ``subject``). At the end, the first process writes:
 
-    - ``per_scan.csv``: Dice, SD95 and volumes, one row a scan and annotated region; where the reference is empty, Dice
-      and SD95 are, and the row is left out of what follows;
-    - ``summary.json`` and ``summary.md``: mean, standard deviation, median and number of scans of each region;
+    - ``per_scan.csv``: Dice, SD95 and volumes, one row per scan and region that is annotated or absent. Where the
+      reference is empty, Dice and SD95 are too, and ``false_positive_ml`` is the volume predicted. Ignored voxels count
+      in no column, and where there are any, SD95 is empty: a distance may end in them;
+    - ``summary.json`` and ``summary.md``: mean, standard deviation, median and number of scans of each region; false
+      positives where a region is absent;
     - ``slices.npz``: a slice of each scan and region, from which methods are drawn side by side (`largest_slice`);
     - ``montage_<region>.png``: the best, median and worst scan by Dice.
 
@@ -103,19 +106,23 @@ class EvaluationReport:
         millilitres = float(np.prod(spacing)) / 1000
         grey = _grey(image)
         for index, region in enumerate(self.region_names):
-            if torch.isnan(labels[index]).any():
+            known, label = (convert_to_numpy(part) for part in known_voxels(labels[index]))
+            if not known.any():
                 continue
-            prediction, reference = (convert_to_numpy(masks[index]) > 0 for masks in (predictions, labels))
+            reference = label > 0
+            prediction = (convert_to_numpy(predictions[index]) > 0) & known
+            predicted_ml = np.count_nonzero(prediction) * millilitres
             self._rows.append(
                 {
                     "scan": name,
                     "subject": subject,
                     "region": region,
                     "dice": dice(prediction, reference),
-                    "sd95_mm": sd95(prediction, reference, spacing),
-                    "sd95_voxels": sd95(prediction, reference),
+                    "sd95_mm": sd95(prediction, reference, spacing) if known.all() else np.nan,
+                    "sd95_voxels": sd95(prediction, reference) if known.all() else np.nan,
                     "reference_ml": np.count_nonzero(reference) * millilitres,
-                    "predicted_ml": np.count_nonzero(prediction) * millilitres,
+                    "predicted_ml": predicted_ml,
+                    "false_positive_ml": np.nan if reference.any() else predicted_ml,
                 }
             )
             if reference.any():
@@ -134,8 +141,9 @@ class EvaluationReport:
             return
 
         summary = tables.summarise(rows, self.region_names)
-        markdown = tables.to_markdown(summary)
-        summary_json = json.dumps(tables.to_dict(summary), indent=4, allow_nan=False) + "\n"
+        absent = tables.false_positives(rows, self.region_names)
+        markdown = tables.to_markdown(summary, absent)
+        summary_json = json.dumps(tables.to_dict(summary, absent), indent=4, allow_nan=False) + "\n"
         write_file(self.output_dir / "per_scan.csv", partial(rows.to_csv, index=False))
         write_file(self.output_dir / "summary.json", lambda part: part.write_text(summary_json, encoding="utf-8"))
         write_file(self.output_dir / "summary.md", lambda part: part.write_text(markdown, encoding="utf-8"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from conemos_bundle.known import known_voxels
 from ignite.engine import Engine, Events
 from torch import nn
 
@@ -18,10 +19,9 @@ class LogitL2Loss(nn.Module):
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The loss, a scalar; arguments as for `RegionLoss.forward`."""
-        annotated = ~target.flatten(2)[:, :, 0].isnan()
-        target = target.nan_to_num()
-        weights = (1 - target[:, :1] + 1e-8).expand_as(target).flatten(2) * annotated[:, :, None]
-        distances = (logits.float() - TARGET_LOGIT * (2 * target - 1)).square().flatten(2)
+        known, target = known_voxels(target)
+        weights = (1 - target[:, :1] + 1e-8).expand_as(target) * known
+        distances = (logits.float() - TARGET_LOGIT * (2 * target - 1)).square()
         return (weights * distances).sum() / weights.sum().clamp(min=1e-8)
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from conemos_bundle.known import known_voxels
 from monai.metrics import CumulativeIterationMetric, compute_dice
 from monai.utils import convert_to_tensor
 
 
 class RegionDice(CumulativeIterationMetric):
-    """Dice a scan and region, averaged over the scans in which the region is annotated, then over regions.
+    """Dice per scan and region, averaged over the scans in which the region is annotated, then over regions.
 
     Call it with ``y_pred`` and ``y``, batches (B, K, D, H, W) or lists of (K, D, H, W): ``y_pred`` is binary; ``y`` is
-    binary, with NaN in the whole channel of a region that is unknown in that scan. It gives the Dice of each scan,
-    (B, K), NaN where the region is unknown or its reference empty. `monai.handlers.IgniteMetricHandler` takes it as
-    ``metric_fn``. MONAI's `DiceMetric` with ``reduction="mean_batch"`` would give a region that no scan annotates 0.
+    binary, with NaN in ignored voxels, which count for nothing, and in the whole channel of a region that is unknown in
+    that scan. It gives the Dice of each scan, (B, K), NaN where the region is unknown or its reference empty (as that
+    of an absent region is). `monai.handlers.IgniteMetricHandler` takes it as ``metric_fn``. MONAI's `DiceMetric` with
+    ``reduction="mean_batch"`` would give a region that no scan annotates 0.
     """
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
@@ -23,8 +25,10 @@ class RegionDice(CumulativeIterationMetric):
             raise ValueError(
                 f"prediction {tuple(y_pred.shape)} and reference must have one shape, one channel a region"
             )
-        # compute_dice gives NaN where the sum of the reference is not above 0: empty, or NaN.
-        scores: torch.Tensor = compute_dice(convert_to_tensor(y_pred), convert_to_tensor(y), ignore_empty=True)
+        known, reference = known_voxels(convert_to_tensor(y))
+        prediction = convert_to_tensor(y_pred).masked_fill(~known, 0)
+        # compute_dice gives NaN where the sum of the reference is not above 0
+        scores: torch.Tensor = compute_dice(prediction, reference, ignore_empty=True)
         return scores
 
     def per_region(self) -> torch.Tensor:

@@ -5,53 +5,93 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from conemos_bundle.errors import UserError
+from conemos_bundle.known import IGNORED, to_target
 from conemos_bundle.transforms.resample import OrientToRASd, ResampleToSpacingd
+from conemos_bundle.transforms.seg_nrrd import find_segment, is_seg_nrrd, pad_to_grid, read_layers
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import Compose, LoadImage, MapTransform, Transform
 
 
 def expand_regions(masks: torch.Tensor, annotated: Sequence[int], num_regions: int) -> torch.Tensor:
-    """Masks ``(n, D, H, W)`` of annotated regions to ``(K, D, H, W)`` float32, NaN in the K - n unknown channels."""
+    """Masks ``(n, D, H, W)`` of annotated regions to a target ``(K, D, H, W)`` float32.
+
+    It is NaN in the K - n channels of unknown regions, and in voxels that are `IGNORED`.
+    """
     expanded = torch.full((num_regions, *masks.shape[1:]), torch.nan)
     if len(annotated):
-        expanded[list(annotated)] = torch.as_tensor(masks).float()
+        expanded[list(annotated)] = to_target(masks)
     return expanded
 
 
-def region_mask(volume: torch.Tensor, source: Mapping[str, Any]) -> torch.Tensor:
-    """The binary mask ``(D, H, W)`` uint8 of one region.
+def region_mask(volume: torch.Tensor, source: Mapping[str, Any], known: torch.Tensor | None = None) -> torch.Tensor:
+    """The mask ``(D, H, W)`` uint8 of one region: 0 outside, 1 inside, `IGNORED`.
 
     Args:
         volume: the loaded file, ``(C, D, H, W)``.
-        source: ``values`` of a label map, or ``channel`` of a 4D file, or neither: a binary file.
+        source: the fields of a `MaskSource`: ``values`` of a label map, or ``channel`` of a 4D file, or ``segment`` of
+            a ``.seg.nrrd``, or none of them: a binary file. Its values of ``ignore`` are `IGNORED`.
+        known: the loaded file ``known``, ``(1, D, H, W)``: `IGNORED` where it is 0.
 
     Raises:
-        UserError: the channel does not exist, or a binary mask is not binary.
+        UserError: the channel or segment does not exist, a binary mask is not binary, or a region that is declared
+            absent is there.
     """
-    if source.get("channel") is not None:
-        if source["channel"] >= volume.shape[0]:
-            raise UserError(
-                f"{source['file']}: has {volume.shape[0]} channels, the datalist asks for {source['channel']}"
-            )
-        volume = volume[source["channel"]]
+    file, channel, values = source["file"], source.get("channel"), source.get("values")
+    if source.get("segment") is not None:
+        _, channel, value = find_segment(file, source["segment"])
+        values = [value]
+    if channel is not None:
+        if channel >= volume.shape[0]:
+            raise UserError(f"{file}: has {volume.shape[0]} channels, the datalist asks for {channel}")
+        volume = volume[channel]
     elif volume.shape[0] != 1:
-        raise UserError(
-            f"{source['file']}: has {volume.shape[0]} channels; say in the datalist which 'channel' is the region"
-        )
+        part = "'segment'" if is_seg_nrrd(file) else "'channel'"
+        raise UserError(f"{file}: has {volume.shape[0]} channels; say in the datalist which {part} is the region")
     else:
         volume = volume[0]
-    if source.get("values") is not None:
-        return torch.isin(volume, torch.tensor(source["values"], dtype=volume.dtype)).to(torch.uint8)
-    # NaN equals nothing: a mask with NaN is refused here too
-    if not bool(((volume == 0) | (volume == 1)).all()):
-        raise UserError(
-            f"{source['file']}: not binary (0 and 1); for a label map, name the region's 'values' in the datalist"
-        )
-    return volume.to(torch.uint8)
+    ignored = _is_one_of(volume, source.get("ignore") or [])
+    if values is None:
+        # NaN equals nothing: a mask with NaN is refused here too
+        if not bool(((volume == 0) | (volume == 1) | ignored).all()):
+            part = "'segment'" if is_seg_nrrd(file) else "'values'"
+            raise UserError(f"{file}: not binary (0 and 1); for a label map, name the region's {part} in the datalist")
+        values = [1]
+    if known is not None:
+        if known.shape[1:] != volume.shape:
+            raise UserError(f"{source['known']}: shape {tuple(known.shape[1:])} is not that of {file}")
+        if known.shape[0] != 1 or not bool(((known == 0) | (known == 1)).all()):
+            raise UserError(f"{source['known']}: not one binary volume (1 where the answer is known, else 0)")
+        ignored = ignored | (known[0] == 0)
+    mask = _is_one_of(volume, values).to(torch.uint8).masked_fill(ignored, IGNORED)
+    if source.get("absent") and bool((mask == 1).any()):
+        inside = int((mask == 1).sum())
+        raise UserError(f"{file}: {inside} voxels lie in a region that the datalist declares absent; take 'absent' out")
+    return mask
+
+
+def _is_one_of(volume: torch.Tensor, values: Sequence[int]) -> torch.Tensor:
+    return torch.isin(volume, torch.tensor(values, dtype=volume.dtype))
+
+
+def read_mask_file(file: str) -> tuple[torch.Tensor, npt.NDArray[Any]]:
+    """A mask's, label map's or ``.seg.nrrd`` file's voxels ``(C, D, H, W)``, and its affine to mm in RAS.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    if is_seg_nrrd(file):
+        layers, affine = read_layers(file)
+        return torch.from_numpy(layers.astype(np.int32)), affine
+    try:
+        volume = LoadImage(image_only=True, ensure_channel_first=True)(file)
+    except Exception as error:  # readers raise whatever they like
+        raise UserError(f"{file}: cannot read this mask ({str(error).splitlines()[0][:120]})") from error
+    return volume.as_tensor(), np.asarray(volume.affine, float)
 
 
 def vanishes(mask: npt.NDArray[Any] | torch.Tensor, affine: npt.NDArray[Any], spacing: Sequence[float]) -> bool:
@@ -69,12 +109,33 @@ def vanishes(mask: npt.NDArray[Any] | torch.Tensor, affine: npt.NDArray[Any], sp
     return not bool(resample({"mask": volume})["mask"].any())
 
 
+def read_on_grid(file: str, shape: Sequence[int], affine: npt.NDArray[Any]) -> torch.Tensor:
+    """The voxels ``(C, D, H, W)`` of a mask on its image's grid; a ``.seg.nrrd`` that covers a part of it is padded.
+
+    Args:
+        file: the mask, label map or ``.seg.nrrd``.
+        shape: of the image, ``(D, H, W)``.
+        affine: of the image, voxel to mm in RAS.
+
+    Raises:
+        UserError: the file cannot be read, or its grid is another one.
+    """
+    volume, its_affine = read_mask_file(file)
+    if is_seg_nrrd(file):
+        return torch.from_numpy(pad_to_grid(volume.numpy(), its_affine, shape, affine, file))
+    if tuple(volume.shape[1:]) != tuple(shape):
+        raise UserError(f"{file}: shape {tuple(volume.shape[1:])} is not its image's, {tuple(shape)}")
+    if not np.allclose(its_affine, affine, atol=1e-3):
+        raise UserError(f"{file}: its affine is not its image's: resample the mask on the image's grid")
+    return volume
+
+
 class LoadRegionMasksd(Transform):
-    """Load the masks of a scan's annotated regions.
+    """Load the masks of a scan's annotated and absent regions.
 
     Reads ``masks`` (as in `scan_items`) and ``image`` (already loaded, channel first); puts in their place ``label``, a
-    `MetaTensor` ``(n, D, H, W)`` uint8 on the image's grid, and ``annotated``, the n region indices. Each file is read
-    once.
+    `MetaTensor` ``(n, D, H, W)`` uint8 on the image's grid (0 outside, 1 inside, `IGNORED`; 0 everywhere where a region
+    is absent), and ``annotated``, the n region indices. Each file is read once.
 
     Args:
         regions: names of the K regions, in channel order. Masks of other regions are left unread.
@@ -85,12 +146,12 @@ class LoadRegionMasksd(Transform):
 
     def __init__(self, regions: Sequence[str]) -> None:
         self.regions = list(regions)
-        self.load = LoadImage(image_only=True, ensure_channel_first=True)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Load the masks of one scan."""
         item = dict(data)
         image: MetaTensor = item["image"]
+        shape = tuple(image.shape[1:])
         volumes: dict[str, torch.Tensor] = {}
         masks: list[torch.Tensor] = []
         annotated: list[int] = []
@@ -98,28 +159,20 @@ class LoadRegionMasksd(Transform):
             source = item["masks"].get(region)
             if source is None:
                 continue
-            file = source["file"]
-            if file not in volumes:
-                volumes[file] = self._read(file, image)
-            masks.append(region_mask(volumes[file], source))
+            for file in (source[key] for key in ("file", "known") if key in source):
+                if file not in volumes:
+                    volumes[file] = read_on_grid(file, shape, np.asarray(image.affine, float))
+            if "file" in source:
+                known = volumes[source["known"]] if "known" in source else None
+                masks.append(region_mask(volumes[source["file"]], source, known))
+            else:
+                masks.append(torch.zeros(shape, dtype=torch.uint8))
             annotated.append(k)
         del item["masks"]  # paths are of no use to a batch
-        shape = tuple(image.shape[1:])
         label = torch.stack(masks) if masks else torch.zeros((0, *shape), dtype=torch.uint8)
         item["label"] = MetaTensor(label, affine=image.affine.clone(), meta={"filename_or_obj": ""})
         item["annotated"] = torch.tensor(annotated, dtype=torch.int64)
         return item
-
-    def _read(self, file: str, image: MetaTensor) -> torch.Tensor:
-        try:
-            volume = self.load(file)
-        except Exception as error:  # readers raise whatever they like
-            raise UserError(f"{file}: cannot read this mask ({str(error).splitlines()[0][:120]})") from error
-        if volume.shape[1:] != image.shape[1:]:
-            raise UserError(f"{file}: shape {tuple(volume.shape[1:])} is not its image's, {tuple(image.shape[1:])}")
-        if not torch.allclose(volume.affine, image.affine, atol=1e-3):
-            raise UserError(f"{file}: its affine is not its image's: resample the mask on the image's grid")
-        return volume.as_tensor()
 
 
 class ExpandRegionsd(MapTransform):

@@ -6,13 +6,16 @@ Format: https://slicer.readthedocs.io/en/latest/developer_guide/modules/segmenta
 from __future__ import annotations
 
 import colorsys
+import itertools
 import os
 import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import itk
+import nibabel
 import numpy as np
 import numpy.typing as npt
 from conemos_bundle.errors import UserError
@@ -93,10 +96,79 @@ def _segment_fields(names: Sequence[str], shape: Sequence[int]) -> dict[str, str
     return fields
 
 
-def read_seg_nrrd(path: str | os.PathLike[str]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64], list[str]]:
-    """Read the segments of a ``.seg.nrrd`` file, ours or Slicer's (where segments may share a layer).
+class Segment(NamedTuple):
+    """A segment of a ``.seg.nrrd`` file: its name, and which voxels of which layer it is."""
+
+    name: str
+    layer: int
+    value: int
+
+
+def is_seg_nrrd(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a segmentation of 3D Slicer by its name."""
+    return str(path).lower().endswith(".seg.nrrd")
+
+
+def read_segments(path: str | os.PathLike[str]) -> list[Segment]:
+    """The segments that the header of a ``.seg.nrrd`` file names; no voxel is read.
+
+    Raises:
+        UserError: the file is missing, is no NRRD file, or names no segments.
+    """
+    segments: list[Segment] = []
+    try:
+        header = itk.NrrdImageIO.New()
+        header.SetFileName(str(path))
+        header.ReadImageInformation()
+        dictionary = header.GetMetaDataDictionary()
+        fields = {key: str(dictionary[key]) for key in dictionary.GetKeys() if key.startswith("Segment")}
+        while f"Segment{len(segments)}_ID" in fields:
+            prefix = f"Segment{len(segments)}_"
+            layer, value = (fields.get(prefix + key, other) for key, other in (("Layer", len(segments)), ("LabelValue", 1)))
+            segments.append(Segment(fields.get(prefix + "Name", fields[prefix + "ID"]), int(layer), int(value)))
+    except (RuntimeError, ValueError) as error:
+        raise _unreadable(path) from error
+    if not segments:
+        raise UserError(f"{path}: names no segments; save it from 3D Slicer as a segmentation (.seg.nrrd)")
+    return segments
+
+
+def find_segment(path: str | os.PathLike[str], name: str) -> Segment:
+    """The segment of that name, upper and lower case told apart.
+
+    Raises:
+        UserError: there is none or more than one, or as `read_segments`.
+    """
+    segments = read_segments(path)
+    found = [segment for segment in segments if segment.name == name]
+    if len(found) != 1:
+        there = ", ".join(repr(segment.name) for segment in segments)
+        raise UserError(f"{path}: {'no segment is' if not found else 'several segments are'} called {name!r}; has {there}")
+    return found[0]
+
+
+def read_layers(path: str | os.PathLike[str]) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.float64]]:
+    """The layers ``(L, D, H, W)`` of a ``.seg.nrrd`` file, ours or Slicer's, and its affine (voxel to mm in RAS).
 
     Slicer may crop the file to the segments: the grid is the file's own, not always the scan's.
+
+    Raises:
+        UserError: the file is missing, or is no image.
+    """
+    try:
+        reader = itk.ImageFileReader[itk.VectorImage[itk.US, 3]].New(FileName=str(path))
+        reader.Update()
+    except (RuntimeError, ValueError) as error:
+        raise _unreadable(path) from error
+    image = reader.GetOutput()
+    lps = np.eye(4)
+    lps[:3, :3] = itk.array_from_matrix(image.GetDirection()) * np.asarray(image.GetSpacing())
+    lps[:3, 3] = image.GetOrigin()
+    return itk.array_from_image(image).T, orientation_ras_lps(lps)
+
+
+def read_seg_nrrd(path: str | os.PathLike[str]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64], list[str]]:
+    """Read the segments of a ``.seg.nrrd`` file, ours or Slicer's (where segments may share a layer).
 
     Returns:
         masks ``(R, D, H, W)`` of 0 and 1, affine (4x4, voxel to mm in RAS), and the R names.
@@ -104,26 +176,60 @@ def read_seg_nrrd(path: str | os.PathLike[str]) -> tuple[npt.NDArray[np.uint8], 
     Raises:
         UserError: the file is missing, is no image, or names no segments.
     """
-    masks: list[npt.NDArray[np.uint8]] = []
-    names: list[str] = []
-    try:
-        reader = itk.ImageFileReader[itk.VectorImage[itk.US, 3]].New(FileName=str(path))
-        reader.Update()
-        image = reader.GetOutput()
-        dictionary = image.GetMetaDataDictionary()
-        fields = {key: str(dictionary[key]) for key in dictionary.GetKeys() if key.startswith("Segment")}
-        layers = itk.array_view_from_image(image).T  # (layers, D, H, W)
-        while f"Segment{len(names)}_ID" in fields:
-            prefix = f"Segment{len(names)}_"
-            layer, value = int(fields.get(prefix + "Layer", len(names))), int(fields.get(prefix + "LabelValue", 1))
-            masks.append((layers[layer] == value).astype(np.uint8))
-            names.append(fields.get(prefix + "Name", fields[prefix + "ID"]))
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise UserError(f"{path}: cannot be read as a seg.nrrd file; save it from 3D Slicer again") from error
-    if not names:
-        raise UserError(f"{path}: names no segments; save it from 3D Slicer as a segmentation (.seg.nrrd)")
+    layers, affine = read_layers(path)
+    segments = read_segments(path)
+    if any(not 0 <= segment.layer < len(layers) for segment in segments):
+        raise _unreadable(path)
+    masks = [(layers[layer] == value).astype(np.uint8) for _, layer, value in segments]
+    return np.stack(masks), affine, [segment.name for segment in segments]
 
-    lps = np.eye(4)
-    lps[:3, :3] = itk.array_from_matrix(image.GetDirection()) * np.asarray(image.GetSpacing())
-    lps[:3, 3] = image.GetOrigin()
-    return np.stack(masks), orientation_ras_lps(lps), names
+
+def _unreadable(path: str | os.PathLike[str]) -> UserError:
+    return UserError(f"{path}: cannot be read as a seg.nrrd file; save it from 3D Slicer again")
+
+
+def pad_to_grid(
+    layers: npt.NDArray[Any],
+    affine: npt.NDArray[np.float64],
+    shape: Sequence[int],
+    target: npt.NDArray[np.float64],
+    path: str | os.PathLike[str] = "",
+) -> npt.NDArray[Any]:
+    """Layers on a part of a scan's grid, as Slicer crops them, on the whole of it; zeros around them.
+
+    The axes may be mirrored or permuted, the offset is whole voxels, and nothing may lie outside of the scan.
+
+    Args:
+        layers: ``(L, d, h, w)``.
+        affine: of its voxels to mm in RAS.
+        shape: of the scan, ``(D, H, W)``.
+        target: affine of the scan.
+        path: the file, for messages.
+
+    Returns:
+        ``(L, D, H, W)``.
+
+    Raises:
+        UserError: the grid is no part of the scan's, or a segment reaches beyond the scan.
+    """
+    placed = np.linalg.inv(target) @ affine  # voxel to voxel
+    corners = nibabel.affines.apply_affine(placed, list(itertools.product(*((0, n - 1) for n in layers.shape[1:]))))
+    turned = np.round(placed[:3, :3])
+    is_turned = (np.abs(turned).sum(0) == 1).all() and (np.abs(turned).sum(1) == 1).all()
+    if not is_turned or np.abs(corners - np.round(corners)).max() > 0.05:
+        raise UserError(
+            f"{path}: its voxels are not those of its image; in 3D Slicer set the scan as the segmentation's source "
+            "geometry and save it again"
+        )
+    order = nibabel.orientations.io_orientation(np.block([[turned, np.zeros((3, 1))], [0, 0, 0, 1]]))
+    turned_layers = np.stack([nibabel.orientations.apply_orientation(layer, order) for layer in layers])
+    start = np.round(corners.min(0)).astype(int)
+    low = np.clip(-start, 0, None)
+    high = np.minimum(turned_layers.shape[1:], np.array(shape) - start)
+    inside = turned_layers[(slice(None), *map(slice, low, np.maximum(high, low)))]
+    if np.count_nonzero(inside) < np.count_nonzero(turned_layers):
+        raise UserError(f"{path}: a segment reaches beyond its image; is it the segmentation of another scan?")
+    padded = np.zeros((len(layers), *shape), layers.dtype)
+    if inside.size:
+        padded[(slice(None), *map(slice, start + low, start + high))] = inside
+    return padded

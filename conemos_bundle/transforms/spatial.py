@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from conemos_bundle.known import IGNORED
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandomizableTransform
 from monai.transforms.utils import create_rotate, create_scale, create_shear, create_translate
@@ -49,8 +50,12 @@ class RandDeformd(RandomizableTransform, MapTransform):
 
     Without the deformation (``prob``) the centre of the volume is cut out, padded with zeros where it is smaller.
 
+    Masks are interpolated and thresholded at 0.5. A voxel of a mask with ignored voxels is inside where known inside
+    has more than half of the weight, outside where known outside has, and ignored elsewhere: it gets an answer only
+    where whatever the ignored voxels hold, the answer is the same. What lies beyond the scan is ignored there too.
+
     Args:
-        keys: image first, then masks (interpolated too, then thresholded at 0.5), each ``(C, D, H, W)``.
+        keys: image first, then masks of 0, 1 and `IGNORED`, each ``(C, D, H, W)``.
         patch_size: size of the result in voxels.
         prob: probability of the deformation.
         rotation: ± radians about each axis.
@@ -107,13 +112,18 @@ class RandDeformd(RandomizableTransform, MapTransform):
         """Deform image and masks alike."""
         item = dict(data)
         self.randomize()
-        keys = list(self.key_iterator(item))
-        stacked = torch.cat([torch.as_tensor(item[key]).float() for key in keys])
+        image_key, *mask_keys = self.key_iterator(item)
+        image = torch.as_tensor(item[image_key]).float()
+        masks = [torch.as_tensor(item[key]).float() for key in mask_keys]
+        stacked = torch.cat([image[:0], *masks])
+        partly = (stacked == IGNORED).flatten(1).any(1)
+        channels = torch.cat([image, (stacked == 1).float(), (stacked[partly] == 0).float()])
         # where volume and patch differ by an odd number, centre on a voxel: half a voxel aside would blur
-        odd = [(n - m) % 2 / 2 for n, m in zip(stacked.shape[1:], self.patch_size, strict=True)]
+        odd = [(n - m) % 2 / 2 for n, m in zip(channels.shape[1:], self.patch_size, strict=True)]
         matrix = np.asarray(create_translate(3, odd)) @ self.matrix
-        deformed = deform(stacked, self.patch_size, matrix, self.displacement)
-        parts = deformed.split([item[key].shape[0] for key in keys])
-        for key, part, is_image in zip(keys, parts, [True] + [False] * (len(keys) - 1), strict=True):
-            item[key] = part if is_image else (part > 0.5).float()
+        deformed = deform(channels, self.patch_size, matrix, self.displacement)
+        item[image_key], inside, outside = deformed.split([len(image), len(stacked), int(partly.sum())])
+        result = (inside > 0.5).float()
+        result[partly] = torch.where(outside > 0.5, 0.0, torch.where(inside[partly] > 0.5, 1.0, float(IGNORED)))
+        item.update(zip(mask_keys, result.split([len(mask) for mask in masks]), strict=True))
         return item

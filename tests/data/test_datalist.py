@@ -68,6 +68,26 @@ def test_round_trip(tmp_path: Path) -> None:
     assert "null" not in target.read_text()
 
 
+def test_absent_annotated_and_partly_known_regions(tmp_path: Path) -> None:
+    masks = {
+        "body": {"file": "l.nii", "values": [1], "ignore": 255},
+        "brain": {"absent": True},
+        "left eye": {"file": "x.seg.nrrd", "segment": "Left Eye", "known": "known/a.nii"},
+    }
+    data = read_datalist(write(tmp_path / "d.json", scan(masks=masks)))
+    first = data.training[0]
+    assert (first.annotated, first.absent) == ({"body", "left eye"}, {"brain"})
+    assert first.source("body").ignore == [255]
+    assert first.source("brain") == MaskSource(absent=True)
+    write_datalist(data, tmp_path / "e.json")
+    assert read_datalist(tmp_path / "e.json") == data
+    assert scan_items(data, "training", tmp_path)[0]["masks"] == {
+        "body": {"file": f"{tmp_path}/l.nii", "values": [1], "ignore": [255]},
+        "brain": {"absent": True},
+        "left eye": {"file": f"{tmp_path}/x.seg.nrrd", "segment": "Left Eye", "known": f"{tmp_path}/known/a.nii"},
+    }
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -88,8 +108,19 @@ def test_round_trip(tmp_path: Path) -> None:
         (scan(masks={"body": {"file": "m", "values": [1.5]}}), r"masks.body.values.0: Input should be a valid integer"),
         (scan(masks={"body": {"file": "m", "values": ["1"]}}), r"masks.body.values.0: Input should be a valid integer"),
         (scan(masks={"body": {"file": "m", "channel": -1}}), "'channel' counts from 0"),
-        (scan(masks={"body": {"channel": 0}}), r"masks.body.file: Field required"),
+        (scan(masks={"body": {"channel": 0}}), r"masks.body: 'file' is missing"),
         (scan(masks={"body": None}), "training.0.masks.body"),
+        (scan(masks={"body": {"absent": False}}), "masks.body: 'absent' can only be true; leave the region out"),
+        (scan(masks={"body": {"absent": True, "ignore": 2}}), "masks.body: 'ignore' without a 'file'"),
+        (scan(masks={"body": {"absent": 1}}), "masks.body.absent: Input should be a valid boolean"),
+        (scan(masks={"body": {"file": "m", "ignore": 1}}), "'ignore' names 1, which is the region itself"),
+        (scan(masks={"body": {"file": "m", "values": [2, 3], "ignore": [4, 3]}}), "'ignore' names 3, which is the region"),
+        (scan(masks={"body": {"file": "m", "ignore": []}}), "'ignore' is empty"),
+        (scan(masks={"body": {"file": "m", "ignore": 2.5}}), "masks.body.ignore: Input should be a valid list"),
+        (scan(masks={"body": {"file": "m", "ignore": True}}), "masks.body.ignore: Input should be a valid list"),
+        (scan(masks={"body": {"file": "m.nii", "segment": "body"}}), "'segment' is the name of a segment of a .seg.nrrd"),
+        (scan(masks={"body": {"file": "m.seg.nrrd", "segment": "b", "channel": 0}}), "'channel' or 'segment', not both"),
+        (scan(masks={"body": {"file": "m.seg.nrrd", "segment": "b", "ignore": 2}}), "with a 'segment', give a file 'known'"),
     ],
 )
 def test_bad_datalists_name_the_file_and_the_entry_in_one_line(tmp_path: Path, content: Any, message: str) -> None:

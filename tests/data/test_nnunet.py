@@ -74,7 +74,8 @@ def test_nnunet_reads_channels_overlapping_regions_and_labelled_test_cases(
     assert data.test[0].source("core").file == "labelsTs/p3_a.nii.gz"
     assert sorted(scan.subject for scan in data.training + data.validation) == ["p1", "p1", "p2"]
     assert len(data.validation) in (1, 2)
-    assert "label 'ignore' (4) is no region" in capsys.readouterr().out
+    assert {data.test[0].source(region).ignore[0] for region in data.regions} == {4}
+    assert "voxels of the label 'ignore' (4) are ignored" in capsys.readouterr().out
 
 
 def test_nnunet_of_one_channel_is_one_file_and_a_case_without_labels_is_unknown(

@@ -58,6 +58,28 @@ def test_frequencies(rule: str) -> None:
     assert len({draw.seed for draw in draws}) > 0.99 * samples
 
 
+ABSENT = [[1], [], [1, 3], [], [3], [3, 0]]  # region 0: one scan, 1: two, 3: three
+
+
+@pytest.mark.parametrize("rule", ["inverse_size", "uniform", "proportional"])
+def test_absent_scans_are_drawn_alike_but_at_most_half_of_the_time(rule: str) -> None:
+    """They leave the frequency of the regions as it is: it counts scans where a region is there."""
+    samples = 20_000
+    draws = list(RegionSampler(ANNOTATED, 4, samples, rule, absent=ABSENT))
+    pairs = Counter((draw.region, draw.scan) for draw in draws)
+    for k, (p, part) in enumerate(zip(region_probabilities([4, 2, 0, 1], rule), [1 / 5, 1 / 2, 0, 1 / 2], strict=True)):
+        absent = {scan for scan, regions in enumerate(ABSENT) if k in regions} if p else set()
+        assert {scan for region, scan in pairs if region == k} == SCANS[k] | absent
+        for scans, frequency in ((SCANS[k], p * (1 - part)), (absent, p * part)):
+            for scan in scans:
+                assert pairs[k, scan] / samples == pytest.approx(frequency / len(scans), abs=0.012)
+
+
+def test_without_absent_regions_the_draws_are_the_same_as_ever() -> None:
+    assert list(RegionSampler(ANNOTATED, 4, 50, absent=[[]] * 6)) == list(sampler())
+    assert list(sampler(samples=3)) == [Draw(3, 3, 53832003), Draw(3, 3, 839755524), Draw(3, 1, 349678271)]
+
+
 def test_in_turn_every_batch_holds_each_annotated_region_alike() -> None:
     draws = list(sampler("in_turn", 60))
     assert [draw.region for draw in draws] == [0, 1, 3] * 20

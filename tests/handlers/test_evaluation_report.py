@@ -50,18 +50,49 @@ def test_rows_of_annotated_regions(tmp_path: Path) -> None:
     _evaluate(tmp_path, [_scan("s2_a", missing=3, unknown=(1,)), _scan("s1_a")], [_scan("s3_a", missing=6, empty=(0,))])
     rows = pd.read_csv(tmp_path / "per_scan.csv")
     assert list(rows.columns) == [
-        "scan", "subject", "region", "dice", "sd95_mm", "sd95_voxels", "reference_ml", "predicted_ml",
+        "scan", "subject", "region", "dice", "sd95_mm", "sd95_voxels", "reference_ml", "predicted_ml", "false_positive_ml",
     ]  # fmt: skip
     box = 6 * 4 * 4 * 2 * 1 * 3 / 1000  # ml: planes of 16 voxels of 6 mm³
     expected = [
-        ["s1_a", "s1", "body", 1.0, 0.0, 0.0, box, box],
-        ["s1_a", "s1", "left eye", 1.0, 0.0, 0.0, box, box],
-        ["s2_a", "s2", "body", 2 * 3 / 9, 6.0, 3.0, box, box / 2],
-        ["s3_a", "s3", "body", math.nan, math.nan, math.nan, 0.0, 0.0],
-        ["s3_a", "s3", "left eye", 0.0, 30.0, 14.0, box, 0.0],  # the largest side: 10 voxels of 3 mm, 14 voxels
+        ["s1_a", "s1", "body", 1.0, 0.0, 0.0, box, box, math.nan],
+        ["s1_a", "s1", "left eye", 1.0, 0.0, 0.0, box, box, math.nan],
+        ["s2_a", "s2", "body", 2 * 3 / 9, 6.0, 3.0, box, box / 2, math.nan],
+        ["s3_a", "s3", "body", math.nan, math.nan, math.nan, 0.0, 0.0, 0.0],
+        ["s3_a", "s3", "left eye", 0.0, 30.0, 14.0, box, 0.0, math.nan],  # the largest side: 10 voxels of 3 mm, 14 voxels
     ]
     pd.testing.assert_frame_equal(rows, pd.DataFrame(expected, columns=rows.columns), rtol=1e-6)
-    assert (tmp_path / "per_scan.csv").read_text().splitlines()[4] == "s3_a,s3,body,,,,0.0,0.0"
+    assert (tmp_path / "per_scan.csv").read_text().splitlines()[4] == "s3_a,s3,body,,,,0.0,0.0,0.0"
+
+
+def test_false_positives_where_a_region_is_absent(tmp_path: Path) -> None:
+    """Two scans without the eye, in one of which half of the box is predicted."""
+    found, clean = _scan("a", missing=3, empty=(1,)), _scan("b", missing=6, empty=(1,))
+    _evaluate(tmp_path, [found, clean, _scan("c")])
+    half = 3 * 4 * 4 * 2 * 1 * 3 / 1000
+    rows = pd.read_csv(tmp_path / "per_scan.csv").query("region == 'left eye'").set_index("scan")
+    assert rows["false_positive_ml"].tolist()[:2] == pytest.approx([half, 0])
+    assert rows.loc[["a", "b"], ["dice", "sd95_mm", "sd95_voxels"]].isna().all(axis=None)
+    summary = json.loads((tmp_path / "summary.json").read_text())["regions"]
+    assert summary["left eye"]["false_positives"] == {"mean_ml": pytest.approx(half / 2), "scans_with_any": 1, "n": 2}
+    assert summary["left eye"]["dice"]["n"] == 1
+    assert "false_positives" not in summary["body"]
+    assert f"| left eye | {half / 2:.3f} | 1 | 2 |" in (tmp_path / "summary.md").read_text()
+
+
+def test_ignored_voxels_count_in_no_column(tmp_path: Path) -> None:
+    """Of the body's 6 planes the last 3 are ignored; of the first 3, the first is not predicted."""
+    scan = _scan("a", missing=1)
+    scan["label"][0, 6:] = math.nan
+    scan["label"][1, 3:9] = math.nan  # no known voxel lies inside
+    scan["label"][1, 9:] = math.nan
+    scan["pred"][1, 2] = 1
+    _evaluate(tmp_path, [scan])
+    body, eye = pd.read_csv(tmp_path / "per_scan.csv").to_dict("records")
+    plane = 4 * 4 * 2 * 1 * 3 / 1000
+    assert body["dice"] == pytest.approx(2 * 2 / (2 + 3))
+    assert (body["reference_ml"], body["predicted_ml"]) == (pytest.approx(3 * plane), pytest.approx(2 * plane))
+    assert math.isnan(body["sd95_mm"]) and math.isnan(body["sd95_voxels"])
+    assert eye["false_positive_ml"] == pytest.approx(SHAPE[1] * SHAPE[2] * 2 * 1 * 3 / 1000)
 
 
 def test_summary_leaves_out_what_has_no_value(tmp_path: Path) -> None:

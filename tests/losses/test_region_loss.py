@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conemos_bundle.losses import RegionLoss
+from conemos_bundle.losses import LogitL2Loss, RegionLoss
 from conemos_bundle.losses.region_loss import mean_over_annotated
 
 NAN = float("nan")
@@ -59,11 +59,54 @@ def test_unknown_regions_have_no_gradient(cross_entropy: float) -> None:
             assert bool(gradient.any()) is ((b, k) not in UNKNOWN)
 
 
-def test_an_empty_region_is_not_an_unknown_one() -> None:
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+def test_where_no_voxel_is_inside_the_loss_is_the_cross_entropy_alone(weight: float) -> None:
+    """Soft Dice would be 1 whatever is predicted. With weight 0 the cross-entropy counts once: absence is learned."""
     logits, target = random_batch()
-    target[:] = 0
-    assert RegionLoss()(logits, target).item() == pytest.approx(1, abs=1e-6)
-    assert RegionLoss()(torch.full_like(logits, -40.0), target).item() == pytest.approx(0, abs=1e-6)
+    target[:, 1:] = 0
+    logits.requires_grad_()
+    loss = RegionLoss(weight)(logits, target)
+    entropy = torch.nn.functional.binary_cross_entropy(logits.sigmoid(), target, reduction="none").mean((2, 3, 4))
+    first = torch.tensor([soft_dice(logits[b, 0].detach(), target[b, 0]) for b in range(3)]) + weight * entropy[:, 0]
+    expected = (first + (weight or 1) * entropy[:, 1:].sum(1)).mean() / 4
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
+    loss.backward()
+    assert (logits.grad[:, 1:] > 0).all()  # each voxel is pushed out of an absent region
+    assert RegionLoss(weight)(torch.full_like(logits, -40.0)[:, 1:], target[:, 1:]).item() == pytest.approx(0, abs=1e-6)
+
+
+def sparse_batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Logits, a target with every third plane known (one of its regions without a voxel inside), and what is known."""
+    logits, target = random_batch(UNKNOWN)
+    target[1, 0] = 0
+    known = torch.zeros_like(target, dtype=torch.bool)
+    known[:, :, :, ::3] = True
+    return logits, target.masked_fill(~known, NAN), known & ~target.isnan()
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.7])
+def test_the_loss_of_known_voxels_is_that_of_a_scan_that_consists_of_them(weight: float) -> None:
+    logits, target, _ = sparse_batch()
+    only = logits[:, :, :, ::3], target[:, :, :, ::3]
+    assert RegionLoss(weight)(logits, target).item() == pytest.approx(RegionLoss(weight)(*only).item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("loss", [RegionLoss(), RegionLoss(1.0), LogitL2Loss()], ids=["dice", "both", "warm-up"])
+def test_the_gradient_at_ignored_voxels_is_exactly_zero(loss: torch.nn.Module) -> None:
+    logits, target, known = sparse_batch()
+    logits.requires_grad_()
+    loss(logits, target).backward()
+    assert logits.grad.isfinite().all()
+    assert not logits.grad[~known].any()
+    if isinstance(loss, RegionLoss):  # the warm-up leaves out the first channel's own voxels
+        assert logits.grad[known].all()
+
+
+def test_a_channel_without_a_known_voxel_counts_for_nothing() -> None:
+    logits, target, _ = sparse_batch()
+    alone = RegionLoss(1.0)(logits[:1, :1], target[:1, :1])
+    target[0, 3] = NAN
+    assert RegionLoss(1.0)(logits[:1], target[:1]).item() == pytest.approx(alone.item(), abs=1e-6)
 
 
 def test_a_batch_that_knows_nothing_gives_zero_with_a_gradient() -> None:

@@ -34,6 +34,15 @@ def test_dice_of_each_scan_is_nan_where_unknown_or_empty() -> None:
     torch.testing.assert_close(scores, expected, equal_nan=True)
 
 
+def test_ignored_voxels_count_for_nothing() -> None:
+    prediction, label = _scan((4, 4), (2, 2), (0, 4))
+    label[0, ..., 6:] = NAN  # two of the voxels predicted outside
+    label[1, ..., 1:4] = NAN  # one voxel predicted inside, two missed
+    label[2, ..., :4] = NAN  # all of the region: no reference is left
+    scores = RegionDice()([prediction], [label])
+    torch.testing.assert_close(scores, torch.tensor([[2 * 4 / (4 + 6), 2 * 1 / (1 + 3), NAN]]), equal_nan=True)
+
+
 def test_batch_and_list_give_the_same() -> None:
     scans = [_scan((1, 3), None), _scan(None, (3, 1))]
     predictions, labels = (torch.stack(part) for part in zip(*scans, strict=True))

@@ -3,12 +3,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import itk
 import nibabel
 import numpy as np
 import pytest
 import torch
 from conemos_bundle.errors import UserError
+from conemos_bundle.known import IGNORED
 from conemos_bundle.paths import bundle_folder
+from conemos_bundle.transforms import masks as masks_module
 from conemos_bundle.transforms import ExpandRegionsd, LoadRegionMasksd
 from conemos_bundle.transforms.masks import expand_regions, region_mask, vanishes
 from monai.bundle import ConfigParser
@@ -53,6 +56,70 @@ def test_binary_file_values_of_a_label_map_and_channel(tmp_path: Path) -> None:
     assert loaded["name"] == "a"
 
 
+def test_absent_ignored_and_known_voxels(tmp_path: Path) -> None:
+    labels = np.random.default_rng(1).integers(0, 5, SHAPE).astype(np.int16)
+    binary, known, channels = random_mask(4), random_mask(5), np.stack([random_mask(2), random_mask(3)], axis=-1)
+    channels[0, 0, 0, 1] = 9
+    files = {
+        "labels": write(tmp_path / "labels.nii.gz", labels),
+        "binary": write(tmp_path / "binary.nii.gz", binary),
+        "known": write(tmp_path / "known.nii.gz", known),
+        "channels": write(tmp_path / "channels.nii.gz", channels),
+    }
+    sources = {
+        "values": {"file": files["labels"], "values": [1, 4], "ignore": [3]},
+        "scribbles": {"file": files["labels"], "values": [1], "ignore": [0, 4]},
+        "both": {"file": files["labels"], "values": [2], "ignore": [3], "known": files["known"]},
+        "binary": {"file": files["binary"], "known": files["known"]},
+        "channel": {"file": files["channels"], "channel": 1, "ignore": [9]},
+        "absent": {"absent": True},
+    }
+    loaded = LoadRegionMasksd(list(sources))(item(tmp_path, sources))
+    expected = {
+        "values": np.where(labels == 3, IGNORED, np.isin(labels, [1, 4])),
+        "scribbles": np.where(np.isin(labels, [0, 4]), IGNORED, labels == 1),
+        "both": np.where((labels == 3) | (known == 0), IGNORED, labels == 2),
+        "binary": np.where(known == 0, IGNORED, binary),
+        "channel": np.where(channels[..., 1] == 9, IGNORED, channels[..., 1]),
+        "absent": np.zeros(SHAPE),
+    }
+    assert loaded["annotated"].tolist() == list(range(6))
+    assert loaded["label"].dtype == torch.uint8
+    for mask, (name, wanted) in zip(loaded["label"], expected.items(), strict=True):
+        np.testing.assert_array_equal(mask.numpy(), wanted, err_msg=name)
+    target = ExpandRegionsd("label", 6)(loaded)["label"]
+    np.testing.assert_array_equal(target.isnan().numpy(), np.stack(list(expected.values())) == IGNORED)
+
+
+def test_segments_by_name_cropped_mirrored_and_sharing_a_layer(tmp_path: Path) -> None:
+    """As 3D Slicer saves them: two segments in one layer, one that overlaps them in another, cut to what they cover."""
+    layers = np.zeros((2, *SHAPE), np.uint8)
+    layers[0, 1:3, 2:5, 2], layers[0, 3, 2:5, 2:4] = 1, 2
+    layers[1, 2:4, 3:5, 2:5] = 1
+    cut = layers[:, 1:4, 2:5, 2:5][:, ::-1]  # from the other end of the first axis
+    image = itk.image_from_array(np.ascontiguousarray(cut.T), is_vector=True)
+    image.SetSpacing([2.0, 1.0, 3.0])
+    image.SetDirection(itk.matrix_from_array(np.diag([1.0, -1.0, 1.0])))  # LPS: RAS's first axis, mirrored
+    image.SetOrigin([-6.0, -2.0, 6.0])  # the voxel (3, 2, 2)
+    for index, (name, layer, value) in enumerate([("front", 0, 1), ("back", 0, 2), ("Core", 1, 1)]):
+        for key, text in {"ID": f"Segment_{index}", "Name": name, "Layer": layer, "LabelValue": value}.items():
+            image[f"Segment{index}_{key}"] = str(text)
+    file = str(tmp_path / "x.seg.nrrd")
+    itk.imwrite(image, file)
+    sources = {region: {"file": file, "segment": region} for region in ("Core", "front", "back")}
+    sources["layer"] = {"file": file, "channel": 1}
+    loaded = LoadRegionMasksd(list(sources))(item(tmp_path, sources))["label"].numpy()
+    for mask, wanted in zip(loaded, [layers[1] == 1, layers[0] == 1, layers[0] == 2, layers[1] == 1], strict=True):
+        np.testing.assert_array_equal(mask, wanted)
+    for source, message in [
+        ({"segment": "core"}, "no segment is called 'core'; has 'front', 'back', 'Core'"),
+        ({}, "has 2 channels; say in the datalist which 'segment' is the region"),
+        ({"channel": 0}, "not binary .* name the region's 'segment' in the datalist"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            LoadRegionMasksd(["body"])(item(tmp_path, {"body": {"file": file, **source}}))
+
+
 def test_regions_without_a_mask_are_left_out_and_others_left_unread(tmp_path: Path) -> None:
     binary = random_mask(0)
     masks = {"left eye": {"file": write(tmp_path / "m.nii.gz", binary)}, "uterus": {"file": "not there.nii.gz"}}
@@ -73,8 +140,8 @@ def test_a_label_map_of_several_regions_is_read_once(tmp_path: Path, monkeypatch
     file = write(tmp_path / "labels.nii.gz", labels)
     transform = LoadRegionMasksd(REGIONS)
     read: list[str] = []
-    load = transform.load
-    monkeypatch.setattr(transform, "load", lambda path: read.append(path) or load(path))
+    load = masks_module.read_mask_file
+    monkeypatch.setattr(masks_module, "read_mask_file", lambda path: read.append(path) or load(path))
     masks = {"body": {"file": file, "values": [1, 2]}, "brain": {"file": file, "values": [2]}}
     loaded = transform(item(tmp_path, masks))
     assert read == [file]
@@ -110,12 +177,27 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         (torch.tensor([0.0, float("nan")]), {}, "m: not binary"),
         (torch.zeros(2, 1), {"channel": 2}, "m: has 2 channels, the datalist asks for 2"),
         (torch.zeros(2, 1), {}, "m: has 2 channels; say in the datalist which 'channel'"),
+        (torch.tensor([0.0, 1.0, 3.0]), {"ignore": [2]}, "m: not binary"),
+        (torch.tensor([0.0, 1.0, 1.0]), {"absent": True}, "m: 2 voxels lie in a region that the datalist declares absent"),
     ],
 )
 def test_masks_that_are_none(volume: torch.Tensor, source: dict[str, Any], message: str) -> None:
     volume = volume.reshape(volume.shape[0] if volume.ndim == 2 else 1, -1, 1, 1)
     with pytest.raises(UserError, match=message):
         region_mask(volume, {"file": "m", **source})
+
+
+@pytest.mark.parametrize(
+    ("known", "message"),
+    [
+        (torch.tensor([0.0, 2.0, 1.0]), "k: not one binary volume"),
+        (torch.tensor([0.0, float("nan"), 1.0]), "k: not one binary volume"),
+        (torch.tensor([0.0, 1.0]), r"k: shape \(2, 1, 1\) is not that of m"),
+    ],
+)
+def test_files_known_that_are_none(known: torch.Tensor, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        region_mask(torch.zeros(1, 3, 1, 1), {"file": "m", "known": "k"}, known.view(1, -1, 1, 1))
 
 
 def test_expanded_channels_are_nan_where_unknown() -> None:

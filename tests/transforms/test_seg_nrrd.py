@@ -11,7 +11,15 @@ import nibabel
 import numpy as np
 import pytest
 from conemos_bundle.errors import UserError
-from conemos_bundle.transforms.seg_nrrd import is_sheared, read_seg_nrrd, write_seg_nrrd
+from conemos_bundle.transforms.seg_nrrd import (
+    find_segment,
+    is_sheared,
+    pad_to_grid,
+    read_layers,
+    read_seg_nrrd,
+    read_segments,
+    write_seg_nrrd,
+)
 from nibabel.affines import apply_affine
 from scipy.ndimage import center_of_mass
 from scipy.spatial.transform import Rotation
@@ -161,3 +169,67 @@ def test_shear_is_refused(tmp_path: Path) -> None:
 def test_names_and_masks_must_agree(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="2 regions"):
         write_seg_nrrd(tmp_path / "x.seg.nrrd", overlapping_masks(3), np.eye(4), ["a", "b"])
+
+
+def test_segments_are_found_by_their_exact_name(tmp_path: Path) -> None:
+    write_seg_nrrd(tmp_path / "x.seg.nrrd", overlapping_masks(3), np.eye(4), ["brain", "Brain", "left eye"])
+    assert read_segments(tmp_path / "x.seg.nrrd") == [("brain", 0, 1), ("Brain", 1, 1), ("left eye", 2, 1)]
+    assert find_segment(tmp_path / "x.seg.nrrd", "Brain").layer == 1
+    with pytest.raises(UserError, match=r"x.seg.nrrd: no segment is called 'BRAIN'; has 'brain', 'Brain', 'left eye'"):
+        find_segment(tmp_path / "x.seg.nrrd", "BRAIN")
+    write_seg_nrrd(tmp_path / "x.seg.nrrd", overlapping_masks(2), np.eye(4), ["brain", "brain"])
+    with pytest.raises(UserError, match="several segments are called 'brain'"):
+        find_segment(tmp_path / "x.seg.nrrd", "brain")
+
+
+@pytest.mark.parametrize("turn", ["as it is", "mirrored", "permuted", "permuted and mirrored"])
+@pytest.mark.parametrize("affine", affines().values(), ids=affines())
+def test_a_part_of_the_grid_is_padded_to_where_nibabel_puts_its_voxels(affine: np.ndarray, turn: str) -> None:
+    """Cut out as Slicer does, mirrored as Slicer does too: each voxel stays where it is in the world."""
+    masks = overlapping_masks(3)
+    part = masks[:, 1:8, 1:6, 0:4]
+    placed = affine @ nibabel.affines.from_matvec(np.eye(3), [1, 1, 0])
+    if "mirrored" in turn:
+        part = part[:, ::-1, :, ::-1]
+        placed = placed @ nibabel.affines.from_matvec(np.diag([-1, 1, -1]), [6, 0, 3])
+    if "permuted" in turn:
+        part = part.transpose(0, 3, 1, 2)
+        placed = placed @ np.eye(4)[:, [2, 0, 1, 3]]
+    cut = masks.copy()
+    cut[:, :1], cut[:, 8:], cut[:, :, :1], cut[:, :, 6:], cut[..., 4:] = 0, 0, 0, 0, 0
+    np.testing.assert_array_equal(pad_to_grid(part, placed, masks.shape[1:], affine), cut)
+    world = {tuple(np.round(apply_affine(placed, index), 3)) for index in np.argwhere(part[1])}
+    assert world == {tuple(np.round(apply_affine(affine, index), 3)) for index in np.argwhere(cut[1])}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (nibabel.affines.from_matvec(np.eye(3), [0.5, 0, 0]), "its voxels are not those of its image"),
+        (np.diag([1.02, 1, 1, 1]), "its voxels are not those of its image"),
+        (np.diag([2.0, 1, 1, 1]), "its voxels are not those of its image"),
+        (nibabel.affines.from_matvec(Rotation.from_euler("z", 2, degrees=True).as_matrix()), "its voxels are not those"),
+        (nibabel.affines.from_matvec(np.eye(3), [0, 0, 3]), "a segment reaches beyond its image"),
+        (nibabel.affines.from_matvec(np.eye(3), [0, 0, -900]), "a segment reaches beyond its image"),
+    ],
+)
+def test_another_grid_is_refused(change: np.ndarray, message: str) -> None:
+    affine = affines()["oblique"]
+    with pytest.raises(UserError, match=f"x.seg.nrrd: {message}"):
+        pad_to_grid(overlapping_masks(2), affine @ change, (9, 7, 5), affine, "x.seg.nrrd")
+
+
+def test_a_larger_grid_is_cut_where_nothing_lies_beyond_the_scan() -> None:
+    masks = overlapping_masks(2)
+    larger = np.pad(masks, ((0, 0), (2, 0), (0, 1), (3, 3)))
+    placed = affines()["flipped"] @ nibabel.affines.from_matvec(np.eye(3), [-2, 0, -3])
+    np.testing.assert_array_equal(pad_to_grid(larger, placed, (9, 7, 5), affines()["flipped"]), masks)
+
+
+def test_layers_hold_the_values_of_segments_that_share_one(tmp_path: Path) -> None:
+    labels = np.zeros((9, 7, 5), np.uint16)
+    labels[2:4], labels[6] = 1, 300
+    itk.imwrite(itk.image_from_array(np.ascontiguousarray(labels.T)), tmp_path / "x.seg.nrrd")
+    layers, affine = read_layers(tmp_path / "x.seg.nrrd")
+    np.testing.assert_array_equal(layers, labels[None])
+    np.testing.assert_array_equal(affine, np.diag([-1.0, -1, 1, 1]))

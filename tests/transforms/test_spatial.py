@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from conemos_bundle.known import IGNORED
 from conemos_bundle.transforms import RandDeformd
 from conemos_bundle.transforms.spatial import deform
 from monai.transforms.utils import create_rotate, create_scale
@@ -164,3 +165,67 @@ def test_prob_is_how_often_it_deforms() -> None:
         still = np.array_equal(transform.matrix, np.eye(4)) and transform.displacement is None
         deformed += not still
     assert deformed / 500 == pytest.approx(0.3, abs=0.06)
+
+
+def sparse(kind: str, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A mask of three balls, and the same with most of it ignored: all but each sixth slice, a block, or noise."""
+    random = np.random.default_rng(seed)
+    grid = torch.from_numpy(np.indices((18, 20, 22))).float()
+    mask = torch.zeros(18, 20, 22)
+    for _ in range(3):
+        centre = torch.from_numpy(random.uniform(4, 16, 3)).float().view(3, 1, 1, 1)
+        mask[(grid - centre).norm(dim=0) < random.uniform(2, 7)] = 1
+    known = torch.zeros_like(mask, dtype=torch.bool)
+    if kind == "slices":
+        known[:, :, seed % 6 :: 6] = True
+    elif kind == "block":
+        known[2:15, 5:, :17] = True
+    else:
+        known[torch.from_numpy(random.random(mask.shape) < 0.7)] = True
+    return mask, mask.masked_fill(~known, float(IGNORED)).to(torch.uint8)
+
+
+@pytest.mark.parametrize("kind", ["slices", "block", "noise"])
+def test_no_deformation_makes_a_known_voxel_wrong(kind: str) -> None:
+    """What is known in the patch is what the deformed whole mask holds there; voxels stay known, inside and outside."""
+    wrong = known_inside = known_outside = 0
+    for seed in range(40):
+        mask, partly = sparse(kind, seed)
+        whole = torch.stack([mask, 1 - mask])
+        patches = {}
+        for name, label in {"whole": whole, "partly": torch.stack([partly, 1 - mask.to(torch.uint8)])}.items():
+            transform = RandDeformd(["image", "label"], (16, 24, 17), prob=0.9, **EVERYTHING)
+            transform.set_random_state(seed=seed)
+            patches[name] = transform({"image": mask[None], "label": label})
+        image, label = patches["partly"]["image"], patches["partly"]["label"]
+        assert torch.equal(image, patches["whole"]["image"])
+        assert image.isfinite().all() and image.max() < 1.001  # nothing of the code for ignored
+        assert set(label.unique().tolist()) <= {0, 1, IGNORED}
+        assert torch.equal(label[1], patches["whole"]["label"][1])  # a mask known everywhere is as ever
+        known = label[0] != IGNORED
+        wrong += int((label[0] != patches["whole"]["label"][0])[known].sum())
+        known_inside += int((label[0] == 1).sum())
+        known_outside += int((label[0] == 0).sum())
+    assert wrong == 0
+    assert known_inside > 2000 and known_outside > 2000
+
+
+def test_about_one_of_six_voxels_stays_known_of_each_sixth_slice() -> None:
+    """Interpolation between a known and an ignored slice does not use up the known one."""
+    transform = RandDeformd(["image", "label"], (18, 20, 22), prob=1, rotation=[0.25] * 3, elastic_std=1)
+    parts = []
+    for seed in range(20):
+        _, partly = sparse("slices", seed)
+        transform.set_random_state(seed=seed)
+        label = transform({"image": partly[None].float(), "label": partly[None]})["label"][:, 4:-4, 4:-4, 4:-4]
+        parts.append(float((label != IGNORED).float().mean()))
+    assert 0.11 < np.mean(parts) < 0.18
+
+
+def test_beyond_the_scan_a_mask_with_ignored_voxels_is_ignored() -> None:
+    label = torch.zeros(2, 4, 4, 4, dtype=torch.uint8)
+    label[0, 0, 0, 0] = IGNORED
+    patch = RandDeformd(["image", "label"], (8, 8, 8), prob=0)({"image": label.float(), "label": label})["label"]
+    assert not patch[1].any()
+    assert int((patch[0] == 0).sum()) == 4**3 - 1
+    assert int((patch[0] == IGNORED).sum()) == 8**3 - 4**3 + 1
