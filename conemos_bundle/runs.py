@@ -123,7 +123,10 @@ class RunRecord:
         self.folder.mkdir(parents=True, exist_ok=True)
         description = self.datalist.model_dump(include={"name", "description", "modality", "licence", "reference"})
         counts = {
-            split: {"scans": len(scans), **{r: sum(r in scan.annotated for scan in scans) for r in self.datalist.regions}}
+            split: {
+                "scans": len(scans),
+                **{r: sum(r in scan.annotated for scan in scans) for r in self.datalist.regions},
+            }
             for split, scans in ((s, self.datalist.scans(s)) for s in ("training", "validation", "test"))
         }
         record = {**self.record, "data": {**description, "annotated": counts}}

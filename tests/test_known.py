@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import math
-
 import torch
 from conemos_bundle.known import IGNORED, known_voxels, to_target
 
@@ -10,7 +8,7 @@ def test_ignored_voxels_are_nan_in_a_target_and_0_beside_what_is_known() -> None
     masks = torch.tensor([[0, 1, IGNORED], [IGNORED, IGNORED, 1]], dtype=torch.uint8)
     target = to_target(masks)
     assert target.dtype == torch.float32
-    assert [[math.isnan(value) for value in row] for row in target.tolist()] == [[False, False, True], [True, True, False]]
+    assert target.isnan().tolist() == [[False, False, True], [True, True, False]]
     known, filled = known_voxels(target)
     assert known.tolist() == [[True, True, False], [False, False, True]]
     assert filled.tolist() == [[0, 1, 0], [0, 0, 1]]

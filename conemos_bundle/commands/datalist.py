@@ -49,8 +49,8 @@ def datalist(
         inside: which region lies inside which other, ``{'anterior': 'hippocampus'}``: then `conemos check` looks
             whether the annotations agree, and ``--overlay inside`` sees to it that the predictions do.
         ignore: value, or values, of masks and label maps whose voxels nobody has annotated.
-        empty: ``absent``: an empty mask says that its region is not there; every mask is read. Otherwise `conemos check`
-            takes it for a mistake.
+        empty: ``absent``: an empty mask says that its region is not there; every mask is read. Otherwise
+            `conemos check` takes it for a mistake.
         subject: regular expression whose one group is the subject in a scan's name; default: the whole name.
         validation: part of the subjects for validation, where the source does not say.
         test: part of the subjects for the test, where the source does not say.

@@ -55,7 +55,8 @@ def declare_absent(scans: Sequence[Scan], root: Path) -> tuple[list[Scan], int]:
             key = source.file, source.known
             if key not in volumes:  # one label map holds many regions
                 volumes[key] = _read(source, root)
-            if not bool((region_mask(volumes[key][0], source.model_dump(), volumes[key][1]) == 1).any()):
+            fields = {**source.model_dump(), "file": str(root / str(source.file))}
+            if not bool((region_mask(volumes[key][0], fields, volumes[key][1]) == 1).any()):
                 masks[region] = source.model_copy(update={"absent": True})
                 count += 1
         declared.append(scan.model_copy(update={"masks": masks}))

@@ -28,7 +28,9 @@ class Checked(NamedTuple):
 
     lines: list[str]
     relations: list[Relation]
-    known: dict[tuple[str, str], list[float]]  # (split, region): which part of the voxels is known, per scan with less than all
+    known: dict[
+        tuple[str, str], list[float]
+    ]  # (split, region): which part of the voxels is known, per scan with less than all
     empty: list[tuple[str, int, str]]  # split, index, region: empty masks that were taken for absent regions
 
 
@@ -108,9 +110,7 @@ def problems_and_relations(datalist: Datalist, dataset_dir: str | os.PathLike[st
     return checked.lines, checked.relations
 
 
-def check_data_set(
-    datalist: Datalist, dataset_dir: str | os.PathLike[str], empty_is_absent: bool = False
-) -> Checked:
+def check_data_set(datalist: Datalist, dataset_dir: str | os.PathLike[str], empty_is_absent: bool = False) -> Checked:
     """All that reading every file of a data set shows.
 
     Args:
@@ -127,7 +127,7 @@ def check_data_set(
     channels: dict[Path, int] = {}
     known: dict[tuple[str, str], list[float]] = {}
     empty: list[tuple[str, int, str]] = []
-    for split, index, scan in (place for split in SPLITS for place in _places(datalist, split) if place[2].image):
+    for split, index, scan in _places(datalist):
         image = _check_image(scan, root, lines)
         if image is not None:
             channels[_images(scan, root)[0]] = len(image.voxels)
@@ -163,8 +163,10 @@ def check_data_set(
     return Checked(list(dict.fromkeys(lines)), found, known, empty)
 
 
-def _places(datalist: Datalist, split: str) -> list[tuple[str, int, Scan]]:
-    return [(split, index, scan) for index, scan in enumerate(datalist.scans(split))]
+def _places(datalist: Datalist) -> list[tuple[str, int, Scan]]:
+    """Split, index and scan of all scans with an image."""
+    places = [(split, index, scan) for split in SPLITS for index, scan in enumerate(datalist.scans(split))]
+    return [place for place in places if place[2].image]
 
 
 def _known_to_all(masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -292,12 +292,5 @@ def scan_items(
         fields = {region: source.model_dump(exclude_none=True) for region, source in masks.items()}
         for source in fields.values():
             source.update({key: str(root / source[key]) for key in ("file", "known") if key in source})
-        items.append(
-            {
-                "image": image,
-                "name": name,
-                "subject": scan.subject,
-                "masks": fields,
-            }
-        )
+        items.append({"image": image, "name": name, "subject": scan.subject, "masks": fields})
     return items

@@ -132,7 +132,9 @@ def from_nnunet(source: Path, root: Path, subject: Callable[[str], str], regions
             Scan(
                 image=image[0] if len(image := [relative_path(file, root) for file in files]) == 1 else image,
                 subject=subject(case),
-                masks=label_masks(relative_path(label_files[case], root), values, ignored) if case in label_files else {},
+                masks=label_masks(relative_path(label_files[case], root), values, ignored)
+                if case in label_files
+                else {},
             )
             for case, files in cases.items()
             if case in label_files or not annotated_only

@@ -124,9 +124,9 @@ class RegionDataset(torch.utils.data.Dataset):
         absent = self.data[scan]["masks"][self.regions[region]].get("absent", False)
         if not bool((mask != IGNORED if absent else mask == 1).any()):
             raise UserError(
-                f"{self.data[scan]['image']}: {self.regions[region]!r} is {'absent' if absent else 'annotated'} but has "
-                f"no {'known ' if absent else ''}voxel at the spacing of training; leave it out of the datalist (or "
-                "declare it 'absent') where its file is empty, else pass a finer --spacing"
+                f"{self.data[scan]['image']}: {self.regions[region]!r} is {'absent' if absent else 'annotated'} but "
+                f"has no {'known ' if absent else ''}voxel at the spacing of training; leave it out of the datalist "
+                "(or declare it 'absent') where its file is empty, else pass a finer --spacing"
             )
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:

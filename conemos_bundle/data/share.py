@@ -11,7 +11,8 @@ def keep_share(datalist: Datalist, share: float = 1.0, seed: int = 0) -> Datalis
     """The datalist with a share of its training scans; validation and test stay whole.
 
     Scans that are annotated for the same regions (and lack the same ones) are thinned alike, so that each region keeps
-    its part of the annotations; each region keeps at least one scan where it is there. With one seed, a smaller share is part of a larger one.
+    its part of the annotations; each region keeps at least one scan where it is there. With one seed, a smaller share
+    is part of a larger one.
 
     Args:
         datalist: the datalist.

@@ -124,7 +124,9 @@ def read_segments(path: str | os.PathLike[str]) -> list[Segment]:
         fields = {key: str(dictionary[key]) for key in dictionary.GetKeys() if key.startswith("Segment")}
         while f"Segment{len(segments)}_ID" in fields:
             prefix = f"Segment{len(segments)}_"
-            layer, value = (fields.get(prefix + key, other) for key, other in (("Layer", len(segments)), ("LabelValue", 1)))
+            layer, value = (
+                fields.get(prefix + key, other) for key, other in (("Layer", len(segments)), ("LabelValue", 1))
+            )
             segments.append(Segment(fields.get(prefix + "Name", fields[prefix + "ID"]), int(layer), int(value)))
     except (RuntimeError, ValueError) as error:
         raise _unreadable(path) from error
@@ -143,7 +145,9 @@ def find_segment(path: str | os.PathLike[str], name: str) -> Segment:
     found = [segment for segment in segments if segment.name == name]
     if len(found) != 1:
         there = ", ".join(repr(segment.name) for segment in segments)
-        raise UserError(f"{path}: {'no segment is' if not found else 'several segments are'} called {name!r}; has {there}")
+        raise UserError(
+            f"{path}: {'no segment is' if not found else 'several segments are'} called {name!r}; has {there}"
+        )
     return found[0]
 
 
@@ -226,10 +230,12 @@ def pad_to_grid(
     start = np.round(corners.min(0)).astype(int)
     low = np.clip(-start, 0, None)
     high = np.minimum(turned_layers.shape[1:], np.array(shape) - start)
-    inside = turned_layers[(slice(None), *map(slice, low, np.maximum(high, low)))]
+    within = tuple(map(slice, low, np.maximum(high, low)))
+    inside = turned_layers[:, within[0], within[1], within[2]]
     if np.count_nonzero(inside) < np.count_nonzero(turned_layers):
         raise UserError(f"{path}: a segment reaches beyond its image; is it the segmentation of another scan?")
     padded = np.zeros((len(layers), *shape), layers.dtype)
     if inside.size:
-        padded[(slice(None), *map(slice, start + low, start + high))] = inside
+        place = tuple(map(slice, start + low, start + high))
+        padded[:, place[0], place[1], place[2]] = inside
     return padded

@@ -114,13 +114,25 @@ def test_absent_annotated_and_partly_known_regions(tmp_path: Path) -> None:
         (scan(masks={"body": {"absent": True, "ignore": 2}}), "masks.body: 'ignore' without a 'file'"),
         (scan(masks={"body": {"absent": 1}}), "masks.body.absent: Input should be a valid boolean"),
         (scan(masks={"body": {"file": "m", "ignore": 1}}), "'ignore' names 1, which is the region itself"),
-        (scan(masks={"body": {"file": "m", "values": [2, 3], "ignore": [4, 3]}}), "'ignore' names 3, which is the region"),
+        (
+            scan(masks={"body": {"file": "m", "values": [2, 3], "ignore": [4, 3]}}),
+            "'ignore' names 3, which is the region",
+        ),
         (scan(masks={"body": {"file": "m", "ignore": []}}), "'ignore' is empty"),
         (scan(masks={"body": {"file": "m", "ignore": 2.5}}), "masks.body.ignore: Input should be a valid list"),
         (scan(masks={"body": {"file": "m", "ignore": True}}), "masks.body.ignore: Input should be a valid list"),
-        (scan(masks={"body": {"file": "m.nii", "segment": "body"}}), "'segment' is the name of a segment of a .seg.nrrd"),
-        (scan(masks={"body": {"file": "m.seg.nrrd", "segment": "b", "channel": 0}}), "'channel' or 'segment', not both"),
-        (scan(masks={"body": {"file": "m.seg.nrrd", "segment": "b", "ignore": 2}}), "with a 'segment', give a file 'known'"),
+        (
+            scan(masks={"body": {"file": "m.nii", "segment": "body"}}),
+            "'segment' is the name of a segment of a .seg.nrrd",
+        ),
+        (
+            scan(masks={"body": {"file": "m.seg.nrrd", "segment": "b", "channel": 0}}),
+            "'channel' or 'segment', not both",
+        ),
+        (
+            scan(masks={"body": {"file": "m.seg.nrrd", "segment": "b", "ignore": 2}}),
+            "with a 'segment', give a file 'known'",
+        ),
     ],
 )
 def test_bad_datalists_name_the_file_and_the_entry_in_one_line(tmp_path: Path, content: Any, message: str) -> None:

@@ -75,6 +75,38 @@ def test_csv_without_split_and_subject_is_split_by_scan_name(source: Path, impor
     assert [len(data.scans(split)) for split in SPLITS] == [2, 0, 1]
 
 
+def test_csv_says_what_is_absent(imported: Callable[..., Datalist]) -> None:
+    files = LABELLED | {"table.csv": "scan,split,whole,front\na,train,1,absent\nb,train,Absent,\nc,train,0,1\n"}
+    del files["labels/b.nii.gz"]  # what is absent needs no file
+    data = imported(files, csv="table.csv", regions=REGIONS)
+    assert [(scan.annotated, scan.absent) for scan in data.training] == [
+        ({"whole"}, {"front"}),
+        (set(), {"whole"}),
+        ({"front"}, set()),
+    ]
+    assert data.training[0].source("front") == MaskSource(absent=True)
+
+
+@pytest.mark.parametrize(("ignore", "expected"), [(255, [255]), ([9, 7], [7, 9])])
+def test_values_to_ignore(imported: Callable[..., Datalist], ignore: Any, expected: list[int]) -> None:
+    files = LABELLED | {"table.csv": "scan,split,whole,front\na,train,1,absent\n"}
+    masks = imported(files, csv="table.csv", regions=REGIONS, ignore=ignore).training[0]
+    assert masks.source("whole") == MaskSource(file="labels/a.nii.gz", values=REGIONS["whole"], ignore=expected)
+    assert masks.source("front") == MaskSource(absent=True)
+
+
+def test_values_to_ignore_in_folders_of_masks(imported: Callable[..., Datalist]) -> None:
+    folders = imported(FOLDERS, ignore=255, validation=0, test=0)
+    assert folders.training[0].source("uterus") == MaskSource(file="masks/uterus/a.nii.gz", ignore=[255])
+
+
+@pytest.mark.parametrize(
+    ("ignore", "reason"), [(1, "'ignore' names 1, which is the region"), (["a", 2], "pass integers")]
+)
+def test_values_that_cannot_be_ignored(refusal: Callable[..., str], ignore: Any, reason: str) -> None:
+    assert reason in refusal(FOLDERS, ignore=ignore)
+
+
 def test_names_in_a_csv_stay_text(imported: Callable[..., Datalist]) -> None:
     files = {"images/004.nii.gz": "", "labels/004.nii.gz": "", "table.csv": "scan,split,front\n004,train,1\n"}
     assert imported(files, csv="table.csv", regions={"front": 1}).training[0].image == "images/004.nii.gz"

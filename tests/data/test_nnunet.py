@@ -126,6 +126,19 @@ BAD: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("other file_ending", nnunet(file_ending=".png"), {}, "dataset.json: file_ending '.png': only"),
     ("label is text", nnunet(labels={"x": "1"}), {}, "dataset.json: labels.x"),
     ("label has no value", nnunet(labels={"x": []}), {}, "labels: name at least one label"),
+    (
+        "ignore is background",
+        nnunet(labels={"x": 1, "ignore": 0}),
+        {},
+        "labels: 'ignore' is 0, and so is another label",
+    ),
+    (
+        "ignore is in a region",
+        nnunet(labels={"x": [1, 2], "ignore": 2}),
+        {},
+        "labels: 'ignore' is 2, and so is another",
+    ),
+    ("ignored as a region", nnunet(), {"regions": {"x": 4}}, "'x' has the value 4, which is no label"),
     ("channel missing", nnunet() | {"imagesTr/p1_b_0001.nii.gz": None}, {}, "case p1_b has 1 of the 2 channels"),
     (
         "channel too many",

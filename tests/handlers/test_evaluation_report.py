@@ -50,7 +50,8 @@ def test_rows_of_annotated_regions(tmp_path: Path) -> None:
     _evaluate(tmp_path, [_scan("s2_a", missing=3, unknown=(1,)), _scan("s1_a")], [_scan("s3_a", missing=6, empty=(0,))])
     rows = pd.read_csv(tmp_path / "per_scan.csv")
     assert list(rows.columns) == [
-        "scan", "subject", "region", "dice", "sd95_mm", "sd95_voxels", "reference_ml", "predicted_ml", "false_positive_ml",
+        "scan", "subject", "region", "dice", "sd95_mm", "sd95_voxels", "reference_ml", "predicted_ml",
+        "false_positive_ml",
     ]  # fmt: skip
     box = 6 * 4 * 4 * 2 * 1 * 3 / 1000  # ml: planes of 16 voxels of 6 mm³
     expected = [
@@ -58,7 +59,7 @@ def test_rows_of_annotated_regions(tmp_path: Path) -> None:
         ["s1_a", "s1", "left eye", 1.0, 0.0, 0.0, box, box, math.nan],
         ["s2_a", "s2", "body", 2 * 3 / 9, 6.0, 3.0, box, box / 2, math.nan],
         ["s3_a", "s3", "body", math.nan, math.nan, math.nan, 0.0, 0.0, 0.0],
-        ["s3_a", "s3", "left eye", 0.0, 30.0, 14.0, box, 0.0, math.nan],  # the largest side: 10 voxels of 3 mm, 14 voxels
+        ["s3_a", "s3", "left eye", 0.0, 30.0, 14.0, box, 0.0, math.nan],  # the largest side: 10 × 3 mm, 14 voxels
     ]
     pd.testing.assert_frame_equal(rows, pd.DataFrame(expected, columns=rows.columns), rtol=1e-6)
     assert (tmp_path / "per_scan.csv").read_text().splitlines()[4] == "s3_a,s3,body,,,,0.0,0.0,0.0"

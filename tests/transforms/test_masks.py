@@ -11,8 +11,8 @@ import torch
 from conemos_bundle.errors import UserError
 from conemos_bundle.known import IGNORED
 from conemos_bundle.paths import bundle_folder
-from conemos_bundle.transforms import masks as masks_module
 from conemos_bundle.transforms import ExpandRegionsd, LoadRegionMasksd
+from conemos_bundle.transforms import masks as masks_module
 from conemos_bundle.transforms.masks import expand_regions, region_mask, vanishes
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
@@ -178,7 +178,11 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         (torch.zeros(2, 1), {"channel": 2}, "m: has 2 channels, the datalist asks for 2"),
         (torch.zeros(2, 1), {}, "m: has 2 channels; say in the datalist which 'channel'"),
         (torch.tensor([0.0, 1.0, 3.0]), {"ignore": [2]}, "m: not binary"),
-        (torch.tensor([0.0, 1.0, 1.0]), {"absent": True}, "m: 2 voxels lie in a region that the datalist declares absent"),
+        (
+            torch.tensor([0.0, 1.0, 1.0]),
+            {"absent": True},
+            "m: 2 voxels lie in a region that the datalist declares absent",
+        ),
     ],
 )
 def test_masks_that_are_none(volume: torch.Tensor, source: dict[str, Any], message: str) -> None:

@@ -208,7 +208,10 @@ def test_a_part_of_the_grid_is_padded_to_where_nibabel_puts_its_voxels(affine: n
         (nibabel.affines.from_matvec(np.eye(3), [0.5, 0, 0]), "its voxels are not those of its image"),
         (np.diag([1.02, 1, 1, 1]), "its voxels are not those of its image"),
         (np.diag([2.0, 1, 1, 1]), "its voxels are not those of its image"),
-        (nibabel.affines.from_matvec(Rotation.from_euler("z", 2, degrees=True).as_matrix()), "its voxels are not those"),
+        (
+            nibabel.affines.from_matvec(Rotation.from_euler("z", 2, degrees=True).as_matrix()),
+            "its voxels are not those",
+        ),
         (nibabel.affines.from_matvec(np.eye(3), [0, 0, 3]), "a segment reaches beyond its image"),
         (nibabel.affines.from_matvec(np.eye(3), [0, 0, -900]), "a segment reaches beyond its image"),
     ],
