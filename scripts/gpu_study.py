@@ -5,8 +5,9 @@
     python scripts/gpu_study.py prepare --output rehearsal --small --steps 3           # the same without a GPU, which
     python scripts/gpu_study.py compare --output rehearsal --steps 20 --seconds 3000   # finds the bugs
 
-Every method has the same patches, batches, steps, seed and augmentation. Their number of steps is what the slowest
-trains in the time, at the speed that `prepare` measured. Masks seen and seconds are recorded beside the steps.
+Every method has the same patches, batches, steps, seed and augmentation. Their number of steps is what the slowest of
+the same batch trains in the time, at the speed that `prepare` measured. Masks seen and seconds are recorded beside
+the steps. The other methods, or seeds, come with `--methods multi_decoder,individual --steps N` in the next ten.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,9 @@ from conemos_bundle.phantom import make_phantom
 from conemos_bundle.runs import machine
 
 EPOCHS = 4  # validated after the second and the last
-LOADING, EVALUATING = 45, 110  # seconds of a comparison that are not training, as prepare's runs took
+LOADING, EVALUATING = 45, 110  # seconds of a comparison that are not training
+BATCH4_LATER = 0.75  # the part of the training time after which all but the one with twice the samples are done
+FIRST = ("conemos", "conemos_n7", "conemos_batch4", "psl_loss", "multi_layer", "dodnet")
 SETTINGS: dict[str, Any] = {
     "patch_size": [64, 64, 64],
     "rotation_degrees": 180,
@@ -48,7 +52,9 @@ METHODS: dict[str, dict[str, Any]] = {  # name of the run: overlay and settings
 KEPT = ("run.json", "curve.csv", "masks.json", "evaluation_test/per_scan.csv", "evaluation_test/summary.json")
 
 
-def prepare(output: str, steps: int = 60, small: bool = False, seconds: float = 150) -> None:
+def prepare(
+    output: str, steps: int = 60, small: bool = False, seconds: float = 150, methods: Sequence[str] = FIRST
+) -> None:
     """Draw the phantom (Table 1's 289 scans at 3 mm, side by side) and measure how fast all methods train together."""
     folder = Path(output).absolute()
     if not (folder / "phantom").exists():
@@ -58,14 +64,16 @@ def prepare(output: str, steps: int = 60, small: bool = False, seconds: float = 
         print(f"phantom drawn in {time.perf_counter() - started:.0f} s")
     trial = folder / "trial"
     shutil.rmtree(trial, ignore_errors=True)
-    runs = {name: trial / name for name in METHODS}
+    runs = {name: trial / name for name in methods}
     _train(folder, runs, {"max_epochs": 2, "steps_per_epoch": steps, "val_interval": 99}, seconds)
     rates = {name: _rate(run) for name, run in runs.items()}
     (folder / "rates.json").write_text(json.dumps({"machine": machine(), "steps per second": rates}, indent=1) + "\n")
     print(json.dumps(rates, indent=1))
 
 
-def compare(output: str, seconds: float = 540, steps: int | None = None, seed: int = 0) -> None:
+def compare(
+    output: str, seconds: float = 540, steps: int | None = None, seed: int = 0, methods: Sequence[str] = FIRST
+) -> None:
     """Train every method for equally many steps, evaluate on the test scans, and pack the results.
 
     Args:
@@ -73,16 +81,17 @@ def compare(output: str, seconds: float = 540, steps: int | None = None, seed: i
         seconds: what all of it may take.
         steps: of each training; default: what the slowest method manages in the time.
         seed: of weights, draws and augmentation.
+        methods: of ``METHODS``.
     """
     began = time.perf_counter()
     folder = Path(output).absolute()
     if steps is None:
         rates = json.loads((folder / "rates.json").read_text())["steps per second"]
-        slowest = min(rate for rate in rates.values() if rate)
-        steps = int((seconds - LOADING - EVALUATING) * slowest * 0.9)
+        slowest = min(rates[name] for name in methods if rates[name] and "batch_size" not in METHODS[name])
+        steps = int((seconds - LOADING - EVALUATING) * BATCH4_LATER * slowest * 0.9)
     per_epoch = max(1, steps // EPOCHS)
     print(f"{EPOCHS * per_epoch} steps each", flush=True)
-    runs = {name: folder / "runs" / name / f"seed{seed}" for name in METHODS}
+    runs = {name: folder / "runs" / name / f"seed{seed}" for name in methods}
     settings = {"max_epochs": EPOCHS, "steps_per_epoch": per_epoch, "val_interval": EPOCHS // 2, "seed": seed}
     _train(folder, runs, settings, seconds - EVALUATING)
     finished = {name: run for name, run in runs.items() if (run / "model.pt").exists()}
