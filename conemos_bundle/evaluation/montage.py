@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from conemos_bundle.transforms.resample import closest_ras
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from monai.transforms.utils import generate_spatial_bounding_box
 from nibabel.affines import voxel_sizes
-from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+from nibabel.orientations import apply_orientation, inv_ornt_aff
 
 # Blue and orange are told apart by colour-blind readers; the thin line is drawn over the thick one, so both show.
 _OUTLINES = (("reference", "#1fb6ff", 2.6), ("prediction", "#ff9f1c", 1.2))
@@ -45,7 +46,7 @@ def orthogonal_views(
         reference: boolean mask of the same shape, not empty.
         affine: voxels to mm in RAS+, (4, 4).
     """
-    orientation = io_orientation(affine)
+    orientation = closest_ras(affine)
     spacing = voxel_sizes(affine @ inv_ornt_aff(orientation, image.shape))
     image, prediction, reference = (apply_orientation(array, orientation) for array in (image, prediction, reference))
 

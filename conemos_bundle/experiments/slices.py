@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 from conemos_bundle.errors import UserError
+from conemos_bundle.transforms.resample import closest_ras
 from nibabel.affines import voxel_sizes
-from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+from nibabel.orientations import apply_orientation, inv_ornt_aff
 
 SLICES = "slices.npz"
 PARTS = ("image", "reference", "prediction", "spacing")
@@ -32,7 +33,7 @@ def largest_slice(image: np.ndarray, prediction: np.ndarray, reference: np.ndarr
         ``image`` (rows, columns) as bytes, the first row at the bottom; ``reference`` and ``prediction``, boolean masks
         of that shape; ``spacing``, mm between rows and between columns.
     """
-    orientation = io_orientation(affine)
+    orientation = closest_ras(affine)
     spacing = voxel_sizes(affine @ inv_ornt_aff(orientation, image.shape))
     image, prediction, reference = (apply_orientation(array, orientation) for array in (image, prediction, reference))
     axis = max(range(3), key=lambda candidate: (round(spacing[candidate], 3), candidate))
