@@ -1,6 +1,6 @@
 """What is learned from sparse annotation, and from knowing that a region is absent.
 
-python scripts/sparse_annotation.py DATA --output sparse            # each run a few minutes on a core; start again to go on
+python scripts/sparse_annotation.py DATA --output sparse     # each run ten minutes on a core; start again to go on
 
 DATA holds ``hippocampus`` (Medical Decathlon, Task04) and ``chaos_t2spir`` (CHAOS), each with ``images/``, ``labels/``
 and ``partial_annotations.csv``, whose column ``split`` divides the scans. Five small networks are trained:
@@ -69,7 +69,9 @@ def prepare_hippocampus(source: Path, output: Path) -> None:
         for kind, file in files.items():
             ignored = {"ignore": IGNORE} if kind == "sixth" and split == "training" else {}
             present = np.unique(np.asarray(nibabel.load(file).dataobj))
-            masks = {r: {"file": file, "values": v, **ignored} for r, v in HIPPOCAMPUS.items() if np.isin(v, present).any()}
+            masks = {
+                r: {"file": file, "values": v, **ignored} for r, v in HIPPOCAMPUS.items() if np.isin(v, present).any()
+            }
             image = str((source / "images" / f"{name}.nii.gz").absolute())
             lists[kind][split].append({"image": image, "subject": name, "masks": masks})
     for kind, splits in lists.items():
@@ -100,7 +102,10 @@ def prepare_chaos(source: Path, output: Path) -> None:
     }
     for index, (name, split) in enumerate(scans(source)):
         image, labels = (nibabel.load(source / kind / f"{name}.nii.gz") for kind in ("images", "labels"))
-        values, file = np.asarray(labels.dataobj).astype(np.uint8), str((source / "labels" / f"{name}.nii.gz").absolute())
+        values, file = (
+            np.asarray(labels.dataobj).astype(np.uint8),
+            str((source / "labels" / f"{name}.nii.gz").absolute()),
+        )
         original = {
             "image": str((source / "images" / f"{name}.nii.gz").absolute()),
             "subject": name,
@@ -147,7 +152,7 @@ def results(folder: Path) -> dict[str, Any]:
     }
 
 
-def main(data: str, output: str = "sparse", steps: int = 400, only: str | None = None, seed: int = 0) -> None:
+def main(data: str, output: str = "sparse", steps: int = 700, only: str | None = None, seed: int = 0) -> None:
     """Prepare, train, evaluate, and print the results; what is done stays as it is.
 
     Args:
@@ -160,7 +165,7 @@ def main(data: str, output: str = "sparse", steps: int = 400, only: str | None =
     root = Path(output).absolute()
     settings = {
         "hippocampus": {"patch_size": "[32,48,32]"},
-        "chaos": {"spacing": "[4,4,8]", "patch_size": "[40,40,32]"},
+        "chaos": {"spacing": "[6,6,8]", "patch_size": "[56,56,32]"},  # whole scans: left and right can be told apart
     }
     kinds = {"hippocampus": ("all", "sixth", "sixth_as_background"), "chaos": ("absent", "unknown")}
     prepare = {"hippocampus": prepare_hippocampus, "chaos": prepare_chaos}

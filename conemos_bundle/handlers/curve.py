@@ -1,8 +1,9 @@
-"""The curve of a training, as a table: loss, learning rate, time and validation Dice an epoch."""
+"""The curve of a training, as a table: per epoch loss, learning rate, time, validation Dice and false positives."""
 
 from __future__ import annotations
 
 import csv
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ import torch
 from ignite.engine import Engine, Events
 
 CURVE = "curve.csv"
+FALSE_POSITIVES = "val_false_positive_ml"
 
 
 class Curve:
@@ -22,7 +24,7 @@ class Curve:
     Put it before `Checkpoint` in the list: whoever is killed between the two does the epoch, and its row, again.
 
     ``seconds`` is the time spent in training steps since the first (loading included, validation not), over all
-    sessions of the run.
+    sessions of the run. ``false_positive_ml_<region>`` is there for regions that are absent from a validation scan.
 
     Args:
         output_dir: folder of the run.
@@ -79,13 +81,24 @@ class Curve:
             row["validation_dice"] = round(float(self.evaluator.state.metrics[self.metric]), 6)
             means = self.evaluator.state.metric_details[self.metric].nanmean(dim=0).tolist()  # type: ignore[attr-defined]
             row.update({f"validation_dice_{r}": round(m, 6) for r, m in zip(self.regions, means, strict=True)})
+            volumes = false_positives(self.evaluator, self.regions)
+            row.update({f"false_positive_ml_{region}": round(volume, 6) for region, volume in volumes.items()})
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_name(CURVE + ".part")
         with part.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(row))
+            writer = csv.DictWriter(file, list(dict.fromkeys([*(rows[-1] if rows else ()), *row])))
             writer.writeheader()
             writer.writerows([*rows, row])
         os.replace(part, self.path)
+
+
+def false_positives(evaluator: Engine, regions: Sequence[str]) -> dict[str, float]:
+    """The ml predicted where a region is absent (mean over such scans), for each region that is absent somewhere."""
+    details = getattr(evaluator.state, "metric_details", {}).get(FALSE_POSITIVES)
+    if details is None:
+        return {}
+    means = details.nanmean(dim=0).tolist()
+    return {region: mean for region, mean in zip(regions, means, strict=True) if not math.isnan(mean)}
 
 
 def read_curve(path: Path) -> list[dict[str, str]]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from statistics import fmean, median
 
+from conemos_bundle.handlers.curve import false_positives
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
@@ -68,6 +69,9 @@ class Progress:
             means = details[self.metric].nanmean(dim=0).tolist()
             each = ", ".join(f"{region} {mean:.3f}" for region, mean in zip(self.regions, means, strict=True))
             text += f"; validation Dice {self.evaluator.state.metrics[self.metric]:.4f} ({each})"
+            volumes = false_positives(self.evaluator, self.regions)
+            if volumes:
+                text += "; ml where absent: " + ", ".join(f"{region} {ml:.3g}" for region, ml in volumes.items())
         logger.info(text)
 
     def _completed(self, engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""Dice of each region over partially annotated scans, as a MONAI metric."""
+"""Dice and false positives of each region over partially annotated scans, as MONAI metrics."""
 
 from __future__ import annotations
 
@@ -50,3 +50,29 @@ class RegionDice(CumulativeIterationMetric):
             ValueError: no scan has been added.
         """
         return self.per_region().nanmean()
+
+
+class FalsePositiveVolume(CumulativeIterationMetric):
+    """The volume predicted where a region is absent, in ml, averaged over such scans, then over regions.
+
+    Called as `RegionDice`. It gives a volume per scan and region, (B, K), NaN where the region is unknown or there;
+    ignored voxels count for nothing.
+
+    Args:
+        voxel_ml: volume of a voxel.
+    """
+
+    def __init__(self, voxel_ml: float) -> None:
+        super().__init__()
+        self.voxel_ml = voxel_ml
+
+    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
+        known, reference = known_voxels(convert_to_tensor(y))
+        predicted = convert_to_tensor(y_pred).masked_fill(~known, 0).flatten(2).sum(2)
+        is_absent = known.flatten(2).any(2) & ~reference.flatten(2).any(2)
+        return (predicted * self.voxel_ml).masked_fill(~is_absent, torch.nan)
+
+    def aggregate(self) -> torch.Tensor:
+        """A scalar, NaN where no region is absent."""
+        scores: torch.Tensor = self.get_buffer()
+        return scores.nanmean(dim=0).nanmean()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from conemos_bundle.handlers.curve import Curve, read_curve
+from conemos_bundle.handlers.curve import Curve, false_positives, read_curve
 from ignite.engine import Engine, Events
 
 
@@ -47,6 +47,13 @@ def test_one_row_an_epoch(tmp_path: Path) -> None:
     assert curve["validation_dice_body"].fillna(-1).tolist() == [-1, 0.625, -1]
     assert curve["validation_dice_eye"].fillna(-1).tolist() == [-1, 0.25, -1]
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["curve.csv"]
+
+
+def test_false_positives_of_regions_that_are_absent_somewhere() -> None:
+    engine = Engine(lambda engine, batch: None)
+    assert false_positives(engine, ["body", "eye"]) == {}
+    engine.state.metric_details = {"val_false_positive_ml": torch.tensor([[float("nan"), 0.5], [float("nan"), 0.0]])}
+    assert false_positives(engine, ["body", "eye"]) == {"eye": 0.25}
 
 
 def test_seconds_add_up_over_interruptions(tmp_path: Path) -> None:

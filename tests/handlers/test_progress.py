@@ -52,6 +52,20 @@ def test_validation_dice_of_each_region_only_where_the_epoch_was_validated(caplo
     assert lines[1].endswith("min left; validation Dice 0.4375 (body 0.625, left eye 0.250)")
 
 
+def test_false_positives_where_a_region_is_absent(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    details = {"dice": DICE, "val_false_positive_ml": torch.tensor([[NAN, 0.5], [NAN, 1.0]])}
+    engine = Engine(lambda engine, batch: None)
+    engine.state.epoch = engine.state.max_epochs = engine.state.epoch_length = 1
+    engine.state.metrics, engine.state.metric_details = {"dice": 0.4375}, details
+    progress = Progress(engine, ["body", "left eye"], metric="dice")
+    progress.losses, progress.seconds = [0.5], [1.0]
+    with caplog.at_level(logging.INFO):
+        progress._epoch_completed(engine)
+    assert caplog.records[-1].getMessage().endswith("left eye 0.250); ml where absent: left eye 0.75")
+
+
 def test_step_time_and_minutes_left(caplog: pytest.LogCaptureFixture) -> None:
     line = log_lines(caplog, max_epochs=2, sleep=0.03)[0]
     found = re.fullmatch(r"epoch 1/2: loss 2\.5000, (\d\.\d\d) s a step, 0 min left", line)

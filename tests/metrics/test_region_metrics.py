@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from conemos_bundle.metrics.dice import dice
-from conemos_bundle.metrics.region_metrics import RegionDice
+from conemos_bundle.metrics.region_metrics import FalsePositiveVolume, RegionDice
 from ignite.engine import Engine
 from monai.data import MetaTensor
 from monai.handlers import IgniteMetricHandler, from_engine
@@ -41,6 +41,17 @@ def test_ignored_voxels_count_for_nothing() -> None:
     label[2, ..., :4] = NAN  # all of the region: no reference is left
     scores = RegionDice()([prediction], [label])
     torch.testing.assert_close(scores, torch.tensor([[2 * 4 / (4 + 6), 2 * 1 / (1 + 3), NAN]]), equal_nan=True)
+
+
+def test_false_positives_are_counted_where_no_known_voxel_is_inside() -> None:
+    first, second = _scan((2, 3), None, (0, 4)), _scan((4, 2), (0, 0), (0, 1))
+    first[1][0] = 0  # absent: 5 voxels predicted
+    first[1][2, ..., :5] = NAN  # nothing inside that is known: 3 of 4 voxels predicted are
+    second[1][0] = 0  # 6 voxels
+    metric = FalsePositiveVolume(0.5)
+    scores = metric([first[0], second[0]], [first[1], second[1]])
+    torch.testing.assert_close(scores, torch.tensor([[2.5, NAN, 1.5], [3.0, NAN, NAN]]), equal_nan=True)
+    assert metric.aggregate().item() == pytest.approx((2.75 + 1.5) / 2)
 
 
 def test_batch_and_list_give_the_same() -> None:
