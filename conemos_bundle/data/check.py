@@ -127,11 +127,12 @@ def check_data_set(datalist: Datalist, dataset_dir: str | os.PathLike[str], empt
     channels: dict[Path, int] = {}
     known: dict[tuple[str, str], list[float]] = {}
     empty: list[tuple[str, int, str]] = []
+    to_ignore: dict[int, tuple[Path, bool]] = {}
     for split, index, scan in _places(datalist):
         image = _check_image(scan, root, lines)
         if image is not None:
             channels[_images(scan, root)[0]] = len(image.voxels)
-        masks = _check_masks(scan, root, image, lines)
+        masks = _check_masks(scan, root, image, lines, to_ignore)
         for region in [region for region, mask in masks.items() if not (mask == 1).any() and region in scan.annotated]:
             if empty_is_absent:
                 empty.append((split, index, region))
@@ -158,6 +159,9 @@ def check_data_set(datalist: Datalist, dataset_dir: str | os.PathLike[str], empt
                 f"warning: regions: {b!r} contains {a!r} but is listed after it; list the outer region first "
                 "(label maps are painted in this order)"
             )
+    for value, (file, occurs) in to_ignore.items():  # a scan may well be known everywhere, but hardly all of them
+        if not occurs:
+            lines.append(f"warning: {file}: neither here nor in any other mask is the value {value}, to be ignored")
     if empty:
         lines += structural_problems(with_absent(datalist, empty), root)  # a region may be absent everywhere now
     return Checked(list(dict.fromkeys(lines)), found, known, empty)
@@ -263,8 +267,13 @@ def _check_image(scan: Scan, root: Path, lines: list[str]) -> _Volume | None:
     return volumes[0]._replace(voxels=np.concatenate([volume.voxels for volume in volumes]))
 
 
-def _check_masks(scan: Scan, root: Path, image: _Volume | None, lines: list[str]) -> dict[str, np.ndarray]:
-    """The mask (X, Y, Z) of each annotated or absent region that is in order: 0, 1 and `IGNORED`."""
+def _check_masks(
+    scan: Scan, root: Path, image: _Volume | None, lines: list[str], to_ignore: dict[int, tuple[Path, bool]]
+) -> dict[str, np.ndarray]:
+    """The mask (X, Y, Z) of each annotated or absent region that is in order: 0, 1 and `IGNORED`.
+
+    ``to_ignore`` gets for each value to ignore the first file that shall hold it, and whether it occurs anywhere.
+    """
     volumes: dict[str, _Volume | None] = {}
     masks: dict[str, np.ndarray] = {}
     for region in scan.masks:
@@ -289,8 +298,9 @@ def _check_masks(scan: Scan, root: Path, image: _Volume | None, lines: list[str]
             lines.append(f"error: {root / files[-1]}: no voxel of {region!r} is known; leave it out of 'masks'")
             del masks[region]
         for value in source.ignore or []:
-            if not (volume.voxels[source.channel or 0] == value).any():  # type: ignore[union-attr]
-                lines.append(f"warning: {root / source.file}: no voxel has the value {value}, which is to be ignored")
+            first, occurs = to_ignore.get(value, (root / source.file, False))
+            occurs = occurs or bool((volume.voxels[source.channel or 0] == value).any())  # type: ignore[union-attr]
+            to_ignore[value] = first, occurs
     return {} if image is None else masks  # without the image nothing says that two masks share a grid
 
 

@@ -75,7 +75,11 @@ def region_mask(volume: torch.Tensor, source: Mapping[str, Any], known: torch.Te
 
 
 def _is_one_of(volume: torch.Tensor, values: Sequence[int]) -> torch.Tensor:
-    return torch.isin(volume, torch.tensor(values, dtype=volume.dtype))
+    array = volume.numpy()
+    if array.dtype.kind in "iu":  # a value that the type cannot hold is nowhere
+        limits = np.iinfo(array.dtype)
+        values = [value for value in values if limits.min <= value <= limits.max]
+    return torch.from_numpy(np.isin(array, np.array(values, array.dtype)))
 
 
 def read_mask_file(file: str) -> tuple[torch.Tensor, npt.NDArray[Any]]:

@@ -132,8 +132,13 @@ def test_the_known_part_is_told_and_relations_are_those_of_known_voxels(
 
 
 def test_a_value_to_ignore_that_never_occurs(good: Content, tmp_path: Path) -> None:
-    good["training"][0]["masks"]["front"]["ignore"] = [9]
-    assert one(good, tmp_path) == "warning: l0.nii.gz: no voxel has the value 9, which is to be ignored"
+    for scan in (good["training"][0], good["test"][0]):
+        scan["masks"]["front"]["ignore"] = [300]  # beyond the file's type
+    line = one(good, tmp_path)
+    assert line == "warning: l0.nii.gz: neither here nor in any other mask is the value 300, to be ignored"
+    ignore_half(good, tmp_path)  # it occurs
+    good["test"][0]["masks"]["front"] = {"file": "l3.nii.gz", "values": [1], "ignore": 255}  # known everywhere
+    assert found(good, tmp_path) == []
 
 
 def test_nothing_known(good: Content, tmp_path: Path) -> None:

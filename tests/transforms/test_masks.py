@@ -204,6 +204,13 @@ def test_files_known_that_are_none(known: torch.Tensor, message: str) -> None:
         region_mask(torch.zeros(1, 3, 1, 1), {"file": "m", "known": "k"}, known.view(1, -1, 1, 1))
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64, torch.float32])
+def test_values_beyond_the_type_of_a_file_are_nowhere(dtype: torch.dtype) -> None:
+    volume = torch.tensor([0, 1, 44, 200 if dtype == torch.uint8 else -56]).to(dtype).view(1, 4, 1, 1)
+    source = {"file": "m", "values": [1, 300], "ignore": [-1, 2**40]}  # as uint8: 44 and 255
+    assert region_mask(volume, source).flatten().tolist() == [0, 1, 0, 0]
+
+
 def test_expanded_channels_are_nan_where_unknown() -> None:
     masks = torch.tensor([[0, 1], [1, 1]], dtype=torch.uint8).view(2, 2, 1, 1)
     expanded = expand_regions(masks, [3, 1], 5)
