@@ -1,0 +1,89 @@
+"""Reading the files of a data set to check them: each problem becomes one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from conemos_bundle.data.datalist import Scan
+from monai.data.utils import AFFINE_TOL, is_no_channel
+from monai.transforms import LoadImage
+
+EXTENSIONS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
+
+
+class Volume(NamedTuple):
+    """A file that could be read."""
+
+    voxels: np.ndarray  # (C, X, Y, Z)
+    affine: np.ndarray  # (4, 4), voxel to RAS in mm
+    has_channels: bool  # the file itself is 4D
+
+
+def image_files(scan: Scan, root: Path) -> list[Path]:
+    """The files of a scan's image, one per channel where there are several."""
+    return [root / file for file in ([scan.image] if isinstance(scan.image, str) else scan.image)]
+
+
+def file_problem(file: Path) -> str | None:
+    """What is wrong with a file by its name, or that it is not there."""
+    if not file.name.lower().endswith(EXTENSIONS):
+        return f"not an image format that is read here ({', '.join(EXTENSIONS)})"
+    return None if file.is_file() else "no such file"
+
+
+def read_file(file: Path, lines: list[str]) -> Volume | None:
+    """The file as a 3D volume with channels first; None, and a line, where that fails."""
+    if file_problem(file):
+        return None  # `structural_problems` has said so
+    try:
+        image = LoadImage(ensure_channel_first=True)(file)
+    except Exception as error:  # each reader raises its own kinds
+        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        lines.append(f"error: {file}: cannot be read: damaged, or not what its extension says ({reason})")
+        return None
+    if image.ndim != 4:
+        lines.append(f"error: {file}: not a 3D image, nor a 4D one with the channels last, but {image.ndim - 1}D")
+        return None
+    has_channels = not is_no_channel(image.meta["original_channel_dim"])
+    volume = Volume(image.numpy(), image.affine.numpy(), has_channels)
+    if not np.isfinite(volume.voxels).all():
+        lines.append(f"error: {file}: has NaN or infinite values")
+        return None
+    return volume
+
+
+def check_image(scan: Scan, root: Path, lines: list[str]) -> Volume | None:
+    """The image of a scan, its channels stacked; None, and lines, where it cannot be used."""
+    files = image_files(scan, root)
+    volumes: list[Volume] = []
+    for file in files:
+        volume = read_file(file, lines)
+        if volume is None:
+            continue
+        for channel, voxels in enumerate(volume.voxels):
+            if voxels.min() == voxels.max():
+                where = f"channel {channel} of the image" if len(volume.voxels) > 1 else "the image"
+                lines.append(f"error: {file}: {where} is constant ({voxels.min():g} everywhere)")
+        if len(files) > 1 and len(volume.voxels) > 1:
+            lines.append(
+                f"error: {file}: {len(volume.voxels)} channels, but of several image files each is one channel"
+            )
+        elif not volumes or same_grid(volume, file, volumes[0], files[0], "the first channel", lines):
+            volumes.append(volume)
+    if len(volumes) < len(files):
+        return None
+    return volumes[0]._replace(voxels=np.concatenate([volume.voxels for volume in volumes]))
+
+
+def same_grid(volume: Volume, file: Path, other: Volume, other_file: Path, what: str, lines: list[str]) -> bool:
+    """Whether two volumes share their grid; a line where they do not."""
+    if (shape := volume.voxels.shape[1:]) != (expected := other.voxels.shape[1:]):
+        lines.append(f"error: {file}: shape {shape} differs from {expected} of {what} {other_file}")
+        return False
+    if not np.allclose(volume.affine, other.affine, rtol=0, atol=AFFINE_TOL):
+        affine, wanted = (np.round(each.affine[:3], 4).tolist() for each in (volume, other))
+        lines.append(f"error: {file}: affine {affine} differs from {wanted} of {what} {other_file}")
+        return False
+    return True

@@ -1,0 +1,101 @@
+"""What is wrong with the masks of one scan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from conemos_bundle.data.check_files import Volume, file_problem, image_files, read_file, same_grid
+from conemos_bundle.data.datalist import MaskSource, Scan
+from conemos_bundle.errors import UserError
+from conemos_bundle.known import IGNORED
+from conemos_bundle.transforms.masks import read_on_grid, region_mask
+from conemos_bundle.transforms.seg_nrrd import is_seg_nrrd
+
+
+def check_masks(
+    scan: Scan, root: Path, image: Volume | None, lines: list[str], to_ignore: dict[int, tuple[Path, bool]]
+) -> dict[str, np.ndarray]:
+    """The mask (X, Y, Z) of each annotated or absent region that is in order: 0, 1 and `IGNORED`.
+
+    ``to_ignore`` gets for each value to ignore the first file that shall hold it, and whether it occurs anywhere.
+    """
+    volumes: dict[str, Volume | None] = {}
+    masks: dict[str, np.ndarray] = {}
+    for region in scan.masks:
+        source = scan.source(region)
+        if source.file is None:
+            if image is not None:
+                masks[region] = np.zeros(image.voxels.shape[1:], np.uint8)
+            continue
+        files = [source.file] if source.known is None else [source.file, source.known]
+        for file in files:
+            if file not in volumes:  # one label map holds many regions
+                volumes[file] = _read_mask(root / file, scan, root, image, lines)
+        if any(volumes[file] is None for file in files):
+            continue
+        volume, known = volumes[source.file], volumes[source.known] if source.known is not None else None
+        try:
+            masks[region] = _region_mask(volume, source, root, known)  # type: ignore[arg-type]
+        except UserError as error:
+            lines.append(f"error: {error}")
+            continue
+        if (masks[region] == IGNORED).all():
+            lines.append(f"error: {root / files[-1]}: no voxel of {region!r} is known; leave it out of 'masks'")
+            del masks[region]
+        for value in source.ignore or []:
+            first, occurs = to_ignore.get(value, (root / source.file, False))
+            occurs = occurs or bool((volume.voxels[source.channel or 0] == value).any())  # type: ignore[union-attr]
+            to_ignore[value] = first, occurs
+    return {} if image is None else masks  # without the image nothing says that two masks share a grid
+
+
+def _read_mask(file: Path, scan: Scan, root: Path, image: Volume | None, lines: list[str]) -> Volume | None:
+    if is_seg_nrrd(file) and image is not None and not file_problem(file):
+        try:
+            voxels = read_on_grid(str(file), image.voxels.shape[1:], image.affine).numpy()
+        except UserError as error:
+            lines.append(f"error: {error}")
+            return None
+        return Volume(voxels, image.affine, has_channels=True)
+    volume = read_file(file, lines)
+    if (
+        volume is None
+        or image is None
+        or same_grid(volume, file, image, image_files(scan, root)[0], "its image", lines)
+    ):
+        return volume
+    return None
+
+
+def _region_mask(volume: Volume, source: MaskSource, root: Path, known: Volume | None) -> np.ndarray:
+    """The mask (X, Y, Z) of one region, as training reads it, but with label maps held to integers."""
+    file = root / str(source.file)
+    if source.channel is not None and not volume.has_channels:
+        raise UserError(f"{file}: 'channel' is {source.channel}, but the file is 3D: it has no channels")
+    if source.values is not None:
+        wrong = volume.voxels[volume.voxels != np.round(volume.voxels)]
+        if wrong.size:
+            raise UserError(f"{file}: a label map holds integers, but this has the value {wrong[0]:g}")
+    fields = {**source.model_dump(), "file": str(file), "known": str(root / str(source.known))}
+    known_voxels = None if known is None else torch.from_numpy(known.voxels)
+    return region_mask(torch.from_numpy(volume.voxels), fields, known_voxels).numpy()
+
+
+def known_to_all(masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The flat indices of each region's voxels, among the voxels where every region of the scan is known."""
+    ignored = [mask == IGNORED for mask in masks.values() if (mask == IGNORED).any()]
+    anywhere = np.logical_or.reduce(ignored) if ignored else False
+    return {region: np.flatnonzero((mask == 1) & ~anywhere) for region, mask in masks.items()}
+
+
+def empty_line(scan: Scan, root: Path, region: str) -> str:
+    """The line on an empty mask that nobody declared absent."""
+    source = scan.source(region)
+    kind = f"no voxel has a value of {source.values}" if source.values is not None else "no voxel is 1"
+    kind = f"no voxel is of segment {source.segment!r}" if source.segment is not None else kind
+    return (
+        f"error: {root / str(source.file)}: annotated region {region!r} is empty ({kind}); if it is unknown, leave it "
+        "out of 'masks'; if it is absent, say so there (\"absent\": true), or with --empty absent for all empty masks"
+    )
