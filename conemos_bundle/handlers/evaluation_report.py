@@ -21,9 +21,9 @@ from conemos_bundle.experiments.slices import SLICES, Slice, largest_slice, writ
 from conemos_bundle.known import known_voxels
 from conemos_bundle.metrics.dice import dice
 from conemos_bundle.metrics.surface_distance import sd95
+from conemos_bundle.transforms.intensity import intensity_range, to_unit
 from ignite.engine import Engine, Events
 from monai.data.utils import affine_to_spacing
-from monai.transforms import ScaleIntensityRangePercentiles
 from monai.utils import convert_to_numpy
 
 _logger = logging.getLogger(__name__)
@@ -158,8 +158,9 @@ class EvaluationReport:
 
 def _grey(image: torch.Tensor) -> np.ndarray:
     """The first channel as bytes, which is all a picture needs; the darkest and brightest 0.5% are clipped."""
-    scale = ScaleIntensityRangePercentiles(lower=0.5, upper=99.5, b_min=0, b_max=255, clip=True, dtype=np.uint8)
-    grey: np.ndarray = convert_to_numpy(scale(image[0]))
+    channel = torch.as_tensor(convert_to_numpy(image[0]))
+    low, high, _ = intensity_range(channel, 0.5, 99.5)
+    grey: np.ndarray = (to_unit(channel, low, high) * 255).numpy().astype(np.uint8)
     return grey
 
 

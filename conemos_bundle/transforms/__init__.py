@@ -1,6 +1,7 @@
-"""MONAI transforms: masks of regions, resampling, spatial augmentation, saving."""
+"""MONAI transforms: masks of regions, resampling, intensities, spatial augmentation, saving."""
 
 from conemos_bundle.transforms.checks import CheckScand
+from conemos_bundle.transforms.intensity import ScalePercentilesd
 from conemos_bundle.transforms.loading import LoadImageScand
 from conemos_bundle.transforms.masks import ExpandRegionsd, LoadRegionMasksd
 from conemos_bundle.transforms.resample import OrientToRASd, ResampleToSpacingd
@@ -16,4 +17,5 @@ __all__ = [
     "RandDeformd",
     "ResampleToSpacingd",
     "SaveImageRegionsd",
+    "ScalePercentilesd",
 ]
