@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from typing import Any
+
 import fire
 from conemos_bundle.errors import run_command
 
 
-def _commands() -> dict[str, object]:
+def _commands() -> dict[str, Callable[..., Any]]:
     from conemos_bundle import commands
 
     return {
@@ -25,9 +29,18 @@ def _commands() -> dict[str, object]:
     }
 
 
+def _run() -> None:
+    from conemos_bundle.commands.arguments import keep_texts
+
+    commands, words = _commands(), sys.argv[1:]
+    if words and words[0] in commands:
+        keep_texts(commands[words[0]], words[1:])
+    fire.Fire(commands, name="conemos")
+
+
 def main() -> None:
     """Run a command; a user's error is one line on stderr and exit code 1."""
-    run_command(lambda: fire.Fire(_commands(), name="conemos"))
+    run_command(_run)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Refusing settings on the command line that no configuration has."""
+"""Refusing settings on the command line that no configuration has, and paths that would be read as numbers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def refuse_unknown_overrides(argv: Sequence[str] | None = None) -> None:
         argv: the command line; default: this process's. Anything but `monai.bundle run` is left alone.
 
     Raises:
-        UserError: a setting is in none of the configuration files.
+        UserError: a setting is in none of the configuration files, or a path would be read as a number.
     """
     argv = sys.argv if argv is None else argv
     if len(argv) < 2 or argv[1] != "run" or not Path(argv[0]).as_posix().endswith("monai/bundle/__main__.py"):
@@ -49,6 +49,26 @@ def refuse_unknown_overrides(argv: Sequence[str] | None = None) -> None:
     for option in options:
         if option not in inspect.signature(run).parameters and not has_setting(known, option):
             raise UserError(f"--{option}: no such setting in {options['config_file']}; mind the spelling")
+        if is_path_setting(option):
+            _refuse_number(option, options[option])
+
+
+def is_path_setting(name: str) -> bool:
+    """Whether a setting of a configuration is a path, by its name."""
+    return name.endswith(("_dir", "_path")) or name in ("datalist", "bundle_root")
+
+
+def _refuse_number(option: str, text: str) -> None:
+    """MONAI reads a folder ``2024_01_05`` as the number 20240105, and ``1e3`` as 1000.0."""
+    try:
+        value = ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return
+    for read in value if isinstance(value, list | tuple) else [value]:
+        if read is not None and not isinstance(read, str):
+            raise UserError(
+                f"--{option} {text}: would be read as {value!r}, not as a path; write --{option} ./{text.strip('[]')}"
+            )
 
 
 def has_setting(config: Any, option: str) -> bool:

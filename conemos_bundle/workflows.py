@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from conemos_bundle.errors import UserError
-from conemos_bundle.overrides import has_setting
+from conemos_bundle.overrides import has_setting, is_path_setting
 from conemos_bundle.paths import bundle_folder
 from monai.bundle import ConfigWorkflow
 
@@ -54,8 +54,10 @@ def run_training_config(overlays: Sequence[str], options: Mapping[str, Any], log
     for option, value in options.items():
         if not has_setting(workflow.parser.config, option):
             raise UserError(f"--{option}: no such setting in {', '.join(file.name for file in files)}")
+        if is_path_setting(option) and isinstance(value, int | float):
+            raise UserError(f"--{option} {value}: a number is no path; pass a text")
         # a text that begins with "$" would be evaluated: paths go in as objects
-        is_path = option.endswith(("_dir", "_path")) and isinstance(value, str)
+        is_path = is_path_setting(option) and isinstance(value, str)
         workflow.parser[option] = Path(value).expanduser() if is_path else value
     workflow.parser["resolved_config"] = json.dumps(workflow.parser.config, indent=4, default=str).encode()
     workflow.initialize()

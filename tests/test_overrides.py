@@ -62,3 +62,16 @@ def test_a_misspelt_setting_is_refused(config: str) -> None:
 def test_other_programs_are_left_alone(config: str) -> None:
     refuse_unknown_overrides(["/usr/bin/pytest", "run", "--config_file", config, "--region", "a"])
     refuse_unknown_overrides([PROGRAM, "ckpt_export", "--config_file", config, "--region", "a"])
+
+
+@pytest.mark.parametrize("text", ["2024_01_05", "1e3", "[1]", "True", "0x10", "['a',3]"])
+@pytest.mark.parametrize("option", ["--dataset_dir", "--output_dir", "--train::cache_dir", "--ckpt_path"])
+def test_a_path_that_monai_would_read_as_a_number_is_refused(option: str, text: str, tmp_path: Path) -> None:
+    name = option[2:].split("::")[-1]
+    (tmp_path / "c.json").write_text(json.dumps({name: None, "train": {name: None}}))
+    start = [PROGRAM, "run", "--config_file", str(tmp_path / "c.json")]
+    for words in ([option, text], [f"{option}={text}"]):
+        with pytest.raises(UserError, match=r"would be read as .*, not as a path; write --"):
+            refuse_unknown_overrides([*start, *words])
+    for fine in ("./2024_01_05", "2024-01-05", "None", "['a','b']", "a.nii.gz"):
+        refuse_unknown_overrides([*start, option, fine])

@@ -11,6 +11,7 @@ from typing import Any
 
 from conemos_bundle.data.datalist import one_line
 from conemos_bundle.errors import UserError
+from conemos_bundle.overrides import is_path_setting
 from conemos_bundle.workflows import overlay_files
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -68,6 +69,8 @@ class Run:
         settings = dict(self.settings)
         if self.teacher is not None:
             settings["teacher_dir"] = os.path.join(output_dir, self.teacher)
+        # "None" would be the name of a folder
+        settings = {k: value for k, value in settings.items() if not (value is None and is_path_setting(k))}
         given = [text for name, value in settings.items() for text in (f"--{name}", _text(value))]
         places = ["--dataset_dir", self.dataset_dir, "--output_dir", os.path.join(output_dir, self.folder)]
         return [self.datalist, *places, *overlay, *given]

@@ -16,11 +16,16 @@ def asked_regions(regions: str | Sequence[str] | None, region_names: Sequence[st
         region_names: the K regions of the network.
 
     Raises:
-        UserError: a name that the network does not know, or one named twice.
+        UserError: a name that the network does not know, or one named twice, or what is no text.
     """
     known = ", ".join(region_names)
-    asked = [regions] if isinstance(regions, str) else list(regions or region_names)
+    listed = regions is None or isinstance(regions, list | tuple)
+    asked: list[str] = list(regions or region_names) if listed else [regions]  # type: ignore[list-item]
     for region in asked:
+        if (
+            not isinstance(region, str) and str(region) in region_names
+        ):  # `monai.bundle run` reads 1 as a number, True as a truth value
+            raise UserError(f"region {region!r} is no text; write it as in --regions \"['{region}']\"")
         if region not in region_names:
             raise UserError(f"region {region!r} is unknown; this model knows: {known}")
         if asked.count(region) > 1:

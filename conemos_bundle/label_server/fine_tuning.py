@@ -30,7 +30,11 @@ def mean_dice(weights: Path, judge: Path, output: Path, device: torch.device) ->
         "device": device,
     }
     run_training_config(["evaluate"], options, logging_file=False)
-    means = pd.read_csv(output / "per_scan.csv").groupby("region")["dice"].mean()
+    # a region may be called 1 or null
+    rows = pd.read_csv(
+        output / "per_scan.csv", dtype={"region": str, "dice": float}, keep_default_na=False, na_values={"dice": ""}
+    )
+    means = rows.groupby("region")["dice"].mean()
     return {str(region): round(float(value), 4) for region, value in means.items()}
 
 

@@ -53,3 +53,10 @@ def test_a_region_asked_for_twice() -> None:
 def test_code_has_a_one_hot_row_for_each_region_asked_for() -> None:
     assert region_code(["left eye", "body"], NAMES).tolist() == [[0, 0, 1], [1, 0, 0]]
     assert region_code(NAMES, NAMES).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+
+
+@pytest.mark.parametrize("region", [1, True, 1000.0])
+def test_a_name_that_was_read_as_a_number_is_refused(region: object) -> None:
+    with pytest.raises(UserError, match=r"is no text; write it as in --regions \"\['"):
+        asked_regions(region, ["1", "True", "1000.0"])  # type: ignore[arg-type]
+    assert asked_regions("1", ["1", "True"]) == ["1"]

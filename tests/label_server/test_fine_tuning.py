@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from conemos_bundle.label_server.fine_tuning import fine_tune, read_history, replace_model, trained_on, verdict
+from conemos_bundle.label_server import fine_tuning
+from conemos_bundle.label_server.fine_tuning import (
+    fine_tune,
+    mean_dice,
+    read_history,
+    replace_model,
+    trained_on,
+    verdict,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +41,15 @@ def test_the_old_model_is_kept_where_clients_do_not_see_it(tmp_path: Path) -> No
     assert (tmp_path / "model.pt").read_bytes() == b"new"
     assert backup == tmp_path / "backup" / "model_20260102-030405.pt" and backup.read_bytes() == b"old"
     assert [file.name for file in tmp_path.glob("*.pt")] == ["model.pt"]
+
+
+def test_regions_may_be_named_like_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = "scan,region,dice\ns,1,0.5\ns,null,0.25\nt,null,\ns,1e3,1\n"
+    monkeypatch.setattr(
+        fine_tuning, "run_training_config", lambda *_, **__: (tmp_path / "per_scan.csv").write_text(rows)
+    )
+    means = mean_dice(tmp_path / "model.pt", tmp_path / "judge.json", tmp_path, torch.device("cpu"))
+    assert means == {"1": 0.5, "1e3": 1.0, "null": 0.25}
 
 
 @pytest.mark.parametrize("better", [True, False])
