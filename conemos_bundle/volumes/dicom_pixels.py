@@ -18,9 +18,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from conemos_bundle.errors import UserError
+from conemos_bundle.volumes.dicom_codestream import COMPRESSED, codestream_problem, unreadable
 from conemos_bundle.volumes.dicom_files import transfer_syntax
 from pydicom import Dataset, dcmread
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
 
+NATIVE = (
+    None, ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian,
+)  # fmt: skip
+MISSING = "its pixels are missing or truncated; export the series again"
 DECODER = Path(__file__).with_name("dicom_decoder.py")
 START = (
     "import json, runpy, sys; sys.path[:] = json.loads(sys.argv[1]); runpy.run_path(sys.argv[2], run_name='__main__')"
@@ -34,13 +46,19 @@ def check_pixels(headers: Sequence[Dataset]) -> None:
     Raises:
         UserError: a file has no pixels, is truncated, or has not as many as its rows and columns say.
     """
-    for header in headers:
-        pixels = header.pixels
-        expected = _bytes(header)
-        short = pixels.length is not None and pixels.length >= 0 and min(pixels.length, pixels.there) < expected
-        if not pixels.found or short or (pixels.length is None and pixels.there < 16):
-            raise UserError(f"{header.filename}: its pixels are missing or truncated; export the series again")
-        _refuse_wrong_length(header, pixels.length)
+    for index, header in enumerate(headers):
+        syntax = transfer_syntax(header)
+        compressed = syntax in COMPRESSED
+        if not compressed and syntax not in NATIVE:
+            raise UserError(f"{header.filename}: {unreadable(header)}")
+        if not header.pixels.found or compressed != (header.pixels.length is None):
+            raise UserError(f"{header.filename}: {MISSING}")
+        if compressed and (syntax != RLELossless or index == 0):
+            problem = codestream_problem(header)
+            if problem:
+                raise UserError(f"{header.filename}: {problem}")
+        elif header.pixels.length is not None and header.pixels.length >= 0:
+            _refuse_wrong_length(header, header.pixels.length, header.pixels.there)
 
 
 def read_pixels(headers: Sequence[Dataset]) -> npt.NDArray[np.float32]:
@@ -70,10 +88,12 @@ def _bytes(header: Dataset) -> int:
     return int(header.Rows) * int(header.Columns) * int(header.BitsAllocated) // 8
 
 
-def _refuse_wrong_length(header: Dataset, length: int | None) -> None:
+def _refuse_wrong_length(header: Dataset, length: int, there: int) -> None:
     """An even length is padded; more than that means that rows and columns are not those of the pixels."""
     expected = _bytes(header)
-    if length is not None and length >= 0 and length - expected > 1:
+    if min(length, there) < expected:
+        raise UserError(f"{header.filename}: {MISSING}")
+    if length - expected > 1:
         raise UserError(
             f"{header.filename}: has {length} bytes of pixels where {header.Rows} x {header.Columns} of "
             f"{header.BitsAllocated} bits are {expected}; export the series again"
@@ -88,7 +108,7 @@ def _native(header: Dataset) -> npt.NDArray[Any]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 data = dcmread(header.filename).get("PixelData") or b""
-            _refuse_wrong_length(header, len(data))
+            _refuse_wrong_length(header, len(data), len(data))
         else:
             with open(header.filename, "rb") as stream:
                 stream.seek(pixels.offset)
@@ -98,7 +118,7 @@ def _native(header: Dataset) -> npt.NDArray[Any]:
     except Exception as error:  # damaged bytes raise whatever they like
         raise UserError(f"{header.filename}: cannot be read ({type(error).__name__}); export it again") from error
     if len(data) < expected:
-        raise UserError(f"{header.filename}: its pixels are missing or truncated; export the series again")
+        raise UserError(f"{header.filename}: {MISSING}")
     size = int(header.BitsAllocated) // 8
     values = np.frombuffer(data, f"{'>' if pixels.big_endian else '<'}u{size}", int(header.Rows) * int(header.Columns))
     if pixels.big_endian and size == 1 and pixels.vr == "OW":  # two pixels per word, the second one first
@@ -116,6 +136,15 @@ def _rescaled(header: Dataset, stored: npt.NDArray[Any]) -> npt.NDArray[np.float
         values = (-1 if signed else 2**bits - 1) - values
     slope, intercept = float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
     return values * slope + intercept
+
+
+def _fitting(header: Dataset, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Compressed pixels have a size of their own: the header must say the same."""
+    bits = int(header.BitsStored)
+    low = -(2 ** (bits - 1)) if int(header.PixelRepresentation) else 0
+    if values.dtype.itemsize * 8 > int(header.BitsAllocated) or values.min() < low or values.max() >= 2**bits:
+        raise UserError(f"{header.filename}: its pixels do not fit {bits} bits, as its header has it; export it again")
+    return values
 
 
 def _decode(headers: Sequence[Dataset]) -> Iterator[npt.NDArray[Any]]:
@@ -141,12 +170,8 @@ def _decode(headers: Sequence[Dataset]) -> Iterator[npt.NDArray[Any]]:
             answer = json.loads(process.stdout.readline() or b"{}")
             data = process.stdout.read(answer.get("bytes", 0))
             if answer.get("shape") != list(shape) or len(data) != answer["bytes"]:
-                syntax = getattr(transfer_syntax(header), "name", "unknown")
-                raise UserError(
-                    f"{header.filename}: its pixels cannot be read (transfer syntax {syntax}); "
-                    "export the series again, uncompressed"
-                )
-            yield np.frombuffer(data, answer["type"]).reshape(shape)
+                raise UserError(f"{header.filename}: {unreadable(header)}")
+            yield _fitting(header, np.frombuffer(data, answer["type"]).reshape(shape))
     finally:
         timer.cancel()
         process.kill()
