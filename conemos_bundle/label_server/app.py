@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from conemos_bundle.errors import find_user_error
+from conemos_bundle.label_server.dicomweb import use_our_reader
 from conemos_bundle.label_server.requests import FORMATS, checked_format, refuse, refuse_bad_values
 from conemos_bundle.label_server.tasks import (
     CONFIDENCE,
@@ -18,6 +19,7 @@ from conemos_bundle.label_server.tasks import (
     Segmenter,
 )
 from conemos_bundle.transforms.seg_nrrd import write_seg_nrrd
+from monailabel.datastore import dicom as dicomweb_datastore
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
@@ -60,6 +62,7 @@ class RegionApp(MONAILabelApp):
     """Serves each bundle in the app's folder ``model``."""
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        use_our_reader(dicomweb_datastore)
         self.model_folders = sorted(path.parents[1] for path in Path(app_dir).glob("model/*/configs/inference.json"))
         super().__init__(
             app_dir, studies, conf, name="CoNeMOS Bundle", description="Segments any region on demand", version="0.1.0"

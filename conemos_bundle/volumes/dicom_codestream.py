@@ -45,6 +45,8 @@ class Frame(NamedTuple):
 def codestream_problem(header: Dataset) -> str:
     """What is wrong with the compressed pixels of a file whose other tags were checked; an empty text if nothing is.
 
+    The precision goes to ``header.pixels``.
+
     RLE has no size of its own: its runs are counted, so call this for one slice of a series there.
     """
     with open(header.filename, "rb") as stream:
@@ -63,6 +65,7 @@ def codestream_problem(header: Dataset) -> str:
     frame = _jpeg_2000(data) if transfer_syntax(header) in _JPEG_2000 else _jpeg(data)
     if frame is None:
         return unreadable(header)
+    header.pixels = header.pixels._replace(bits=frame.bits)
     shown = f"{frame.rows} x {frame.columns} of {frame.bits} bits" + (
         f" in {frame.components} colors" * (frame[3] != 1)
     )

@@ -25,7 +25,7 @@ class Pixels(NamedTuple):
     """Where the pixels of a file stand, as far as its header tells.
 
     ``length`` is in bytes, as the header says; None: compressed, in items; -1: of a deflated file, not known yet.
-    ``there`` is how many bytes the file has from ``offset`` on.
+    ``there`` is how many bytes the file has from ``offset`` on; ``bits`` is the precision of a codestream, once known.
     """
 
     found: bool
@@ -34,6 +34,7 @@ class Pixels(NamedTuple):
     there: int = 0
     big_endian: bool = False
     vr: str = ""
+    bits: int = 0
 
 
 def transfer_syntax(header: Dataset) -> UID | None:
@@ -85,9 +86,7 @@ def series_in(folder: Path, tags: Sequence[str] | None = None, recursive: bool =
                 f"{file}: has no readable SeriesInstanceUID, which every image of a series must have; "
                 "export the series again, or leave out this file if it is no part of the scan"
             )
-        is_image = "Rows" in header or header.pixels.found
-        kind = scans if is_image and tag_value(header, "Modality") not in NOT_SCANS else others
-        kind[uid].append(header)
+        (others if _is_no_scan(header) else scans)[uid].append(header)
     for uid, objects in others.items():
         if uid in scans:
             first = Path(scans[uid][0].filename).name
@@ -96,6 +95,22 @@ def series_in(folder: Path, tags: Sequence[str] | None = None, recursive: bool =
                 "send the whole series again, or leave out this file if it is no part of the scan"
             )
     return [scans[uid] for uid in sorted(scans)]
+
+
+def _is_no_scan(header: Dataset) -> bool:
+    """By what the object says it is; an image that lacks what images have is a damaged one.
+
+    Raises:
+        UserError: an image without rows: all behind it is missing.
+    """
+    if tag_value(header, "Modality") in NOT_SCANS:
+        return True
+    if "Rows" in header or header.pixels.found:
+        return False
+    kind = tag_value(header, "SOPClassUID")
+    if kind is not None and "Image Storage" not in getattr(kind, "name", ""):  # raw data, spectra, a maker's own
+        return True
+    raise UserError(f"{header.filename}: truncated: has no readable Rows; send the whole series again")
 
 
 def _counts(file: Path) -> bool:

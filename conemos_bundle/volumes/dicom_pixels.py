@@ -163,7 +163,8 @@ def _decode(headers: Sequence[Dataset]) -> Iterator[npt.NDArray[Any]]:
     timer.start()
     assert process.stdin is not None and process.stdout is not None
     try:
-        process.stdin.write(json.dumps([header.filename for header in headers]).encode())
+        wanted = [(header.filename, header.pixels.bits or int(header.BitsAllocated)) for header in headers]
+        process.stdin.write(json.dumps(wanted).encode())
         process.stdin.close()
         for header in headers:
             shape = (int(header.Rows), int(header.Columns))

@@ -130,6 +130,7 @@ STAND_INS: dict[str, dict[str, Any]] = {
     "monailabel.tasks.activelearning.first": {"First": Described},
     "monailabel.tasks.activelearning.random": {"Random": Described},
     "monailabel.tasks.infer.bundle": {"BundleInferTask": BundleInferTask},
+    "monailabel.datastore.dicom": {"dicom_to_nifti": lambda series_dir, is_seg=False: f"theirs {series_dir} {is_seg}"},
     "monailabel.datastore.local": {"LocalDatastore": LocalDatastore},
     "monailabel.interfaces.tasks.scoring": {"ScoringMethod": Described},
     "monailabel.interfaces.tasks.strategy": {"Strategy": Described},

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import itk
 import numpy as np
 import pytest
 from conemos_bundle.errors import UserError
+from conemos_bundle.volumes import dicom_pixels
 from conemos_bundle.volumes.dicom import check_series, read_series
 from make_series import write_series
 from monai.transforms import LoadImage
 from pydicom import dcmread
-from pydicom.uid import JPEGBaseline8Bit, JPEGLSLossless, RLELossless
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 
 def monai_image(folder: Path):
@@ -53,14 +55,79 @@ def test_monochrome1_is_inverted_as_itk_does(series: Path, change) -> None:
     assert np.corrcoef(values.ravel(), before.ravel())[0, 1] == pytest.approx(-1)
 
 
-@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless])
-def test_compressed_pixels_are_the_same(syntax: str, series: Path) -> None:
-    before, _ = read_series(series)
-    for file in series.iterdir():
+def compress(folder: Path, syntax: str) -> None:
+    """By pydicom, or by ITK for what pydicom does not write."""
+    kinds = {
+        JPEG2000Lossless: itk.GDCMImageIOEnums.Compression_JPEG2000,
+        JPEGLosslessSV1: itk.GDCMImageIOEnums.Compression_JPEG,
+    }
+    for file in folder.iterdir():
         dataset = dcmread(file)
-        dataset.compress(syntax, generate_instance_uid=False)
+        if syntax in kinds:
+            image, image_io = itk.image_from_array(np.ascontiguousarray(dataset.pixel_array)), itk.GDCMImageIO.New()
+            image_io.SetCompressionType(kinds[syntax])
+            other = str(folder.parent / "compressed.dcm")
+            writer = itk.ImageFileWriter[type(image)].New(Input=image, FileName=other, ImageIO=image_io)
+            writer.UseCompressionOn()
+            writer.Update()
+            compressed = dcmread(other)
+            assert compressed.file_meta.TransferSyntaxUID == syntax
+            dataset.file_meta.TransferSyntaxUID, dataset.PixelData = syntax, compressed.PixelData
+            dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
+        else:
+            dataset.compress(syntax, generate_instance_uid=False)
         dataset.save_as(file)
+
+
+SYNTAXES = [RLELossless, JPEGLSLossless, JPEG2000Lossless, JPEGLosslessSV1]
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_compressed_pixels_are_the_same(syntax: str, series: Path, change) -> None:
+    change(series, range(1, 8), RescaleSlope="0.25", RescaleIntercept="0.5")
+    before, _ = read_series(series)
+    compress(series, syntax)
     np.testing.assert_array_equal(read_series(series)[0], before)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize(
+    "tags", [{"Rows": 9}, {"Columns": 11}, {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}, {"Rows": 60000}]
+)
+def test_a_header_of_another_size_than_the_codestream_is_refused(tags: dict, syntax: str, series: Path, change) -> None:
+    """ITK leaves out rows, or cuts values to 8 bits, without a word."""
+    compress(series, syntax)
+    change(series, range(8), **tags)
+    with pytest.raises(UserError, match=r"0\.dcm: its (compressed )?pixels are ") as error:
+        check_series(series)
+    assert "\n" not in str(error.value)
+
+
+def test_values_of_more_bits_than_the_header_has_are_refused(series: Path, change) -> None:
+    compress(series, JPEGLSLossless)
+    change(series, range(8), BitsStored=12, HighBit=11)
+    with pytest.raises(UserError, match=r"\.dcm: its pixels do not fit 12 bits"):
+        read_series(series)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_truncated_compressed_pixels_are_refused(syntax: str, series: Path) -> None:
+    compress(series, syntax)
+    (series / "0.dcm").write_bytes((series / "0.dcm").read_bytes()[:-9])
+    with pytest.raises(UserError, match=r"0\.dcm: its pixels are missing or truncated"):
+        check_series(series)
+
+
+@pytest.mark.parametrize("program", ["import os; os.abort()", "raise SystemExit(1)", "import time; time.sleep(60)"])
+def test_a_decoder_that_ends_or_hangs_is_one_line(
+    program: str, series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compress(series, JPEGLSLossless)
+    (tmp_path / "decoder.py").write_text(program)
+    monkeypatch.setattr(dicom_pixels, "DECODER", tmp_path / "decoder.py")
+    monkeypatch.setattr(dicom_pixels, "PATIENCE", -14 if "sleep" in program else 120)  # and 2 seconds per slice
+    with pytest.raises(UserError, match=r"0\.dcm: its pixels cannot be read \(transfer syntax JPEG-LS"):
+        read_series(series)
 
 
 @pytest.mark.parametrize("pixels", [None, b"", bytes(100)])
