@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import platform
 import re
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,13 @@ from typing import Any
 import torch
 from conemos_bundle import networks
 from conemos_bundle.data.datalist import Datalist
+from conemos_bundle.data.importers import check_region_names
 from conemos_bundle.errors import UserError
 from conemos_bundle.handlers.checkpoint import plain
 from ignite.engine import Engine, Events
 from torch import nn
 
+logger = logging.getLogger(__name__)
 RECORD = "run.json"
 PACKAGES = [
     "monai",
@@ -165,9 +169,57 @@ def read_record(weights: str | os.PathLike[str], datalist: Datalist | None = Non
         raise UserError(
             f"{path}: holds a text that begins with '$', '@' or '%': not a record of a training of this package"
         )
-    if datalist is not None and not set(datalist.regions) & set(record["regions"]):
-        raise UserError(f"the datalist names none of the model's regions ({', '.join(record['regions'])})")
+    regions, expected = record["regions"], record["network"].get("num_regions")
+    check_region_names(regions if isinstance(regions, list) else [regions], str(path))
+    if expected is not None and expected != len(regions):
+        raise UserError(f"{path}: names {len(regions)} regions, but its network has {expected}; train again")
+    if datalist is not None:
+        unknown = [region for region in datalist.regions if region not in regions]
+        if len(unknown) == len(datalist.regions):
+            raise UserError(f"the datalist names none of the model's regions ({', '.join(regions)})")
+        if unknown:
+            logger.warning(f"{path}: the model does not know {', '.join(unknown)} of the datalist: left out")
     return record
+
+
+def network_difference(record: dict[str, Any], network: nn.Module) -> tuple[str, Any, Any] | None:
+    """The first argument in which a network differs from that of a record, and both values; None: none does.
+
+    Raises:
+        UserError: the record names no network of this package.
+    """
+    recorded = recorded_network(record)
+    if type(recorded) is not type(network):
+        return "network", type(recorded).__name__, type(network).__name__
+    theirs, ours = (dict(each.arguments) for each in (recorded, network))  # type: ignore[arg-type]
+    for name, value in theirs.items():
+        if name != "film_init" and ours[name] != value:  # that one has no say once there are weights
+            return name, value, ours[name]
+    return None
+
+
+def check_model(
+    weights: str | os.PathLike[str], regions: Sequence[str], spacing: Sequence[float], network: nn.Module
+) -> None:
+    """Hold a configuration of inference against the record beside the weights, where there is one.
+
+    Raises:
+        UserError: the record says other regions, another order of them, another spacing or another network.
+    """
+    if not (Path(weights).parent / RECORD).is_file():
+        return
+    record = read_record(weights)
+    differs = network_difference(record, network)
+    if list(regions) != record["regions"]:
+        differs = ("regions", record["regions"], list(regions))
+    elif any(abs(a - b) > 1e-3 * a for a, b in zip(record["plan"]["spacing"], spacing, strict=True)):
+        differs = ("spacing", record["plan"]["spacing"], list(spacing))
+    if differs is not None:
+        name, theirs, ours = differs
+        raise UserError(
+            f"{weights}: its {name} is {theirs!r}, that of the configuration {ours!r}; "
+            "'conemos predict --model RUN' takes all of them from the run"
+        )
 
 
 def load_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:

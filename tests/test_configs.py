@@ -74,6 +74,14 @@ def test_inference_has_what_hosts_read(tmp_path: Path, tiny_dataset: Path) -> No
     assert len(inference.dataset) == 7
 
 
+def test_weights_whose_record_says_other_regions_are_refused(tmp_path: Path, tiny_dataset: Path, run: Path) -> None:
+    scans = tiny_dataset / "images"
+    inference = workflow(["inference"], "inference", dataset_dir=scans, ckpt_path=run / "model.pt", output_dir=tmp_path)
+    with pytest.raises(Exception, match=".") as caught:
+        inference.initialize()
+    assert "its regions is ['outer', 'inner core'], that of the configuration" in str(find_user_error(caught.value))
+
+
 def test_batch_inference_goes_on_where_it_was_cut(tmp_path: Path, tiny_dataset: Path) -> None:
     scans = tmp_path / "scans"
     scans.mkdir()

@@ -11,7 +11,15 @@ import torch
 from conemos_bundle.data.datalist import Datalist, Scan
 from conemos_bundle.errors import UserError
 from conemos_bundle.networks import FiLMUNet, UNet
-from conemos_bundle.runs import RunRecord, default_output_dir, identity, package_versions, read_record, recorded_network
+from conemos_bundle.runs import (
+    RunRecord,
+    check_model,
+    default_output_dir,
+    identity,
+    package_versions,
+    read_record,
+    recorded_network,
+)
 from ignite.engine import Engine
 
 PLAN = {"in_channels": 1, "spacing": [1.0, 2.0, 3.0], "patch_size": [8, 16, 8]}
@@ -25,6 +33,52 @@ DATA = Datalist(
     ],
     test=[Scan(image="c.nii", subject="c", masks={"left eye": "c_eye.nii"})],
 )
+
+
+def test_a_datalist_with_more_regions_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    record_run(tmp_path, make_network())
+    assert not caplog.messages
+    read_record(tmp_path / "model.pt", DATA.model_copy(update={"regions": ["left eye", "nose", "body"]}))
+    assert caplog.messages == [f"{tmp_path / 'run.json'}: the model does not know nose of the datalist: left out"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"regions": ["body"]}, "names 1 regions, but its network has 2"),
+        ({"regions": ["body", "body"]}, "names the region 'body' twice"),
+        ({"regions": ["body", "../eye"]}, "cannot name a region"),
+        ({"regions": ["body", 1]}, "cannot name a region"),
+    ],
+)
+def test_a_record_whose_regions_cannot_be(change: dict[str, Any], words: str, tmp_path: Path) -> None:
+    record = record_run(tmp_path, make_network())
+    (tmp_path / "run.json").write_text(json.dumps({**record, **change}))
+    with pytest.raises(UserError, match=words):
+        read_record(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize(
+    ("regions", "spacing", "options", "words"),
+    [
+        (["left eye", "body"], [1.0, 2.0, 3.0], {}, "its regions is"),
+        (["body", "left eye"], [1.0, 2.0, 4.0], {}, "its spacing is"),
+        (["body", "left eye"], [1.0, 2.0, 3.0], {"norm": None}, "its norm is 'instance'"),
+        (["body", "left eye"], [1.0, 2.0, 3.0], {"in_channels": 2}, "its in_channels is 1"),
+    ],
+)
+def test_weights_of_another_model_are_refused(
+    regions: list[str], spacing: list[float], options: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    record_run(tmp_path, make_network())
+    weights = tmp_path / "model.pt"
+    check_model(weights, ["body", "left eye"], [1.0, 2.0, 3.0], make_network())
+    arguments = {**make_network().arguments, **options}
+    with pytest.raises(UserError, match=words) as error:
+        check_model(weights, regions, spacing, FiLMUNet(**arguments))
+    assert "conemos predict --model RUN" in str(error.value)
+    (tmp_path / "run.json").unlink()  # nothing to hold it against
+    check_model(weights, regions, spacing, FiLMUNet(**arguments))
 
 
 def make_network() -> FiLMUNet:

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import torch
 from conemos_bundle.data.datalist import read_datalist
+from conemos_bundle.errors import UserError
 from conemos_bundle.runs import load_weights, read_record, recorded_network
 from conemos_bundle.workflows import run_training_config
 
@@ -110,6 +111,11 @@ def fine_tune(
     weights, run = models / "model.pt", training_set / "run"
     record = read_record(weights)
     recorded_network(record).load_state_dict(load_weights(weights))
+    regions = read_datalist(training_set / "datalist.json").regions
+    if regions != record["regions"]:  # new weights take the old ones' place, and its record stays
+        raise UserError(
+            f"{models}: the served regions are {regions}, those of run.json {record['regions']}; pack it again"
+        )
     before = mean_dice(weights, training_set / "judge.json", training_set / "before", device)
     options = {
         "datalist": training_set / "datalist.json",

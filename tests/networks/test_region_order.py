@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from conemos_bundle.networks import NETWORKS
+from conemos_bundle.networks.region_order import reorder_regions
+
+CASES: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in NETWORKS]
+CASES += [("FiLMUNet", {"mlp_depth": 0}), ("FiLMUNet", {"n_conditioned": 2}), ("MultiLayer", {"last_relu": False})]
+
+
+def make(name: str, seed: int, options: dict[str, Any]) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    network = NETWORKS[name](num_regions=3, channels=(2, 4), norm="instance", **options)
+    for parameter in network.parameters():  # biases too, which begin at 0
+        torch.nn.init.normal_(parameter, std=0.5)
+    return network.eval()
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+@pytest.mark.parametrize("order", [[2, 0, 1], [0, 2, 1], [0, 1, 2]])
+def test_each_region_keeps_its_answer_in_another_place(name: str, options: dict[str, Any], order: list[int]) -> None:
+    old, new = make(name, 0, options), make(name, 1, options)
+    image = torch.randn(2, 1, 9, 8, 8)
+    new.load_state_dict(reorder_regions(new, old.state_dict(), order))
+    with torch.no_grad():
+        before, after = old(image), new(image)
+        torch.testing.assert_close(after, before[:, order], rtol=1e-3, atol=1e-3)
+        assert min(float((before[:, a] - before[:, b]).abs().max()) for a, b in ((0, 1), (0, 2), (1, 2))) > 0.05
+        second = torch.tensor([[0.0, 1.0, 0.0]])
+        torch.testing.assert_close(new(image, regions=second), before[:, [order[1]]], rtol=1e-3, atol=1e-3)
+
+
+def test_another_network_is_not_guessed_at() -> None:
+    with pytest.raises(ValueError, match="Linear: not known where its regions are"):
+        reorder_regions(torch.nn.Linear(2, 2), {}, [1, 0])
