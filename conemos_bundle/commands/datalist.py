@@ -9,11 +9,12 @@ from conemos_bundle.data.absent import check_empty_option, declare_absent
 from conemos_bundle.data.datalist import SPLITS, Datalist, MaskSource, one_line, write_datalist
 from conemos_bundle.data.importers import Found, from_csv, from_folders, subject_finder
 from conemos_bundle.data.nnunet import from_decathlon, from_nnunet, read_dataset_json
+from conemos_bundle.data.segmentations import from_segmentations
 from conemos_bundle.data.split import split_by_subject
 from conemos_bundle.errors import UserError
 from pydantic import ValidationError
 
-KINDS = ("folders", "decathlon", "nnunet", "csv")
+KINDS = ("folders", "decathlon", "nnunet", "csv", "segmentations")
 
 
 def datalist(
@@ -36,16 +37,17 @@ def datalist(
     licence: str | None = None,
     reference: str | None = None,
 ) -> None:
-    """Write a datalist for folders of masks, a Medical Decathlon task, nnU-Net v2 raw data, or label maps with a CSV.
+    """Write a datalist for folders of masks, a Medical Decathlon task, nnU-Net v2 raw data, label maps with a CSV, or
+    3D Slicer's segmentations.
 
     Args:
         source: the folder of the data set.
         output: the datalist to write.
-        kind: ``folders``, ``decathlon``, ``nnunet`` or ``csv``; default: what the folder looks like.
+        kind: ``folders``, ``decathlon``, ``nnunet``, ``csv`` or ``segmentations``; default: what the folder looks like.
         csv: table of what is annotated: columns scan, split, subject (optional), one per region with 1, 0 or nothing,
             or ``absent``.
         regions: label values of each region, ``{'hippocampus': [1, 2], 'anterior': [1]}``, outer first; needed with a
-            CSV, replaces the labels of dataset.json. For folders of masks: their names, outer first.
+            CSV, replaces the labels of dataset.json. For folders of masks and segments: their names, outer first.
         inside: which region lies inside which other, ``{'anterior': 'hippocampus'}``: then `conemos check` looks
             whether the annotations agree, and ``--overlay inside`` sees to it that the predictions do.
         ignore: value, or values, of masks and label maps whose voxels nobody has annotated.
@@ -159,9 +161,11 @@ def _kind(folder: Path, csv: str | None) -> str:
         return "decathlon" if "training" in read_dataset_json(folder) else "nnunet"
     if (folder / "masks").is_dir():
         return "folders"
+    if (folder / "segmentations").is_dir():
+        return "segmentations"
     raise UserError(
-        f"{folder}: holds neither a folder 'masks' nor dataset.json; with label maps pass --csv TABLE, "
-        f"or say --kind {'|'.join(KINDS)}"
+        f"{folder}: holds neither a folder 'masks' nor dataset.json nor a folder 'segmentations'; with label maps pass "
+        f"--csv TABLE, or say --kind {'|'.join(KINDS)}"
     )
 
 
@@ -175,5 +179,10 @@ def _find(folder: Path, root: Path, kind: str, csv: str | None, regions: object,
     finder = subject_finder(subject)
     if kind == "csv":
         return from_csv(folder, root, None if subject is None else finder, regions, str(csv))
-    importer = {"folders": from_folders, "decathlon": from_decathlon, "nnunet": from_nnunet}[kind]
-    return importer(folder, root, finder, regions)
+    importers = {
+        "folders": from_folders,
+        "segmentations": from_segmentations,
+        "decathlon": from_decathlon,
+        "nnunet": from_nnunet,
+    }
+    return importers[kind](folder, root, finder, regions)
