@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ from conemos_bundle.data.importers import Found, from_csv, from_folders, subject
 from conemos_bundle.data.nnunet import from_decathlon, from_nnunet, read_dataset_json
 from conemos_bundle.data.segmentations import from_segmentations
 from conemos_bundle.data.split import split_by_subject
+from conemos_bundle.data.time_points import BIDS, subject_pattern
 from conemos_bundle.errors import UserError
 from pydantic import ValidationError
 
@@ -53,7 +55,8 @@ def datalist(
         ignore: value, or values, of masks and label maps whose voxels nobody has annotated.
         empty: ``absent``: an empty mask says that its region is not there; every mask is read. Otherwise
             `conemos check` takes it for a mistake.
-        subject: regular expression whose one group is the subject in a scan's name; default: the whole name.
+        subject: regular expression whose one group is the subject in a scan's name; default: the whole name, or BIDS's
+            ``sub-…`` before ``_ses-…``. Names that look like several times of one patient are told.
         validation: part of the subjects for validation, where the source does not say.
         test: part of the subjects for the test, where the source does not say.
         seed: seed of that split.
@@ -83,6 +86,8 @@ def datalist(
     empty_is_absent = check_empty_option(empty)
     found = _find(folder, root, kind or _kind(folder, csv), csv, regions, subject)
     _ignore(found, ignore)
+    if subject is None:
+        _look_for_time_points(found)
     if empty_is_absent:
         found.unsplit, _ = declare_absent(found.unsplit, root)
         found.split = {split: declare_absent(scans, root)[0] for split, scans in found.split.items()}
@@ -124,6 +129,23 @@ def annotated_scans(data: Datalist) -> str:
             if any(region in scan.absent for each in SPLITS for scan in data.scans(each)):
                 rows[split][f"{region} absent"] = sum(region in scan.absent for scan in scans)
     return pd.DataFrame.from_dict(rows, orient="index").to_string()
+
+
+def _look_for_time_points(found: Found) -> None:
+    """Where names look like several times of one patient: take BIDS's subjects, and suggest others."""
+    pattern = subject_pattern(sorted({scan.subject for scan in found.unsplit}))
+    if pattern is None:
+        return
+    if pattern != BIDS:
+        found.notes.append(
+            "note: the names look like several times of one patient, yet each counts as a subject of its own, and a "
+            f"patient may be in two splits; if so, pass --subject '{pattern}'"
+        )
+        return
+    for index, scan in enumerate(found.unsplit):
+        if match := re.search(BIDS, scan.subject):
+            found.unsplit[index] = scan.model_copy(update={"subject": match[1]})
+    found.notes.append(f"subjects: by BIDS, the part of the names before _ses- (--subject '{BIDS}')")
 
 
 def _ignore(found: Found, values: object) -> None:

@@ -14,8 +14,11 @@ from conemos_bundle.data.check_files import check_image, file_problem, image_fil
 from conemos_bundle.data.check_masks import check_masks, empty_line, known_to_all
 from conemos_bundle.data.datalist import SPLITS, Datalist, Scan
 from conemos_bundle.data.relations import Relation, relations, shared_voxels
+from conemos_bundle.data.time_points import shared_patients
 from conemos_bundle.errors import UserError
 from conemos_bundle.known import IGNORED
+
+MOST_TOLD = 3  # patients in two splits by their names
 
 
 class Checked(NamedTuple):
@@ -64,6 +67,15 @@ def structural_problems(datalist: Datalist, dataset_dir: str | os.PathLike[str])
                     f"error: {files[0]}: subject {scan.subject!r} is in {split} and in {split_before} ({file_before}); "
                     "keep a subject in one split"
                 )
+    by_split = {split: {scan.subject for scan in datalist.scans(split)} for split in SPLITS}
+    pattern, shared = shared_patients(by_split)
+    lines += [
+        f"warning: subjects {a!r} ({split_a}) and {b!r} ({split_b}) look like times of one patient; if so, keep them "
+        f"in one split (conemos datalist --subject '{pattern}')"
+        for a, split_a, b, split_b in shared[:MOST_TOLD]
+    ]
+    if len(shared) > MOST_TOLD:
+        lines.append(f"warning: so do those of {len(shared) - MOST_TOLD} more patients")
     for region in datalist.regions:
         if not any(region in scan.annotated for scan in datalist.training):
             absent = any(region in scan.absent for scan in datalist.training)

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from conemos_bundle.commands import datalist
+from conemos_bundle.data.check import structural_problems
+from conemos_bundle.data.datalist import Datalist, read_datalist
+from conemos_bundle.data.time_points import shared_patients, subject_pattern
+
+TIMES = [
+    (["sub-01_ses-01_T1w", "sub-01_ses-02_T1w", "sub-02_ses-01_T1w"], "sub-01"),
+    (["P1_t1", "P1_t2", "P2_t1"], "P1"),
+    (["anna_visit1", "anna_visit2", "bob_visit1"], "anna"),
+    (["X_baseline", "X_followup", "Y_baseline", "Y_followup"], "X"),
+    (["P7_2019-03-01", "P7_20200401", "P8_20190301"], "P7"),
+    ([f"patient{p}_{t}" for p in range(4) for t in range(3)], "patient0"),
+    ([f"genius_{p:02d}{t:02d}" for p in range(12) for t in range(3)], "genius_00"),
+]
+NO_TIMES = [
+    [f"hippocampus_{number:03d}" for number in (1, 3, 4, 6, 7, 8, 11, 105, 106, 380)],
+    [f"chaos_{number:02d}" for number in range(1, 21)],
+    [f"case_{number:04d}" for number in range(1, 300)],
+    [f"BraTS20_Training_{number:03d}" for number in range(1, 40)],
+    [f"IXI{number:03d}-Guys-0{700 + number}" for number in range(2, 60)],
+    [f"training_mother_{number:03d}" for number in range(54)],
+    [f"site{site}_{number:03d}" for site in range(3) for number in range(40)],
+    ["anna", "bob", "carl"],
+    ["one"],
+    [],
+]
+
+
+@pytest.mark.parametrize(("names", "patient"), TIMES)
+def test_times_of_patients(names: list[str], patient: str) -> None:
+    pattern = subject_pattern(names)
+    assert pattern is not None and re.compile(pattern).groups == 1
+    found = re.search(pattern, names[0])
+    assert found is not None and found[1] == patient
+
+
+@pytest.mark.parametrize("names", NO_TIMES, ids=lambda names: names[0] if names else "none")
+def test_numbered_scans_are_no_times(names: list[str]) -> None:
+    assert subject_pattern(names) is None
+
+
+def test_patients_in_two_splits() -> None:
+    _, shared = shared_patients({"training": {"P1_t1", "P2_t1"}, "validation": {"P1_t2"}, "test": {"P1_t3", "P3_t1"}})
+    assert shared == [("P1_t1", "training", "P1_t2", "validation")]
+    assert shared_patients({"training": {"P1_t1", "P1_t2"}, "validation": {"P2_t1"}, "test": set()})[1] == []
+
+
+def folder(root: Path, names: list[str]) -> Path:
+    for name in names:
+        for kind in ("images", "masks/organ"):
+            (root / kind).mkdir(parents=True, exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(np.ones((3, 4, 5), np.uint8), np.eye(4)), root / kind / f"{name}.nii.gz")
+    return root
+
+
+def test_datalist_suggests_the_option_that_mends_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = folder(tmp_path / "d", [f"genius_{p:02d}{t:02d}" for p in range(8) for t in range(3)])
+    datalist(str(source), str(tmp_path / "d.json"))
+    told = re.search(r"--subject '(.+)'", capsys.readouterr().out)
+    assert told is not None
+    without = structural_problems(read_datalist(tmp_path / "d.json"), source)
+    assert any(line.startswith("warning: subjects 'genius_") and told[1] in line for line in without)
+    datalist(str(source), str(tmp_path / "e.json"), subject=told[1])
+    assert "--subject" not in capsys.readouterr().out
+    mended = read_datalist(tmp_path / "e.json")
+    assert len({scan.subject for scan in (*mended.training, *mended.validation, *mended.test)}) == 8
+    assert not [line for line in structural_problems(mended, source) if "look like" in line]
+
+
+def test_bids_names_say_their_subject(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = folder(tmp_path / "d", [f"sub-{p:02d}_ses-{t}_T2w" for p in range(6) for t in (1, 2)])
+    datalist(str(source), str(tmp_path / "d.json"))
+    assert "BIDS" in capsys.readouterr().out
+    written = json.loads((tmp_path / "d.json").read_text())
+    subjects = {split: {scan["subject"] for scan in written[split]} for split in ("training", "validation", "test")}
+    assert set().union(*subjects.values()) == {f"sub-{p:02d}" for p in range(6)}
+    assert sum(map(len, subjects.values())) == 6  # each in one split
+
+
+def test_check_tells_a_few_patients_and_counts_the_others(tmp_path: Path) -> None:
+    source = folder(tmp_path / "d", [f"P{p}_t{t}" for p in range(9) for t in (1, 2)])
+
+    def scan(name: str) -> dict[str, object]:
+        return {"image": f"images/{name}.nii.gz", "subject": name, "masks": {"organ": f"masks/organ/{name}.nii.gz"}}
+
+    scans = {time: [scan(f"P{p}_t{time}") for p in range(9)] for time in (1, 2)}
+    data = Datalist.model_validate({"regions": ["organ"], "training": scans[1], "validation": scans[2]})
+    warnings = [line for line in structural_problems(data, source) if line.startswith("warning: ")]
+    assert len(warnings) == 4 and warnings[-1] == "warning: so do those of 6 more patients"
