@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import itk
-import nibabel
 from conemos_bundle.data.datalist import scan_name
 from conemos_bundle.errors import UserError
-from conemos_bundle.volumes.dicom import check_series
+from conemos_bundle.volumes import EXTENSIONS, Geometry, has_extension, read_geometry
 from conemos_bundle.volumes.dicom_files import is_dicom
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError, SpatialImage
-
-EXTENSIONS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
-_NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
-_SCAN_FILE = re.compile(r"\.(nii|nii\.gz|nrrd|nhdr|mha|mhd)$", re.IGNORECASE)
-_UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, zlib.error, ImageFileError, HeaderDataError)
 
 
 def find_scans(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None) -> list[dict[str, Any]]:
     """Find the scans at ``source`` and check their headers; no voxel is read (`CheckScand` looks at those).
 
-    `LoadImaged(keys="image", ensure_channel_first=True, image_only=True)` reads every item as ``(C, D, H, W)`` with its
-    affine in RAS.
+    `LoadImageScand` reads every item as ``(C, D, H, W)`` with its affine in RAS.
 
     Args:
         source: one path or several, each a scan file (``EXTENSIONS``), a folder that holds one DICOM series, or a
@@ -53,10 +41,7 @@ def find_scans(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
     paths = [scan for path in sources for scan in _scans_at(Path(os.path.abspath(Path(path).expanduser())))]
     paths = list(dict.fromkeys(paths))  # a scan named twice is one scan
     for path in paths:
-        if path.is_dir():
-            check_series(path)
-        else:
-            _check_header(path)
+        _refuse_2d(path, read_geometry(path))
     items = [{"image": str(path), "name": name} for path, name in zip(paths, _unique_names(paths), strict=True)]
     return sorted(items, key=lambda item: item["name"])
 
@@ -109,7 +94,7 @@ def _scans_at(path: Path) -> list[Path]:
         raise UserError(f"{path}: no such file or folder; name a scan file, a DICOM folder, or a folder of them")
     if path.is_dir():
         return _scans_in(path)
-    if not _SCAN_FILE.search(path.name):
+    if not has_extension(path):
         hint = "give the folder that holds its series" if is_dicom(path) else f"use one of {', '.join(EXTENSIONS)}"
         raise UserError(f"{path}: not a scan file by its extension; {hint}")
     return [path]
@@ -119,9 +104,9 @@ def _scans_in(folder: Path) -> list[Path]:
     """``folder`` itself where it holds DICOM files, else the scan files and DICOM folders in it."""
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     for place in (folder, *entries):
-        if place.is_dir() and _SCAN_FILE.search(place.name):  # MONAI would take it for a file
+        if place.is_dir() and has_extension(place):  # MONAI would take it for a file
             raise UserError(f"{place}: a folder that is named like an image; rename it, or give the file in it")
-    scans = [entry for entry in entries if entry.is_file() and _SCAN_FILE.search(entry.name)]
+    scans = [entry for entry in entries if entry.is_file() and has_extension(entry)]
     if _holds_dicom(entries):
         if scans:
             raise UserError(f"{folder}: holds DICOM files and {scans[0].name}; give the DICOM series its own folder")
@@ -133,42 +118,13 @@ def _scans_in(folder: Path) -> list[Path]:
 
 
 def _holds_dicom(entries: Sequence[Path]) -> bool:
-    return any(entry.is_file() and not _SCAN_FILE.search(entry.name) and is_dicom(entry) for entry in entries)
+    return any(entry.is_file() and not has_extension(entry) and is_dicom(entry) for entry in entries)
 
 
-def _check_header(path: Path) -> None:
-    try:
-        shape, scalar = _nifti_header(path) if _NIFTI.search(path.name) else _itk_header(path)
-    except _UNREADABLE as error:
-        raise UserError(
-            f"{path}: cannot be read as an image (truncated, or not what its extension says); export the scan again"
-        ) from error
-    _check_shape(path, shape)
-    if not scalar:
-        raise UserError(f"{path}: holds colours, vectors or complex numbers; convert it to a grey-value NIfTI file")
-
-
-def _check_shape(path: Path, shape: tuple[int, ...]) -> None:
-    size = " x ".join(str(length) for length in shape)
-    if len(shape) > 4:
-        raise UserError(f"{path}: an image of {size}; give a 3D scan, or a 4D one with channels last")
-    if len(shape) < 3 or 1 in shape[:3]:
-        raise UserError(f"{path}: a 2D image of {size}; give a 3D scan")
-
-
-def _nifti_header(path: Path) -> tuple[tuple[int, ...], bool]:
-    image = cast(SpatialImage, nibabel.load(path))
-    return image.shape, image.get_data_dtype().kind in "iuf"
-
-
-def _itk_header(path: Path) -> tuple[tuple[int, ...], bool]:
-    image_io = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
-    if image_io is None:
-        raise ValueError("no ITK reader takes this file")
-    image_io.SetFileName(str(path))
-    image_io.ReadImageInformation()
-    shape = tuple(image_io.GetDimensions(axis) for axis in range(image_io.GetNumberOfDimensions()))
-    return shape, image_io.GetNumberOfComponents() == 1
+def _refuse_2d(path: Path, geometry: Geometry) -> None:
+    if 1 in geometry.shape:
+        size = [*geometry.shape, *([geometry.channels] if geometry.channels > 1 else [])]
+        raise UserError(f"{path}: a 2D image of {' x '.join(str(length) for length in size)}; give a 3D scan")
 
 
 def _unique_names(paths: Sequence[Path]) -> list[str]:

@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
-from conemos_bundle.errors import UserError
-from conemos_bundle.volumes.dicom import read_series
+from conemos_bundle.volumes import read_volume
 from monai.data import MetaTensor
-from monai.transforms import LoadImaged
+from monai.transforms import MapTransform
 
 
-class LoadImageScand(LoadImaged):
-    """MONAI's `LoadImaged`, channel first; a folder is a DICOM series, read by `read_series`.
+class LoadImageScand(MapTransform):
+    """Load a scan by `read_volume`: a `MetaTensor` ``(C, D, H, W)`` float32, its affine in RAS.
+
+    The item's path is a file, a DICOM folder, or a list of files, one per channel. A NIfTI scan's header is kept in
+    ``meta["nifti_header"]`` (uint8, 348), for its results.
 
     Hosts drop transforms whose name contains ``LoadImage`` when they bring the image themselves.
     """
 
     def __init__(self, keys: str = "image") -> None:
-        super().__init__(keys=keys, image_only=True, ensure_channel_first=True)
+        super().__init__(keys)
 
-    def __call__(self, data: Mapping[Hashable, Any], reader: Any = None) -> dict[Hashable, Any]:
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """
         Raises:
-            UserError: a file is missing, truncated or no image, or a folder is not one regular DICOM series.
+            UserError: a file is missing, damaged or no image, or a folder is not one regular DICOM series.
         """
-        image = data[self.keys[0]]
-        if isinstance(image, str | os.PathLike) and os.path.isdir(image):
-            voxels, affine = read_series(image)
-            meta = {"filename_or_obj": str(image), "original_affine": affine, "space": "RAS"}
-            return {**data, self.keys[0]: MetaTensor(voxels[None], affine=torch.from_numpy(affine), meta=meta)}
-        try:
-            loaded: dict[Hashable, Any] = super().__call__(data, reader)
-        except Exception as error:  # readers raise whatever they like
-            reason = " ".join(str(error).split())[:120] or type(error).__name__
-            raise UserError(f"{data[self.keys[0]]}: cannot be read ({reason}); export the scan again") from error
-        return loaded
+        item = dict(data)
+        for key in self.key_iterator(item):
+            path = item[key]
+            volume = read_volume(path)
+            first = path[0] if isinstance(path, list | tuple) else path
+            meta: dict[str, Any] = {"filename_or_obj": str(first), "space": "RAS"}
+            if volume.nifti_header is not None:
+                meta["nifti_header"] = np.frombuffer(volume.nifti_header, np.uint8).copy()
+            affine = torch.from_numpy(volume.affine)
+            item[key] = MetaTensor(torch.from_numpy(volume.voxels), affine=affine, meta=meta)
+            item[key].meta["original_affine"] = volume.affine.copy()
+        return item

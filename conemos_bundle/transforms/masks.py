@@ -12,9 +12,10 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.known import IGNORED, to_target
 from conemos_bundle.transforms.resample import OrientToRASd, ResampleToSpacingd
 from conemos_bundle.transforms.seg_nrrd import find_segment, is_seg_nrrd, pad_to_grid, read_layers
+from conemos_bundle.volumes import read_volume
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import Compose, LoadImage, MapTransform, Transform
+from monai.transforms import Compose, MapTransform, Transform
 
 
 def expand_regions(masks: torch.Tensor, annotated: Sequence[int], num_regions: int) -> torch.Tensor:
@@ -86,16 +87,26 @@ def read_mask_file(file: str) -> tuple[torch.Tensor, npt.NDArray[Any]]:
     """A mask's, label map's or ``.seg.nrrd`` file's voxels ``(C, D, H, W)``, and its affine to mm in RAS.
 
     Raises:
-        UserError: the file cannot be read.
+        UserError: the file cannot be read, or holds what is no whole number.
     """
     if is_seg_nrrd(file):
         layers, affine = read_layers(file)
         return torch.from_numpy(layers.astype(np.int32)), affine
-    try:
-        volume = LoadImage(image_only=True, ensure_channel_first=True)(file)
-    except Exception as error:  # readers raise whatever they like
-        raise UserError(f"{file}: cannot read this mask ({str(error).splitlines()[0][:120]})") from error
-    return volume.as_tensor(), np.asarray(volume.affine, float)
+    volume = read_volume(file, labels=True)
+    return as_tensor(volume.voxels, file), volume.affine
+
+
+def as_tensor(labels: npt.NDArray[Any], file: str) -> torch.Tensor:
+    """Whole numbers as a tensor of a signed type that holds them, or of uint8: torch has few operations on others.
+
+    Raises:
+        UserError: a value is above the largest one of int64.
+    """
+    if labels.dtype.kind == "u" and labels.dtype.itemsize > 1:
+        if labels.dtype.itemsize == 8 and labels.max(initial=0) > np.iinfo(np.int64).max:
+            raise UserError(f"{file}: label {labels.max()} is too large; number the labels anew")
+        labels = labels.astype({2: np.int32, 4: np.int64, 8: np.int64}[labels.dtype.itemsize])
+    return torch.from_numpy(labels)
 
 
 def vanishes(mask: npt.NDArray[Any] | torch.Tensor, affine: npt.NDArray[Any], spacing: Sequence[float]) -> bool:

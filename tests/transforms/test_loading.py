@@ -45,6 +45,6 @@ def test_a_file_that_cannot_be_read_is_named_in_one_line(tmp_path: Path) -> None
         file = tmp_path / name
         with pytest.raises(UserError) as caught:
             LoadImageScand()({"image": str(file)})
-        assert str(caught.value).startswith(f"{file}: cannot be read (")
+        assert str(caught.value).startswith(f"{file}: cannot be read as an image (")
         assert str(caught.value).endswith("); export the scan again")
         assert "\n" not in str(caught.value)

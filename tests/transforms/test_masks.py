@@ -164,7 +164,7 @@ def test_another_grid_is_refused(tmp_path: Path, shape: tuple[int, ...], affine:
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.nii.gz").write_bytes(b"no image")
     for name in ("broken.nii.gz", "absent.nii.gz"):
-        with pytest.raises(UserError, match=rf"{name}: cannot read this mask") as caught:
+        with pytest.raises(UserError, match=rf"{name}: cannot be read as an image") as caught:
             LoadRegionMasksd(REGIONS)(item(tmp_path, {"body": {"file": str(tmp_path / name)}}))
         assert "\n" not in str(caught.value)
 
