@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 from conemos_bundle.data.datalist import Datalist, read_datalist, scan_items, write_datalist
 from conemos_bundle.data.share import keep_share
 from conemos_bundle.known import known_voxels
 from conemos_bundle.transforms.masks import vanishes
+from conemos_bundle.volumes import save_mask
 from conemos_bundle.workflows import run_training_config
 from ignite.engine import Engine, Events
 from monai.utils import convert_to_numpy, set_determinism
@@ -127,4 +127,4 @@ class SaveUnknownRegions:
                     continue
                 file = self.folder / str(scan["name"]) / f"{region}.nii.gz"
                 file.parent.mkdir(parents=True, exist_ok=True)
-                nibabel.save(nibabel.Nifti1Image(mask.astype(np.uint8), affine), file)
+                save_mask(file, mask.astype(np.uint8), affine, output["image"].meta.get("nifti_header"))

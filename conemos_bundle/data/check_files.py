@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 from conemos_bundle.data.datalist import Scan
-from monai.data.utils import AFFINE_TOL, is_no_channel
-from monai.transforms import LoadImage
-
-EXTENSIONS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
+from conemos_bundle.errors import UserError
+from conemos_bundle.volumes import EXTENSIONS, has_extension, read_volume
+from monai.data.utils import AFFINE_TOL
 
 
 class Volume(NamedTuple):
@@ -28,26 +27,21 @@ def image_files(scan: Scan, root: Path) -> list[Path]:
 
 def file_problem(file: Path) -> str | None:
     """What is wrong with a file by its name, or that it is not there."""
-    if not file.name.lower().endswith(EXTENSIONS):
+    if not has_extension(file):
         return f"not an image format that is read here ({', '.join(EXTENSIONS)})"
     return None if file.is_file() else "no such file"
 
 
-def read_file(file: Path, lines: list[str]) -> Volume | None:
+def read_file(file: Path, lines: list[str], labels: bool = False) -> Volume | None:
     """The file as a 3D volume with channels first; None, and a line, where that fails."""
     if file_problem(file):
         return None  # `structural_problems` has said so
     try:
-        image = LoadImage(ensure_channel_first=True)(file)
-    except Exception as error:  # each reader raises its own kinds
-        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-        lines.append(f"error: {file}: cannot be read: damaged, or not what its extension says ({reason})")
+        read = read_volume(file, labels)
+    except UserError as error:
+        lines.append(f"error: {error}")
         return None
-    if image.ndim != 4:
-        lines.append(f"error: {file}: not a 3D image, nor a 4D one with the channels last, but {image.ndim - 1}D")
-        return None
-    has_channels = not is_no_channel(image.meta["original_channel_dim"])
-    volume = Volume(image.numpy(), image.affine.numpy(), has_channels)
+    volume = Volume(read.voxels, read.affine, read.has_channels)
     if not np.isfinite(volume.voxels).all():
         lines.append(f"error: {file}: has NaN or infinite values")
         return None

@@ -10,7 +10,7 @@ from conemos_bundle.data.check_files import Volume, file_problem, image_files, r
 from conemos_bundle.data.datalist import MaskSource, Scan
 from conemos_bundle.errors import UserError
 from conemos_bundle.known import IGNORED
-from conemos_bundle.transforms.masks import read_on_grid, region_mask
+from conemos_bundle.transforms.masks import as_tensor, read_on_grid, region_mask
 from conemos_bundle.transforms.seg_nrrd import is_seg_nrrd
 
 
@@ -59,7 +59,9 @@ def _read_mask(file: Path, scan: Scan, root: Path, image: Volume | None, lines: 
             lines.append(f"error: {error}")
             return None
         return Volume(voxels, image.affine, has_channels=True)
-    volume = read_file(file, lines)
+    volume = read_file(file, lines, labels=True)
+    if volume is not None:
+        volume = volume._replace(voxels=as_tensor(volume.voxels, str(file)).numpy())
     if (
         volume is None
         or image is None
@@ -70,14 +72,10 @@ def _read_mask(file: Path, scan: Scan, root: Path, image: Volume | None, lines: 
 
 
 def _region_mask(volume: Volume, source: MaskSource, root: Path, known: Volume | None) -> np.ndarray:
-    """The mask (X, Y, Z) of one region, as training reads it, but with label maps held to integers."""
+    """The mask (X, Y, Z) of one region, as training reads it."""
     file = root / str(source.file)
     if source.channel is not None and not volume.has_channels:
         raise UserError(f"{file}: 'channel' is {source.channel}, but the file is 3D: it has no channels")
-    if source.values is not None:
-        wrong = volume.voxels[volume.voxels != np.round(volume.voxels)]
-        if wrong.size:
-            raise UserError(f"{file}: a label map holds integers, but this has the value {wrong[0]:g}")
     fields = {**source.model_dump(), "file": str(file), "known": str(root / str(source.known))}
     known_voxels = None if known is None else torch.from_numpy(known.voxels)
     return region_mask(torch.from_numpy(volume.voxels), fields, known_voxels).numpy()

@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from conemos_bundle.errors import UserError
+from conemos_bundle.volumes import EXTENSIONS
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -48,7 +49,7 @@ from pydantic import (
 )
 
 SPLITS = ("training", "validation", "test")
-_SUFFIXES = re.compile(r"(\.seg)?\.(nii|nii\.gz|nrrd|nhdr|mha|mhd|hdr|img)$", re.IGNORECASE)
+_SUFFIXES = re.compile(rf"(\.seg)?({'|'.join(map(re.escape, EXTENSIONS))})$", re.IGNORECASE)
 _REGION_NAME = re.compile(r"^[^\W_][\w .-]*$")
 
 

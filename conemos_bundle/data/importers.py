@@ -15,9 +15,9 @@ from pathlib import Path
 import pandas as pd
 from conemos_bundle.data.datalist import MaskSource, RegionName, Scan, scan_name
 from conemos_bundle.errors import UserError
+from conemos_bundle.volumes import EXTENSIONS, has_extension
 from pydantic import TypeAdapter, ValidationError
 
-EXTENSIONS = (".nii", ".nii.gz", ".nrrd", ".mha")
 CSV_SPLITS = {
     "train": "training",
     "training": "training",
@@ -60,7 +60,7 @@ def image_files(folder: Path) -> dict[str, Path]:
         raise UserError(f"{folder}: no such folder")
     files: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
-        if file.name.lower().endswith(EXTENSIONS) and not file.name.startswith("."):
+        if has_extension(file) and not file.name.startswith("."):
             other = files.setdefault(scan_name(file.name), file)
             if other != file:
                 raise UserError(f"{file}: has the same name as {other.name}; keep one, or rename it")
@@ -176,7 +176,7 @@ def from_folders(source: Path, root: Path, subject: Callable[[str], str], region
             name = scan_name(file.name)
             if file.name.startswith("."):
                 continue
-            if name not in images or not file.name.lower().endswith(EXTENSIONS):
+            if name not in images or not has_extension(file):
                 raise UserError(
                     f"{file}: this mask matches no image in {source / 'images'}; name it as its image, or remove it"
                 )

@@ -9,7 +9,6 @@ from typing import Annotated, Any, TypeVar
 
 from conemos_bundle.data.datalist import Scan, scan_name
 from conemos_bundle.data.importers import (
-    EXTENSIONS,
     Found,
     check_region_names,
     image_files,
@@ -18,6 +17,7 @@ from conemos_bundle.data.importers import (
     relative_path,
 )
 from conemos_bundle.errors import UserError
+from conemos_bundle.volumes import EXTENSIONS
 from pydantic import BaseModel, Field, ValidationError
 
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 from conemos_bundle.errors import UserError
-from conemos_bundle.transforms.resample import OrientToRASd
-from monai.data import MetaTensor
-from monai.transforms import LoadImage
+from conemos_bundle.transforms.resample import closest_ras
+from conemos_bundle.volumes import read_geometry
 
 LARGEST_LOOK = 50
 ANISOTROPIC = 2.0
@@ -32,7 +31,7 @@ def plan_input(
     spacing: Sequence[float] | None = None,
     patch_size: Sequence[int] | None = None,
 ) -> dict[str, Any]:
-    """Look at up to 50 training scans, evenly chosen, and plan the network's input.
+    """Look at the headers of up to 50 training scans, evenly chosen, and plan the network's input.
 
     Args:
         items: training items as `scan_items` gives them.
@@ -49,20 +48,17 @@ def plan_input(
     """
     if not items:
         raise UserError("the datalist has no training scan with an annotated region: nothing to plan from")
-    load, orient = LoadImage(image_only=True, ensure_channel_first=True), OrientToRASd("image")
     chosen = np.unique(np.linspace(0, len(items) - 1, min(len(items), LARGEST_LOOK)).astype(int))
     channels, spacings, sizes = [], [], []
     for i in chosen:
-        file = items[i]["image"]
-        try:
-            image: MetaTensor = orient({"image": load(file)})["image"]
-        except Exception as error:  # readers raise whatever they like
-            raise UserError(f"{file}: cannot read this scan ({str(error).splitlines()[0][:120]})") from error
-        channels.append(image.shape[0])
-        spacings.append([float(s) for s in image.pixdim])
-        sizes.append(image.shape[1:])
+        geometry = read_geometry(items[i]["image"])
+        axes = [int(axis) for axis in closest_ras(geometry.affine)[:, 0]]  # the place in RAS of each axis
+        spacing_of = np.linalg.norm(geometry.affine[:3, :3], axis=0)
+        channels.append(geometry.channels)
+        spacings.append([float(spacing_of[axes.index(axis)]) for axis in range(3)])
+        sizes.append([geometry.shape[axes.index(axis)] for axis in range(3)])
         if channels[-1] != channels[0]:
-            raise UserError(f"{file}: {channels[-1]} channels, other scans have {channels[0]}")
+            raise UserError(f"{items[i]['image']}: {channels[-1]} channels, other scans have {channels[0]}")
     planned = [round(float(s), 4) for s in (np.median(spacings, axis=0) if spacing is None else spacing)]
     extent = np.median(np.asarray(sizes) * np.asarray(spacings), axis=0)
     # 40.000001 voxels, as last digits of an affine have it, are 40

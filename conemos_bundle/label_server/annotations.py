@@ -10,7 +10,7 @@ import numpy.typing as npt
 from conemos_bundle.data.relations import Relation, relations, shared_voxels
 from conemos_bundle.errors import UserError
 from conemos_bundle.transforms.seg_nrrd import read_seg_nrrd
-from monai.transforms import LoadImage
+from conemos_bundle.volumes import read_volume
 
 Mask = npt.NDArray[np.uint8]
 TOLERANCE = 0.1  # the part of a predicted region that may lie on the wrong side of another's edge
@@ -109,11 +109,8 @@ def _segments(label: str) -> tuple[Mask, npt.NDArray[np.float64], list[str]] | N
 
 def _label_map(label: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Labels ``(1, D, H, W)`` and affine."""
-    try:
-        loaded: Any = LoadImage(image_only=True, ensure_channel_first=True)(label)
-    except Exception as error:  # readers raise whatever they like
-        raise UserError(f"{label}: cannot be read; save it again") from error
-    return loaded.array[:1], loaded.affine.numpy()
+    volume = read_volume(label, labels=True)
+    return volume.voxels[:1], volume.affine
 
 
 def regions_in(label: str, info: Mapping[str, Any], region_names: Sequence[str]) -> list[str]:

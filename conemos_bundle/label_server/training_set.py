@@ -7,13 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import nibabel
 import numpy as np
 import numpy.typing as npt
 from conemos_bundle.data.datalist import Datalist, Scan, write_datalist
 from conemos_bundle.errors import UserError
 from conemos_bundle.label_server.annotations import Mask
 from conemos_bundle.transforms.masks import vanishes
+from conemos_bundle.volumes import nifti_header, save_mask
 
 
 class Saved(NamedTuple):
@@ -87,9 +87,9 @@ def write_training_set(
     rehearsed = _missing([scan for scan in saved if scan.name in trained], region_names)
     training, validation, judges = [], [], []
     for index, scan in enumerate(saved):
-        masks = {region: _write(folder / "saved", index, region, m, scan.affine) for region, m in scan.masks.items()}
+        masks = {region: _write(folder / "saved", index, region, m, scan) for region, m in scan.masks.items()}
         own = {
-            region: _write(folder / "predicted", index, region, scan.predicted[region], scan.affine)
+            region: _write(folder / "predicted", index, region, scan.predicted[region], scan)
             for region in region_names
             if region in (*rehearsed, *unannotated)
             and region not in masks
@@ -116,8 +116,8 @@ def _scan(scan: Saved, masks: dict[str, Any]) -> Scan:
     return Scan(image=scan.image, subject=scan.name, masks=masks)
 
 
-def _write(folder: Path, index: int, region: str, mask: Mask, affine: npt.NDArray[Any]) -> str:
+def _write(folder: Path, index: int, region: str, mask: Mask, scan: Saved) -> str:
     path = folder / region / f"scan_{index}.nii.gz"
     path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.save(nibabel.Nifti1Image(mask.astype(np.uint8), affine), path)
+    save_mask(path, mask.astype(np.uint8), scan.affine, nifti_header(scan.image))
     return str(path)

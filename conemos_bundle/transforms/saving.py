@@ -9,12 +9,12 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import numpy.typing as npt
 from conemos_bundle.data.datalist import scan_name
 from conemos_bundle.errors import UserError
-from conemos_bundle.transforms.seg_nrrd import is_sheared, write_seg_nrrd
+from conemos_bundle.transforms.seg_nrrd import write_seg_nrrd
+from conemos_bundle.volumes import is_sheared, save_mask
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
@@ -26,7 +26,8 @@ FORMATS = ("files", "multichannel", "labelmap", "seg.nrrd")
 class SaveImageRegionsd(MapTransform):
     """Write the predicted regions of a scan, and how large they are.
 
-    The prediction is a binary `MetaTensor` ``(R, D, H, W)`` on the scan's own grid; ``.affine`` is in RAS. The
+    The prediction is a binary `MetaTensor` ``(R, D, H, W)`` on the scan's own grid; ``.affine`` is in RAS. NIfTI files
+    take both forms, codes, unit and intent of ``meta["nifti_header"]``, where the scan has one (`save_mask`). The
     scan's name is ``data["name"]``, else the file name in the prediction's meta data. Files, below ``output_dir``:
 
     - ``files``: ``<name>/<region>.nii.gz``, one binary mask a region;
@@ -125,7 +126,7 @@ class SaveImageRegionsd(MapTransform):
             # everything is written beside its place first, so a run that breaks leaves no half of a file
             with tempfile.TemporaryDirectory(dir=self.output_dir, prefix=".part_") as part:
                 parts = [Path(part, path.name) for path in outputs]
-                self._write(parts, masks, affine)
+                self._write(parts, masks, affine, prediction.meta.get("nifti_header"))
                 volumes = Path(part, f"{name}_volumes.json")
                 _write_json(volumes, result)
                 for source, target in zip([*parts, volumes], [*outputs, self.output_dir / volumes.name], strict=True):
@@ -155,15 +156,18 @@ class SaveImageRegionsd(MapTransform):
                 raise UserError(f"{path}: exists already; pass another --output_dir, or --overwrite true")
         self._written.update(dict.fromkeys(paths, image))
 
-    def _write(self, paths: Sequence[Path], masks: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64]) -> None:
+    def _write(
+        self, paths: Sequence[Path], masks: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64], header: Any
+    ) -> None:
         if self.output_format == "files":
             for path, mask in zip(paths, masks, strict=True):
-                _write_nifti(path, mask, affine)
+                save_mask(path, mask, affine, header)
         elif self.output_format == "multichannel":
-            _write_nifti(paths[0], np.moveaxis(masks, 0, -1), affine)
+            save_mask(paths[0], np.moveaxis(masks, 0, -1), affine, header)
             _write_json(paths[1], {"regions": self.regions})
         elif self.output_format == "labelmap":
-            _write_nifti(paths[0], paint_labels(masks, self.regions, self.region_names, self.paint_order), affine)
+            labels = paint_labels(masks, self.regions, self.region_names, self.paint_order)
+            save_mask(paths[0], labels, affine, header)
         else:
             write_seg_nrrd(paths[0], masks, affine, self.regions)
 
@@ -190,17 +194,6 @@ def region_size(mask: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64]) ->
     """Voxels, and volume in ml (1 ml = 1000 mm³)."""
     voxels = int(np.count_nonzero(mask))
     return {"voxels": voxels, "volume_ml": voxels * abs(float(np.linalg.det(affine[:3, :3]))) / 1000}
-
-
-def _write_nifti(path: Path, array: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> None:
-    image = nibabel.Nifti1Image(array, affine)
-    image.header.set_xyzt_units("mm")
-    image.set_sform(affine, code="scanner")
-    if is_sheared(affine):
-        image.set_qform(None, code="unknown")  # a rotation and zooms cannot say it
-    else:
-        image.set_qform(affine, code="scanner")
-    nibabel.save(image, path)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -19,13 +19,8 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 from conemos_bundle.errors import UserError
+from conemos_bundle.volumes import is_sheared
 from monai.data.utils import orientation_ras_lps
-
-
-def is_sheared(affine: npt.NDArray[np.float64]) -> bool:
-    """Whether the axes of a 4x4 ``affine`` are not at right angles (cosine above 1e-4; float32 headers stay below)."""
-    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    return bool(np.abs(directions.T @ directions - np.eye(3)).max() > 1e-4)
 
 
 def write_seg_nrrd(

@@ -39,7 +39,8 @@ def read_layout(path: Path) -> Layout:
         kind = header.get_data_dtype()
         start = float(header["vox_offset"])
         slope, inter = header.get_slope_inter()
-        affine = _affine(path, header)
+        affine = header_affine(header, path)
+        _compare(path, header)
     except (OSError, EOFError, ValueError, zlib.error, HeaderDataError, KeyError) as error:
         if isinstance(error, UserError):
             raise
@@ -101,7 +102,12 @@ def _sizes(path: Path, header: Any) -> tuple[int, ...]:
     return tuple(int(length) for length in header["dim"][1 : 1 + count])
 
 
-def _affine(path: Path, header: Any) -> Affine:
+def header_affine(header: Any, path: object = "its header") -> Affine:
+    """Voxel to mm in RAS: sform, qform or base affine, whichever comes first with a code above 0, in the header's unit.
+
+    Raises:
+        UserError: an unknown unit, or a form code without meaning.
+    """
     unit = int(header["xyzt_units"]) & 7
     if unit not in MM:
         raise UserError(f"{path}: an unknown unit of length (xyzt_units {unit}); set it to mm")
@@ -111,23 +117,23 @@ def _affine(path: Path, header: Any) -> Affine:
             raise UserError(f"{path}: {form}_code {code} has no meaning; export the scan again")
     if header["pixdim"][0] == 0:  # stands for 1, says the standard
         header["pixdim"][0] = 1
-    pixdim = np.asarray(header["pixdim"][1:4], float)
     if codes["sform"]:
         affine = np.asarray(header.get_sform(), float)
-        _compare(path, header, affine, pixdim, codes["qform"])
-    elif codes["qform"]:
-        affine = np.asarray(header.get_qform(), float)
     else:
-        affine = np.asarray(header.get_base_affine(), float)
-        _warn(path, "has neither sform nor qform: its spacing is known, its orientation is a guess (nibabel's)")
+        affine = np.asarray(header.get_qform() if codes["qform"] else header.get_base_affine(), float)
     affine[:3] *= MM[unit]
     return affine
 
 
-def _compare(path: Path, header: Any, sform: Affine, pixdim: np.ndarray[Any, Any], qform_code: int) -> None:
-    """Warn where the sform, which is used, is not what the qform or ``pixdim`` say."""
+def _compare(path: Path, header: Any) -> None:
+    """Warn where the header has no form, or its sform, which is used, is not what the qform or ``pixdim`` say."""
+    if not header["sform_code"]:
+        if not header["qform_code"]:
+            _warn(path, "has neither sform nor qform: its spacing is known, its orientation is a guess (nibabel's)")
+        return
+    sform, pixdim = np.asarray(header.get_sform(), float), np.asarray(header["pixdim"][1:4], float)
     spacing = np.linalg.norm(sform[:3, :3], axis=0)
-    if qform_code:
+    if header["qform_code"]:
         try:
             apart = corner_distance([max(1, int(n)) for n in header["dim"][1:4]], sform, header.get_qform())
         except (HeaderDataError, ValueError):

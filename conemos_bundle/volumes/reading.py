@@ -32,11 +32,13 @@ class Volume:
     """Voxels ``(C, D, H, W)`` in the order of the file's axes, and the affine, voxel to mm in RAS.
 
     ``nifti_header``: of a NIfTI scan, the 348 bytes that its results take forms, codes, units and intent from.
+    ``has_channels``: whether the file itself has an axis of channels, be it of length 1.
     """
 
     voxels: npt.NDArray[Any]
     affine: Affine
     nifti_header: bytes | None = None
+    has_channels: bool = False
 
 
 def has_extension(path: AnyPath) -> bool:
@@ -69,7 +71,7 @@ def read_volume(path: AnyPath | Sequence[AnyPath], labels: bool = False) -> Volu
     if not labels:
         _refuse_colors(layout)
     voxels = layout.labels() if labels else layout.images()
-    return Volume(voxels, geometry.affine, layout.nifti_header)
+    return Volume(voxels, geometry.affine, layout.nifti_header, layout.channel_axis is not None)
 
 
 def read_geometry(path: AnyPath | Sequence[AnyPath]) -> Geometry:
@@ -96,6 +98,14 @@ def read_geometry(path: AnyPath | Sequence[AnyPath]) -> Geometry:
     return geometry
 
 
+def nifti_header(path: AnyPath) -> bytes | None:
+    """The header that results of a scan take their place from; None where it is no NIfTI file that can be read."""
+    try:
+        return None if Path(path).is_dir() else _layout(Path(path)).nifti_header
+    except UserError:
+        return None
+
+
 def _layout(path: Path) -> Layout:
     name = path.name.lower()
     for extension in sorted(EXTENSIONS, key=len, reverse=True):
@@ -119,7 +129,7 @@ def _stack(files: Sequence[Path], labels: bool) -> Volume:
     read_geometry(files)
     volumes = [read_volume(file, labels) for file in files]
     voxels = np.concatenate([volume.voxels for volume in volumes])
-    return Volume(voxels, volumes[0].affine, volumes[0].nifti_header)
+    return Volume(voxels, volumes[0].affine, volumes[0].nifti_header, has_channels=True)
 
 
 def _refuse_other_grid(file: Path, geometry: Geometry, other_file: Path, other: Geometry, files: int) -> None:

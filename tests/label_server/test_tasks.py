@@ -62,7 +62,7 @@ def test_a_label_that_cannot_be_read_is_left_out_with_a_line_in_the_log(
     store.labels["training_0"] = (tmp_path / "broken.nii.gz", {})
     assert segmenter.annotated(store) == {"test_0": ["outer"]}
     assert [scan.name for scan in segmenter.saved(store)] == ["test_0"]
-    assert caplog.text.count("broken.nii.gz: cannot be read; save it again") == 2
+    assert caplog.text.count("broken.nii.gz: cannot be read as an image") == 2
 
 
 @pytest.mark.parametrize("kind", ["Folder", "DICOMweb"])

@@ -13,13 +13,13 @@ import pytest
 from conemos_bundle.errors import UserError
 from conemos_bundle.transforms.seg_nrrd import (
     find_segment,
-    is_sheared,
     pad_to_grid,
     read_layers,
     read_seg_nrrd,
     read_segments,
     write_seg_nrrd,
 )
+from conemos_bundle.volumes import is_sheared
 from nibabel.affines import apply_affine
 from scipy.ndimage import center_of_mass
 from scipy.spatial.transform import Rotation
