@@ -107,8 +107,10 @@ class Layout:
         with np.errstate(invalid="ignore"):
             fits = (np.abs(whole) < 2.0**53) & (np.abs(voxels - whole) <= WHOLE)  # false for NaN too
         if not fits.all():
-            wrong = voxels[~fits][0]
-            raise UserError(f"{self.path}: holds {wrong:g}, which is no label; save labels as whole numbers")
+            wrong = voxels[~fits]
+            if not np.isfinite(wrong).all():
+                raise UserError(f"{self.path}: has NaN or infinite values; masks and label maps hold integers")
+            raise UserError(f"{self.path}: a label map holds integers, but this has the value {wrong[0]:g}")
         return np.ascontiguousarray(whole, dtype=np.int64)
 
     @property

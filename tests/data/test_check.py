@@ -12,7 +12,7 @@ import pytest
 from conemos_bundle.data.check import problems, problems_and_relations
 from conemos_bundle.data.datalist import Datalist
 from conemos_bundle.errors import UserError
-from monai.transforms import LoadImage
+from conemos_bundle.volumes import Volume, read_volume
 
 AFFINE = np.diag([1.0, 2.0, 3.0, 1.0])  # of all files of `good`
 Content = dict[str, Any]
@@ -168,12 +168,12 @@ BAD = [
     (
         "2D image",
         rewrite("i0.nii.gz", lambda voxels: voxels[:, :, 0]),
-        ["error: ", "i0.nii.gz: not a 3D image", "but 2D"],
+        ["error: ", "i0.nii.gz: a 2D image of", "give a 3D scan"],
     ),
     (
         "5D image",
         rewrite("i0.nii.gz", lambda voxels: voxels[..., None, None]),
-        ["error: ", "i0.nii.gz: not a 3D image", "but 4D"],
+        ["error: ", "i0.nii.gz: an image of", "give a 3D scan"],
     ),
     (
         "other number of channels",
@@ -229,13 +229,12 @@ def test_a_label_map_is_read_once_a_scan(good: Content, tmp_path: Path, monkeypa
         values = {"whole": [1, 2], "front": [1], "back": [2]}
         scan["masks"] = {region: {"file": f"l{index}.nii.gz", "values": each} for region, each in values.items()}
     read: list[str] = []
-    load = LoadImage.__call__
 
-    def counted(self: LoadImage, file: Path) -> Any:
+    def counted(file: Path, labels: bool = False) -> Volume:
         read.append(file.name)
-        return load(self, file)
+        return read_volume(file, labels)
 
-    monkeypatch.setattr(LoadImage, "__call__", counted)
+    monkeypatch.setattr("conemos_bundle.data.check_files.read_volume", counted)
     assert found(good, tmp_path) == []
     assert sorted(read) == sorted(f"{kind}{index}.nii.gz" for kind in "il" for index in range(4))
 

@@ -163,7 +163,7 @@ BAD: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         "no images",
         {"masks/uterus/a.nii": "", "images/notes.txt": ""},
         {},
-        "images: no images (.nii, .nii.gz, .nrrd, .mha)",
+        "images: no images (.nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd)",
     ),
     ("no masks folder", {"images/a.nii": ""}, {"kind": "folders"}, "masks: no such folder"),
     ("no region folder", {"images/a.nii": "", "masks/.x": None}, {}, "masks: no folder of a region"),

@@ -81,7 +81,7 @@ def test_at_most_50_scans_are_read(tmp_path: Path) -> None:
 
 def test_scans_that_cannot_be_read_and_no_scan(tmp_path: Path) -> None:
     (tmp_path / "broken.nii").write_text("no image")
-    with pytest.raises(UserError, match=r"broken\.nii: cannot read this scan") as caught:
+    with pytest.raises(UserError, match=r"broken\.nii: cannot be read as an image") as caught:
         plan_input([{"image": str(tmp_path / "broken.nii")}])
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="no training scan with an annotated region"):
