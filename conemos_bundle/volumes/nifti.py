@@ -83,7 +83,7 @@ def _header(path: Path, packed: bool) -> Any:
         sizes = {int.from_bytes(block[:4], "little"), int.from_bytes(block[:4], "big")}
         if Nifti2Header.sizeof_hdr in sizes:
             block += start.read(Nifti2Header.sizeof_hdr - len(block))
-            kind = Nifti2Header
+            kind: Any = Nifti2Header
         elif Nifti1Header.sizeof_hdr in sizes:
             kind = Nifti1Header
         else:
