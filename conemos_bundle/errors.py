@@ -14,6 +14,10 @@ class UserError(ValueError):
     """A problem in what the user gave us. The message names the file and says what to do, in one line."""
 
 
+class OutputError(UserError):
+    """Results cannot be written: with the next scan it would be no better."""
+
+
 # a DataLoader raises what went wrong in one of its processes with the traceback as its message
 _IN_A_TRACEBACK = re.compile(r"^(?:conemos_bundle\.errors\.)?UserError: (.+)$", re.MULTILINE)
 

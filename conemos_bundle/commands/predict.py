@@ -67,10 +67,11 @@ def predict(
     mode: str = "window",
     device: str | None = None,
 ) -> None:
-    """Segment regions of scans; only those asked for cost time.
+    """Segment regions of scans; only those asked for cost time. A scan that cannot be read does not end the others.
 
     Args:
-        scans: scan files (NIfTI, NRRD, MHA), DICOM folders, or folders of scans.
+        scans: scan files (NIfTI, NRRD, MHA), DICOM folders, or folders of scans. For a model of several channels, the
+            files of one scan, one per channel, in the order of training; or files named CASE_0000, CASE_0001, ….
         regions: names, ``anterior`` or ``"['anterior','posterior']"``; default: all.
         output: folder for the results.
         model: a bundle's folder or that of a finished run; default: the hippocampus model of this package.
@@ -79,7 +80,7 @@ def predict(
         device: such as ``cpu`` or ``cuda:0``.
 
     Raises:
-        UserError: something in the scans or the options is wrong.
+        UserError: something in the scans or the options is wrong; of several scans, when the others are done.
     """
     logging.getLogger("ignite").setLevel(logging.WARNING)
     settings = model_settings(Path(model).expanduser() if model else bundle_folder())
@@ -108,15 +109,3 @@ def predict(
     workflow.initialize()
     workflow.run()
     workflow.finalize()
-    show_volumes(Path(str(output)).expanduser())
-
-
-def show_volumes(output: Path) -> None:
-    """Print what the folder's ``…_volumes.json`` say."""
-    for file in sorted(output.glob("*_volumes.json")):
-        result = json.loads(file.read_text(encoding="utf-8"))
-        print(result["image"])
-        for region, size in result["regions"].items():
-            print(f"  {region}: {size['voxels']} voxels, {size['volume_ml']:.3f} ml")
-        for written in result["outputs"]:
-            print(f"  {written}")

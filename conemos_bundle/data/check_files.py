@@ -56,6 +56,9 @@ def check_image(scan: Scan, root: Path, lines: list[str]) -> Volume | None:
         volume = read_file(file, lines)
         if volume is None:
             continue
+        if 1 in volume.voxels.shape[1:]:  # as `CheckScand` says, which training, evaluation and prediction ask
+            size = " x ".join(map(str, volume.voxels.shape[1:]))
+            lines.append(f"error: {file}: not a 3D image ({size} voxels); give a 3D scan")
         for channel, voxels in enumerate(volume.voxels):
             if voxels.min() == voxels.max():
                 where = f"channel {channel} of the image" if len(volume.voxels) > 1 else "the image"

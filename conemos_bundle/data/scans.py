@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from conemos_bundle.data.datalist import scan_name
+from conemos_bundle.data.channel_files import ScanFiles, group_channels
+from conemos_bundle.data.results import earlier_result, output_files
 from conemos_bundle.errors import UserError
-from conemos_bundle.volumes import EXTENSIONS, Geometry, has_extension, read_geometry
+from conemos_bundle.volumes import EXTENSIONS, has_extension, read_geometry
 from conemos_bundle.volumes.dicom_files import is_dicom
 
 
-def find_scans(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None) -> list[dict[str, Any]]:
+def find_scans(
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None, channels: int = 1
+) -> list[dict[str, Any]]:
     """Find the scans at ``source`` and check their headers; no voxel is read (`CheckScand` looks at those).
 
     `LoadImageScand` reads every item as ``(C, D, H, W)`` with its affine in RAS.
@@ -24,14 +26,17 @@ def find_scans(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
         source: one path or several, each a scan file (``EXTENSIONS``), a folder that holds one DICOM series, or a
             folder of scan files and DICOM folders (one level deep; hidden files are left out); None: no scan, for
             hosts that bring their own.
+        channels: that the network takes. Files of one channel each may be one scan of it: see `group_channels`.
 
     Returns:
-        one dictionary a scan, sorted by name: ``image`` (absolute path of the file or DICOM folder) and ``name``
-        (unique: scans of the same name get the names of their folders in front).
+        one dictionary per scan, sorted by name: ``image`` (absolute path of the file or DICOM folder; a list of them,
+        one per channel) and ``name`` (unique: scans of the same name get the names of their folders in front). Of
+        several scans, those that cannot be used have a ``problem``, so that the others can be segmented.
 
     Raises:
-        UserError: nothing there, an unknown extension, a header that cannot be read, a 2D image, colours or vectors,
-            a DICOM folder that is not one regular series, or two names that stay equal.
+        UserError: nothing there, an unknown extension, two names that stay equal, or, of one scan alone: a header that
+            cannot be read, a 2D image, colors or vectors, a DICOM folder that is not one regular series, other
+            channels.
     """
     if source is None:
         return []
@@ -40,9 +45,23 @@ def find_scans(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
         raise UserError("no scan given: name a scan file, a DICOM folder, or a folder of them")
     paths = [scan for path in sources for scan in _scans_at(Path(os.path.abspath(Path(path).expanduser())))]
     paths = list(dict.fromkeys(paths))  # a scan named twice is one scan
+    problems: dict[Path, str] = {}
+    found: dict[Path, int] = {}
     for path in paths:
-        _refuse_2d(path, read_geometry(path))
-    items = [{"image": str(path), "name": name} for path, name in zip(paths, _unique_names(paths), strict=True)]
+        try:
+            found[path] = _channels(path)
+        except UserError as error:
+            problems[path] = str(error)
+    listed = all(Path(path).expanduser().is_file() for path in sources)
+    scans = group_channels(paths, channels, lambda path: path in problems or found[path] == 1, listed)
+    items: list[dict[str, Any]] = []
+    for scan, name in zip(scans, _unique_names(scans), strict=True):
+        files = [str(file) for file in scan.files]
+        problem = next((problems[file] for file in scan.files if file in problems), scan.problem)
+        if problem and len(scans) == 1:
+            raise UserError(problem)
+        item = {"image": files[0] if len(files) == 1 else files, "name": name}
+        items.append({**item, "problem": problem} if problem else item)
     return sorted(items, key=lambda item: item["name"])
 
 
@@ -64,7 +83,7 @@ def unfinished_scans(
 ) -> list[dict[str, Any]]:
     """Those of ``items`` that `SaveImageRegionsd` has not written these regions of: a batch goes on where it was cut.
 
-    A scan counts as done where ``<name>_volumes.json`` names its file and the regions, and what it lists is there.
+    A scan counts as done where ``<name>_volumes.json`` names its file, and all that would be written is there.
 
     Args:
         items: as `find_scans` gives them.
@@ -78,13 +97,13 @@ def unfinished_scans(
     refuse_no_scans(items)
 
     def done(item: dict[str, Any]) -> bool:
-        try:
-            result = json.loads(Path(output_dir, f"{item['name']}_volumes.json").read_text(encoding="utf-8"))
-            written = all(Path(output).exists() for output in result["outputs"])
-            same = result["image"] == item["image"] and result["output_format"] == output_format
-            return written and same and set(result["regions"]) == set(regions)
-        except (OSError, ValueError, KeyError, TypeError):  # not there, or of another program
-            return False
+        first = item["image"] if isinstance(item["image"], str) else item["image"][0]
+        earlier = earlier_result(output_dir, item["name"])
+        files = output_files(output_dir, item["name"], regions, output_format)
+        return earlier.get("image") == first and all(
+            Path(file).exists() and sorted(earlier["contents"].get(file, [])) == sorted(held)
+            for file, held in files.items()
+        )
 
     return [item for item in items if not done(item)]
 
@@ -121,14 +140,17 @@ def _holds_dicom(entries: Sequence[Path]) -> bool:
     return any(entry.is_file() and not has_extension(entry) and is_dicom(entry) for entry in entries)
 
 
-def _refuse_2d(path: Path, geometry: Geometry) -> None:
+def _channels(path: Path) -> int:
+    """How many channels a scan has, by its header, which is checked."""
+    geometry = read_geometry(path)
     if 1 in geometry.shape:
         size = [*geometry.shape, *([geometry.channels] if geometry.channels > 1 else [])]
         raise UserError(f"{path}: a 2D image of {' x '.join(str(length) for length in size)}; give a 3D scan")
+    return geometry.channels
 
 
-def _unique_names(paths: Sequence[Path]) -> list[str]:
-    names = [scan_name(str(path)) for path in paths]
+def _unique_names(scans: Sequence[ScanFiles]) -> list[str]:
+    names, paths = [scan.name for scan in scans], [scan.files[0] for scan in scans]
     for depth in range(max(len(path.parts) for path in paths) - 1):
         counts = Counter(names)
         names = [

@@ -1,7 +1,8 @@
 """Inference of the regions asked for, on whole scans or in windows."""
 
 from conemos_bundle.inferers.containment import parent_indices
+from conemos_bundle.inferers.each_scan import segment_each
 from conemos_bundle.inferers.inference import infer
 from conemos_bundle.inferers.regions import asked_regions, region_code
 
-__all__ = ["asked_regions", "infer", "parent_indices", "region_code"]
+__all__ = ["asked_regions", "infer", "parent_indices", "region_code", "segment_each"]

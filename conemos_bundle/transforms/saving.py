@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from conemos_bundle.data.datalist import scan_name
-from conemos_bundle.errors import UserError
+from conemos_bundle.data.results import output_files, volumes_file, with_earlier
+from conemos_bundle.errors import OutputError, UserError
 from conemos_bundle.transforms.seg_nrrd import write_seg_nrrd
 from conemos_bundle.volumes import is_sheared, save_mask
 from monai.config import KeysCollection
@@ -35,8 +36,9 @@ class SaveImageRegionsd(MapTransform):
     - ``labelmap``: ``<name>_labelmap.nii.gz``; region k of ``region_names`` has the value k = 1..K whichever are asked
       for; regions are painted in ``paint_order``, later ones over earlier ones (lossless for nested regions only);
     - ``seg.nrrd``: ``<name>.seg.nrrd`` for 3D Slicer, with overlaps;
-    - always ``<name>_volumes.json``: ``image``, ``output_format``, ``outputs``, and voxels and volume (ml) of each
-      region before any painting. ``data["result"]`` gets the same dictionary.
+    - always ``<name>_volumes.json``: ``image``, ``output_format``, ``outputs``, ``contents`` (which regions each output
+      holds), and voxels and volume (ml) of each region before any painting. What an earlier run left of the same scan
+      and is still there stays listed (`with_earlier`). ``data["result"]`` gets what this run wrote alone.
 
     MONAI Label and the Deploy App SDK drop transforms whose class name contains ``SaveImage``; they save by themselves.
 
@@ -87,8 +89,8 @@ class SaveImageRegionsd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """
         Raises:
-            UserError: another scan has written the same file, a file exists and ``overwrite`` is False, the format
-                cannot hold the scan's axes, or the folder cannot be written to.
+            UserError: another scan has written the same file, now or in an earlier run, a file exists and ``overwrite``
+                is False, the format cannot hold the scan's axes, or the folder cannot be written to.
         """
         saved = dict(data)
         for key in self.key_iterator(saved):
@@ -108,19 +110,22 @@ class SaveImageRegionsd(MapTransform):
             raise UserError(
                 f"{image or name}: its axes are not at right angles, as seg.nrrd needs; use --output_format files"
             )
-        outputs = self._outputs(name)
-        self._claim([*outputs, self.output_dir / f"{name}_volumes.json"], image)
+        contents = output_files(self.output_dir, name, self.regions, self.output_format)
+        outputs = [Path(file) for file in contents]
+        self._claim([*outputs, volumes_file(self.output_dir, name)], image)
 
         result: dict[str, Any] = {
             "image": image,
             "output_format": self.output_format,
-            "outputs": [str(path) for path in outputs],
+            "outputs": list(contents),
+            "contents": contents,
             "regions": {r: region_size(mask, affine) for r, mask in zip(self.regions, masks, strict=True)},
         }
         if self.output_format == "labelmap":
             result["paint_order"] = [region for region in self.paint_order if region in self.regions]
             for region in self.regions:
                 result["regions"][region]["value"] = self.region_names.index(region) + 1
+        written = with_earlier(result, self.output_dir, name)
         try:
             self.output_dir.mkdir(parents=True, exist_ok=True)
             # everything is written beside its place first, so a run that breaks leaves no half of a file
@@ -128,24 +133,15 @@ class SaveImageRegionsd(MapTransform):
                 parts = [Path(part, path.name) for path in outputs]
                 self._write(parts, masks, affine, prediction.meta.get("nifti_header"))
                 volumes = Path(part, f"{name}_volumes.json")
-                _write_json(volumes, result)
+                _write_json(volumes, written)
                 for source, target in zip([*parts, volumes], [*outputs, self.output_dir / volumes.name], strict=True):
                     target.parent.mkdir(exist_ok=True)
                     os.replace(source, target)
         except OSError as error:
-            raise UserError(
+            raise OutputError(
                 f"{self.output_dir}: cannot write the regions of {name} ({error.strerror}); pass another --output_dir"
             ) from error
         return result
-
-    def _outputs(self, name: str) -> list[Path]:
-        if self.output_format == "files":
-            return [self.output_dir / name / f"{region}.nii.gz" for region in self.regions]
-        if self.output_format == "multichannel":
-            return [self.output_dir / f"{name}_regions.nii.gz", self.output_dir / f"{name}_regions.json"]
-        if self.output_format == "labelmap":
-            return [self.output_dir / f"{name}_labelmap.nii.gz"]
-        return [self.output_dir / f"{name}.seg.nrrd"]
 
     def _claim(self, paths: Sequence[Path], image: str) -> None:
         for path in paths:

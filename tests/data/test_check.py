@@ -12,6 +12,7 @@ import pytest
 from conemos_bundle.data.check import problems, problems_and_relations
 from conemos_bundle.data.datalist import Datalist
 from conemos_bundle.errors import UserError
+from conemos_bundle.transforms import CheckScand, LoadImageScand
 from conemos_bundle.volumes import Volume, read_volume
 
 AFFINE = np.diag([1.0, 2.0, 3.0, 1.0])  # of all files of `good`
@@ -273,3 +274,16 @@ def test_an_unknown_region_is_no_problem_and_tells_nothing(good: Content, tmp_pa
 def test_a_missing_folder_is_a_user_error(good: Content, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere: no such folder; pass --dataset_dir"):
         found(good, tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_scan_of_one_slice_is_judged_as_by_training_and_prediction(axis: int, good: Content, tmp_path: Path) -> None:
+    for kind in "ilmc":
+        image = nibabel.load(tmp_path / f"{kind}0.nii.gz")
+        one = np.take(np.asarray(image.dataobj), [2], axis)
+        nibabel.save(nibabel.Nifti1Image(one, image.affine), tmp_path / f"{kind}0.nii.gz")
+    said = [line for line in found(good, tmp_path) if "not a 3D image" in line]
+    assert len(said) == 1 and said[0].startswith(f"error: {tmp_path / 'i0.nii.gz'}: ")
+    with pytest.raises(UserError) as error:
+        CheckScand()(LoadImageScand()({"image": str(tmp_path / "i0.nii.gz")}))
+    assert said == [f"error: {error.value}"]

@@ -1,0 +1,66 @@
+"""What inference writes for a scan, and what it wrote there before."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from conemos_bundle.errors import UserError
+
+
+def output_files(
+    output_dir: str | os.PathLike[str], name: str, regions: Sequence[str], output_format: str
+) -> dict[str, list[str]]:
+    """The files of a scan, absolute, and which regions each holds.
+
+    Args:
+        output_dir: where the regions go.
+        name: the scan's.
+        regions: those asked for.
+        output_format: of `SaveImageRegionsd`.
+    """
+    folder = Path(output_dir).expanduser().absolute()
+    if output_format == "files":
+        return {str(folder / name / f"{region}.nii.gz"): [region] for region in regions}
+    endings = {"multichannel": ["_regions.nii.gz", "_regions.json"], "labelmap": ["_labelmap.nii.gz"]}
+    return {str(folder / f"{name}{ending}"): list(regions) for ending in endings.get(output_format, [".seg.nrrd"])}
+
+
+def volumes_file(output_dir: str | os.PathLike[str], name: str) -> Path:
+    """``<name>_volumes.json``, absolute."""
+    return Path(output_dir).expanduser().absolute() / f"{name}_volumes.json"
+
+
+def earlier_result(output_dir: str | os.PathLike[str], name: str) -> dict[str, Any]:
+    """What ``<name>_volumes.json`` says: ``image``, ``contents`` and ``regions``; empty where there is none of ours."""
+    try:
+        result = json.loads(volumes_file(output_dir, name).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    kinds = {"image": str, "contents": dict, "regions": dict}
+    is_ours = isinstance(result, dict) and all(isinstance(result.get(key), kind) for key, kind in kinds.items())
+    return result if is_ours else {}
+
+
+def with_earlier(result: dict[str, Any], output_dir: str | os.PathLike[str], name: str) -> dict[str, Any]:
+    """The result with the regions and files that an earlier one left of the same scan, and that are still there.
+
+    Raises:
+        UserError: what is there is of another scan of that name.
+    """
+    earlier = earlier_result(output_dir, name)
+    kept = {file: held for file, held in earlier.get("contents", {}).items() if Path(file).exists()}
+    if kept and os.path.realpath(earlier["image"]) != os.path.realpath(result["image"]):
+        raise UserError(
+            f"{volumes_file(output_dir, name)}: the regions there are of another scan, {earlier['image']}; "
+            "pass another --output, or remove them"
+        )
+    contents = {**kept, **result["contents"]}
+    held = {region for regions in contents.values() for region in regions}
+    regions = {region: size for region, size in earlier.get("regions", {}).items() if region in held}
+    for region, size in result["regions"].items():
+        regions[region] = {**regions.get(region, {}), **size}
+    return {**earlier, **result, "outputs": list(contents), "contents": contents, "regions": regions}
