@@ -11,7 +11,7 @@ import torch
 from conemos_bundle.errors import UserError
 from conemos_bundle.known import IGNORED, to_target
 from conemos_bundle.transforms.resample import OrientToRASd, ResampleToSpacingd
-from conemos_bundle.transforms.seg_nrrd import find_segment, is_seg_nrrd, pad_to_grid, read_layers
+from conemos_bundle.transforms.seg_nrrd import find_segment, is_seg_nrrd, pad_to_grid
 from conemos_bundle.volumes import read_volume
 from monai.config import KeysCollection
 from monai.data import MetaTensor
@@ -89,9 +89,6 @@ def read_mask_file(file: str) -> tuple[torch.Tensor, npt.NDArray[Any]]:
     Raises:
         UserError: the file cannot be read, or holds what is no whole number.
     """
-    if is_seg_nrrd(file):
-        layers, affine = read_layers(file)
-        return torch.from_numpy(layers.astype(np.int32)), affine
     volume = read_volume(file, labels=True)
     return as_tensor(volume.voxels, file), volume.affine
 

@@ -19,7 +19,7 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 from conemos_bundle.errors import UserError
-from conemos_bundle.volumes import is_sheared
+from conemos_bundle.volumes import is_sheared, read_volume
 from monai.data.utils import orientation_ras_lps
 
 
@@ -146,26 +146,6 @@ def find_segment(path: str | os.PathLike[str], name: str) -> Segment:
     return found[0]
 
 
-def read_layers(path: str | os.PathLike[str]) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.float64]]:
-    """The layers ``(L, D, H, W)`` of a ``.seg.nrrd`` file, ours or Slicer's, and its affine (voxel to mm in RAS).
-
-    Slicer may crop the file to the segments: the grid is the file's own, not always the scan's.
-
-    Raises:
-        UserError: the file is missing, or is no image.
-    """
-    try:
-        reader = itk.ImageFileReader[itk.VectorImage[itk.US, 3]].New(FileName=str(path))
-        reader.Update()
-    except (RuntimeError, ValueError) as error:
-        raise _unreadable(path) from error
-    image = reader.GetOutput()
-    lps = np.eye(4)
-    lps[:3, :3] = itk.array_from_matrix(image.GetDirection()) * np.asarray(image.GetSpacing())
-    lps[:3, 3] = image.GetOrigin()
-    return itk.array_from_image(image).T, orientation_ras_lps(lps)
-
-
 def read_seg_nrrd(path: str | os.PathLike[str]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64], list[str]]:
     """Read the segments of a ``.seg.nrrd`` file, ours or Slicer's (where segments may share a layer).
 
@@ -175,12 +155,12 @@ def read_seg_nrrd(path: str | os.PathLike[str]) -> tuple[npt.NDArray[np.uint8], 
     Raises:
         UserError: the file is missing, is no image, or names no segments.
     """
-    layers, affine = read_layers(path)
+    volume = read_volume(path, labels=True)
     segments = read_segments(path)
-    if any(not 0 <= segment.layer < len(layers) for segment in segments):
+    if any(not 0 <= segment.layer < len(volume.voxels) for segment in segments):
         raise _unreadable(path)
-    masks = [(layers[layer] == value).astype(np.uint8) for _, layer, value in segments]
-    return np.stack(masks), affine, [segment.name for segment in segments]
+    masks = [(volume.voxels[layer] == value).astype(np.uint8) for _, layer, value in segments]
+    return np.stack(masks), volume.affine, [segment.name for segment in segments]
 
 
 def _unreadable(path: str | os.PathLike[str]) -> UserError:

@@ -11,14 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 from conemos_bundle.errors import UserError
-from conemos_bundle.transforms.seg_nrrd import (
-    find_segment,
-    pad_to_grid,
-    read_layers,
-    read_seg_nrrd,
-    read_segments,
-    write_seg_nrrd,
-)
+from conemos_bundle.transforms.seg_nrrd import find_segment, pad_to_grid, read_seg_nrrd, read_segments, write_seg_nrrd
 from conemos_bundle.volumes import is_sheared
 from nibabel.affines import apply_affine
 from scipy.ndimage import center_of_mass
@@ -227,12 +220,3 @@ def test_a_larger_grid_is_cut_where_nothing_lies_beyond_the_scan() -> None:
     larger = np.pad(masks, ((0, 0), (2, 0), (0, 1), (3, 3)))
     placed = affines()["flipped"] @ nibabel.affines.from_matvec(np.eye(3), [-2, 0, -3])
     np.testing.assert_array_equal(pad_to_grid(larger, placed, (9, 7, 5), affines()["flipped"]), masks)
-
-
-def test_layers_hold_the_values_of_segments_that_share_one(tmp_path: Path) -> None:
-    labels = np.zeros((9, 7, 5), np.uint16)
-    labels[2:4], labels[6] = 1, 300
-    itk.imwrite(itk.image_from_array(np.ascontiguousarray(labels.T)), tmp_path / "x.seg.nrrd")
-    layers, affine = read_layers(tmp_path / "x.seg.nrrd")
-    np.testing.assert_array_equal(layers, labels[None])
-    np.testing.assert_array_equal(affine, np.diag([-1.0, -1, 1, 1]))
