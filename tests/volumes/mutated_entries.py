@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import resource
 import sys
 import warnings
 from collections.abc import Callable
@@ -35,6 +36,7 @@ from monai.data.utils import orientation_ras_lps
 from monai.transforms import Compose, Invertd
 from pydicom import Dataset, dcmread
 
+MOST_MEMORY = 8 * 2**30
 KINDS = {"nifti": nifti_files, "itk": itk_files, "dicom": dicom_folders}
 
 
@@ -189,6 +191,8 @@ def _refused_by_the_other(path: Path) -> bool:
 def main(root: str, kind: str, first: str) -> None:
     """Print the endings of the files from ``first`` on."""
     logging.disable(logging.CRITICAL)
+    # the other readers believe every header: they shall run out of this much, not out of the machine's memory
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
     itk.ProcessObject.SetGlobalWarningDisplay(False)
     files = Path(root, f"{kind}_{first}")
     files.mkdir()
