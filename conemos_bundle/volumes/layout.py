@@ -106,6 +106,7 @@ class Layout:
         whole = np.rint(voxels)
         with np.errstate(invalid="ignore"):
             fits = (np.abs(whole) < 2.0**53) & (np.abs(voxels - whole) <= WHOLE)  # false for NaN too
+            fits &= (whole != 0) | (voxels == 0)  # a scaling by 1e-38 makes all labels nearly 0
         if not fits.all():
             wrong = voxels[~fits]
             if not np.isfinite(wrong).all():

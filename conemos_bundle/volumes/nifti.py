@@ -106,7 +106,7 @@ def header_affine(header: Any, path: object = "its header") -> Affine:
     """Voxel to mm in RAS: sform, qform or base affine, whichever comes first with a code above 0, in the header's unit.
 
     Raises:
-        UserError: an unknown unit, or a form code without meaning.
+        UserError: an unknown unit, a form code without meaning, or without an sform a spacing that is not positive.
     """
     unit = int(header["xyzt_units"]) & 7
     if unit not in MM:
@@ -120,6 +120,8 @@ def header_affine(header: Any, path: object = "its header") -> Affine:
     if codes["sform"]:
         affine = np.asarray(header.get_sform(), float)
     else:
+        if not (np.asarray(header["pixdim"][1:4]) > 0).all():  # readers disagree on what a negative one means
+            raise UserError(f"{path}: its voxel spacing (pixdim) is not positive; export the scan again")
         affine = np.asarray(header.get_qform() if codes["qform"] else header.get_base_affine(), float)
     affine[:3] *= MM[unit]
     return affine
