@@ -120,7 +120,9 @@ def header_affine(header: Any, path: object = "its header") -> Affine:
     if codes["sform"]:
         affine = np.asarray(header.get_sform(), float)
     else:
-        if not (np.asarray(header["pixdim"][1:4]) > 0).all():  # readers disagree on what a negative one means
+        if (
+            np.asarray(header["pixdim"][1:4]) <= 0
+        ).any():  # NaN comes later; readers disagree on what a negative one means
             raise UserError(f"{path}: its voxel spacing (pixdim) is not positive; export the scan again")
         affine = np.asarray(header.get_qform() if codes["qform"] else header.get_base_affine(), float)
     affine[:3] *= MM[unit]
