@@ -43,7 +43,8 @@ def check_affine(path: str | os.PathLike[str], affine: Affine) -> None:
     """
     if not np.isfinite(affine).all():
         raise UserError(f"{path}: its position or spacing is NaN or infinite; export the scan again")
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    with np.errstate(over="ignore"):
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
     told = " x ".join(f"{length:.4g}" for length in spacing)
     if not ((spacing >= SMALLEST) & (spacing <= LARGEST)).all():
         raise UserError(

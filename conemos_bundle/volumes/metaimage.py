@@ -35,7 +35,9 @@ def read_layout(path: Path) -> Layout:
         if isinstance(error, UserError):
             raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise unreadable(path, f"no {reason} in its header" if isinstance(error, KeyError) else reason) from error
+        raise unreadable(
+            path, f"no {error.args[0]} in its header" if isinstance(error, KeyError) else reason
+        ) from error
 
 
 def _fields(path: Path) -> tuple[dict[str, str], int]:

@@ -53,7 +53,9 @@ def read_layout(path: Path) -> Layout:
         if isinstance(error, UserError):
             raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise unreadable(path, f"no {reason} in its header" if isinstance(error, KeyError) else reason) from error
+        raise unreadable(
+            path, f"no {error.args[0]} in its header" if isinstance(error, KeyError) else reason
+        ) from error
 
 
 def _fields(path: Path) -> tuple[dict[str, str], dict[str, str], int]:
@@ -177,9 +179,10 @@ def _affine(path: Path, fields: dict[str, str], directions: Sequence[list[float]
     (origin,) = _vectors(fields["spaceorigin"]) if "spaceorigin" in fields else [[0.0] * 3]
     if "spaceorigin" not in fields and "axismins" in fields:
         raise UserError(f"{path}: 'axis mins' without a space origin; save it with a space and its directions")
-    units = {unit.strip().lower() for unit in re.findall(r'"([^"]*)"', fields.get("spaceunits", '""'))[:3]}
-    if len(units) != 1 or not units <= set(MM):
-        raise UserError(f"{path}: space units {fields['spaceunits']} are not known; save it in mm")
+    told = fields.get("spaceunits", '""')
+    units = {unit.strip().lower() for unit in re.findall(r'"([^"]*)"', told)[:3]}
+    if not re.fullmatch(r'("[^"]*"\s*)+', told) or len(units) != 1 or not units <= set(MM):
+        raise UserError(f"{path}: space units {told} are not known; save it in mm")
     affine = np.eye(4)
     for axis, vector in enumerate(directions[:3]):
         if vector is None:

@@ -47,6 +47,7 @@ def save_mask(
         else:
             image.set_qform(affine, code="scanner")
     else:
+        header.set_data_dtype(array.dtype)
         image = nibabel.Nifti1Image(array, None, header)
     nibabel.save(image, path)
 
