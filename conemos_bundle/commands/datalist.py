@@ -56,7 +56,7 @@ def datalist(
         empty: ``absent``: an empty mask says that its region is not there; every mask is read. Otherwise
             `conemos check` takes it for a mistake.
         subject: regular expression whose one group is the subject in a scan's name; default: the whole name, or BIDS's
-            ``sub-…`` before ``_ses-…``. Names that look like several times of one patient are told.
+            ``sub-…`` at its beginning. Names that look like several times of one patient are told.
         validation: part of the subjects for validation, where the source does not say.
         test: part of the subjects for the test, where the source does not say.
         seed: seed of that split.
@@ -145,7 +145,7 @@ def _look_for_time_points(found: Found) -> None:
     for index, scan in enumerate(found.unsplit):
         if match := re.search(BIDS, scan.subject):
             found.unsplit[index] = scan.model_copy(update={"subject": match[1]})
-    found.notes.append(f"subjects: by BIDS, the part of the names before _ses- (--subject '{BIDS}')")
+    found.notes.append(f"subjects: by BIDS, the names' sub-… (--subject '{BIDS}')")
 
 
 def _ignore(found: Found, values: object) -> None:

@@ -5,18 +5,37 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from math import inf
+from typing import NamedTuple
 
-BIDS = r"^(sub-[0-9A-Za-z]+)_ses-"
-MOST_TIMES = 12  # numbers that go further count patients, not times
-_WORDS = "ses(?:sion)?|visit|time|tp|t|v|week|wk|month|day|fu|followup|bl|baseline"
-# what a name says, and in how many of the groups that it makes there must be several scans
+BIDS = r"^(sub-[0-9A-Za-z]+)_"
+MOST_TIMES = 12  # of one patient; numbers that go further count patients
+MOST_KINDS = 0.75  # of the names: times of several patients repeat, running numbers do not
+_TIME = "ses(?:sion)?|visit|time|timepoint|tp|t|v|week|wk|month|day|fu|followup|bl|baseline"
+_PART = "frame|scan|exam|mr|ct|run|rep|acq|year|yr|y|m|w|d|pre|post|ed|es|left|right|lh|rh|l|r"  # or kind of scan
+_DATE = r"(?:19|20)\d{2}[_-]?\d{2}[_-]?\d{2}"
+
+
+class _Rule(NamedTuple):
+    several: float = 0.0  # part of the patients that have several scans
+    most: float = inf  # scans of one patient
+    most_kinds: float = inf  # times in all
+
+
+# what a name says, the surest first
+_WORDS = _Rule(most=MOST_TIMES)
+_NUMBERS = _Rule(several=0.5, most=MOST_TIMES, most_kinds=MOST_TIMES)
 _PATTERNS = {
-    BIDS: 0.0,
-    rf"(?i)^(.+?)[_-](?:{_WORDS})[_-]?\d*$": 0.0,
-    r"^(.+?)[_-](?:19|20)\d{2}[_-]?\d{2}[_-]?\d{2}$": 0.0,
-    r"^(.*\d)[_-]\d{1,3}$": 0.5,
-    r"^(\D*\d{2})\d{2}$": 0.5,
-    r"^(\D*\d{3})\d{3}$": 0.5,
+    BIDS: _Rule(),
+    rf"(?i)^(.+?)[_-](?:{_TIME})[_-]?\d*$": _Rule(),
+    rf"^(.+?)[_-]{_DATE}$": _Rule(),
+    rf"(?i)^(.+?)[_-](?:{_PART})\d*$": _WORDS,
+    rf"(?i)^(.+?)[_-](?:{_TIME})[_-]?\d+[_-].+$": _WORDS,
+    rf"(?i)^(?:{_TIME})[_-]?\d+[_-](.+)$": _WORDS,
+    r"^(.*\d)(?:[TVtv]\d{1,2}|[a-d])$": _WORDS,
+    rf"^(?!{_DATE}$)(.*\d)[_-]\d{{1,3}}$": _NUMBERS,
+    r"^(\D*\d{2})\d{2}$": _NUMBERS,
+    r"^(\D*\d{3})\d{3}$": _NUMBERS,
 }
 
 
@@ -28,7 +47,8 @@ def subject_pattern(names: Sequence[str]) -> str | None:
 
     Returns:
         None where the names do not look like several times of several patients: no two share a patient, more than a
-        fifth do not fit, or a patient would have more than 12 times.
+        fifth do not fit, a patient would have more than 12 times (where the name does not say that they are times),
+        or each name a time of its own, as running numbers have (``0099``, ``0100``).
 
     Example:
         >>> subject_pattern(["P1_t1", "P1_t2", "P2_t1"])[:12]
@@ -36,17 +56,20 @@ def subject_pattern(names: Sequence[str]) -> str | None:
         >>> subject_pattern(["case_001", "case_002", "case_017"]) is None
         True
     """
-    for pattern, often in _PATTERNS.items():
-        groups: dict[str, list[str]] = defaultdict(list)
+    for pattern, rule in _PATTERNS.items():
+        patients: dict[str, list[str]] = defaultdict(list)
         for name in names:
             if match := re.search(pattern, name):
-                groups[match[1]].append(name[match.end(1) :])
-        fitting = sum(map(len, groups.values()))
-        several = [times for times in groups.values() if len(times) > 1]
-        if not several or len(groups) < 2 or fitting < 0.8 * len(names):
+                patients[match[1]].append(name[: match.start(1)] + name[match.end(1) :])
+        fitting = sum(map(len, patients.values()))
+        counts = [len(times) for times in patients.values()]
+        several = sum(count > 1 for count in counts)
+        if not several or len(patients) < 2 or fitting < 0.8 * len(names):
             continue
-        times = {time for found in groups.values() for time in found}
-        if often and (len(several) < often * len(groups) or len(times) > MOST_TIMES):
+        kinds = len({time for times in patients.values() for time in times})
+        if several < rule.several * len(patients) or max(counts) > rule.most or kinds > rule.most_kinds:
+            continue
+        if rule.most < inf and kinds > MOST_KINDS * fitting:
             continue
         return pattern
     return None
