@@ -81,7 +81,7 @@ def keep_texts(command: Callable[..., Any], words: Sequence[str]) -> None:
         elif found is not None:
             parsers[name] = found
     for i, word in enumerate(words):
-        option = re.match(r"--([\w:#+-]+)(=?)", word)
+        option = re.match(r"--?([A-Za-z+][\w:#+-]*)(=?)", word)  # Fire takes both
         if option is None:
             continue
         name = option[1].replace("-", "_")

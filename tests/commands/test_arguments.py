@@ -62,6 +62,15 @@ def test_paths_and_names_stay_what_they_look_like(name: str) -> None:
     assert given(commands.pack, name, name, "--version", "0.10")["version"] == "0.10"
 
 
+def test_one_dash_will_do_as_for_fire() -> None:
+    words = ("d.json", "-dataset_dir", "2024_01_05", "-output_dir=1e3", "-max_epochs", "3")
+    assert given(commands.train, *words)["options"] == {
+        "dataset_dir": "2024_01_05",
+        "output_dir": "1e3",
+        "max_epochs": 3,
+    }
+
+
 def test_numbers_lists_and_switches_are_still_read() -> None:
     seen = given(
         commands.datalist, "d", "--seed", "3", "--validation", "1e-1", "--regions", "{liver: [1, 2], 'b c': 3}"
