@@ -28,7 +28,7 @@ def find_series(folder: Path, modality: str | None = None, wanted: str | None = 
     Raises:
         UserError: no series, several of them, or one that makes no regular volume.
     """
-    found = series_in(folder, recursive=True)
+    found = series_in(folder)
     if not found:
         raise UserError(f"{folder}: no DICOM scan in this folder; give the folder of one series")
     if wanted:

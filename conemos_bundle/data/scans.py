@@ -12,7 +12,9 @@ from conemos_bundle.data.channel_files import ScanFiles, group_channels
 from conemos_bundle.data.results import earlier_result, output_files
 from conemos_bundle.errors import UserError
 from conemos_bundle.volumes import EXTENSIONS, has_extension, read_geometry
+from conemos_bundle.volumes.dicom import check_series, part_problems
 from conemos_bundle.volumes.dicom_files import is_dicom
+from pydicom import Dataset
 
 
 def find_scans(
@@ -23,9 +25,9 @@ def find_scans(
     `LoadImageScand` reads every item as ``(C, D, H, W)`` with its affine in RAS.
 
     Args:
-        source: one path or several, each a scan file (``EXTENSIONS``), a folder that holds one DICOM series, or a
-            folder of scan files and DICOM folders (one level deep; hidden files are left out); None: no scan, for
-            hosts that bring their own.
+        source: one path or several, each a scan file (``EXTENSIONS``), a folder that holds one DICOM series (in it or
+            in its folders), or a folder of scan files and DICOM folders (one level deep; hidden files are left out);
+            None: no scan, for hosts that bring their own.
         channels: that the network takes. Files of one channel each may be one scan of it: see `group_channels`.
 
     Returns:
@@ -47,11 +49,16 @@ def find_scans(
     paths = list(dict.fromkeys(paths))  # a scan named twice is one scan
     problems: dict[Path, str] = {}
     found: dict[Path, int] = {}
+    series: dict[Path, list[Dataset]] = {}
     for path in paths:
         try:
-            found[path] = _channels(path)
+            if path.is_dir():
+                series[path], found[path] = check_series(path), 1
+            else:
+                found[path] = _channels(path)
         except UserError as error:
             problems[path] = str(error)
+    problems.update(part_problems(series))
     listed = all(Path(path).expanduser().is_file() for path in sources)
     scans = group_channels(paths, channels, lambda path: path in problems or found[path] == 1, listed)
     items: list[dict[str, Any]] = []

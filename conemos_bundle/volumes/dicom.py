@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.volumes.dicom_files import series_in
 from conemos_bundle.volumes.dicom_geometry import series_affine, sort_slices
 from conemos_bundle.volumes.dicom_pixels import check_pixels, read_pixels
-from conemos_bundle.volumes.dicom_tags import READ
+from conemos_bundle.volumes.dicom_tags import READ, tag_value
 from pydicom import Dataset
 
 
@@ -19,7 +20,7 @@ def check_series(folder: str | os.PathLike[str]) -> list[Dataset]:
     """Check the headers of a folder that holds one DICOM series; no pixel is read.
 
     Args:
-        folder: its own folders are not looked into.
+        folder: searched with all its folders.
 
     Returns:
         D headers in ascending order along the slices' normal, each with its ``filename``.
@@ -35,6 +36,19 @@ def check_series(folder: str | os.PathLike[str]) -> list[Dataset]:
         counts = ", ".join(f"{series[0].SeriesInstanceUID} ({len(series)} files)" for series in found[:10])
         raise UserError(f"{folder}: holds {len(found)} DICOM series: {counts}; give each series a folder of its own")
     return check_slices(found[0])
+
+
+def part_problems(series: Mapping[Path, Sequence[Dataset]]) -> dict[Path, str]:
+    """Which folders, each with the checked headers of its series, hold different slices of one series; a line each."""
+    seen: dict[str, Path] = {}
+    problems: dict[Path, str] = {}
+    for folder, slices in series.items():
+        other = seen.setdefault(str(slices[0].SeriesInstanceUID), folder)
+        images, others = ({str(tag_value(one, "SOPInstanceUID")) for one in part} for part in (slices, series[other]))
+        if not images & others:
+            line = f"{other} and {folder} hold parts of one series; put all its files into one folder"
+            problems.update({other: line, folder: line})
+    return problems
 
 
 def check_slices(headers: list[Dataset]) -> list[Dataset]:

@@ -13,19 +13,20 @@ from conemos_bundle.volumes.dicom_files import transfer_syntax
 from pydicom import Dataset
 from pydicom.uid import (
     JPEG2000,
+    UID,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
-    JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
     JPEGLSNearLossless,
     RLELossless,
 )
 
+_JPEG_LOSSLESS = UID("1.2.840.10008.1.2.4.57")  # its keyword differs between versions of pydicom
 _JPEG_2000 = (JPEG2000, JPEG2000Lossless)
 _JPEG = (
-    JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEGLSNearLossless,
+    JPEGBaseline8Bit, JPEGExtended12Bit, _JPEG_LOSSLESS, JPEGLosslessSV1, JPEGLSLossless, JPEGLSNearLossless,
 )  # fmt: skip
 COMPRESSED = (RLELossless, *_JPEG, *_JPEG_2000)  # what ITK decodes
 _ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"

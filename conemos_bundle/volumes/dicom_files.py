@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 # objects that are made from scans and lie beside them, with rows and columns or without
 NOT_SCANS = ("SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "RTIMAGE", "PR", "SR", "KO", "REG", "DOC")
 EXTENSIONS = (".dcm", ".ima", ".dicom", ".dic")
+_SIEMENS_NON_IMAGE = "1.3.12.2.1107.5.9.1"
 _INDEX = "1.2.840.10008.1.3.10"  # DICOMDIR by any other name
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")  # of a file without a preamble; the last one: big endian
 
@@ -53,8 +55,8 @@ def is_dicom(file: Path) -> bool:
     return file.suffix.lower() in EXTENSIONS or _begins_as_dicom(file)
 
 
-def series_in(folder: Path, tags: Sequence[str] | None = None, recursive: bool = False) -> list[list[Dataset]]:
-    """The headers of the scans in ``folder``, a list per series, sorted by SeriesInstanceUID.
+def series_in(folder: Path, tags: Sequence[str] | None = None) -> list[list[Dataset]]:
+    """The headers of the scans in ``folder`` and its folders, a list per series, sorted by SeriesInstanceUID.
 
     Passed over are: hidden files, DICOMDIR, files that are neither DICOM nor called like the DICOM files beside them,
     and objects of series of their own that are no scans (structured reports, segmentations, doses, …).
@@ -62,7 +64,6 @@ def series_in(folder: Path, tags: Sequence[str] | None = None, recursive: bool =
     Args:
         folder: a folder.
         tags: keywords of the tags to parse; None: all.
-        recursive: look into its folders too.
 
     Returns:
         datasets without pixels, each with its ``filename`` and, as ``pixels``, where these stand (`Pixels`).
@@ -70,7 +71,7 @@ def series_in(folder: Path, tags: Sequence[str] | None = None, recursive: bool =
     Raises:
         UserError: a file cannot be read, is empty, truncated or no DICOM file in spite of its name.
     """
-    files = sorted(file for file in (folder.rglob("*") if recursive else folder.iterdir()) if _counts(file))
+    files = _files(folder)
     scans: dict[str, list[Dataset]] = defaultdict(list)
     others: dict[str, list[Dataset]] = defaultdict(list)
     headers = {file: header for file in files if (header := _header(file, tags)) is not None}
@@ -108,13 +109,24 @@ def _is_no_scan(header: Dataset) -> bool:
     if "Rows" in header or header.pixels.found:
         return False
     kind = tag_value(header, "SOPClassUID")
-    if kind is not None and "Image Storage" not in getattr(kind, "name", ""):  # raw data, spectra, a maker's own
+    name = getattr(kind, "name", kind)
+    if kind == _SIEMENS_NON_IMAGE or (name != kind and "Image Storage" not in name):  # raw data, spectra, …
         return True
     raise UserError(f"{header.filename}: truncated: has no readable Rows; send the whole series again")
 
 
-def _counts(file: Path) -> bool:
-    return file.is_file() and not file.name.startswith(".") and file.name.upper() != "DICOMDIR"
+def _files(folder: Path) -> list[Path]:
+    """All that may be a slice; links that lead nowhere too, which cannot be opened then."""
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror}); check it and its rights") from error
+
+    found = []
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files = [Path(place, name) for name in names if not name.startswith(".") and name.upper() != "DICOMDIR"]
+        found += [file for file in files if file.is_file() or file.is_symlink()]
+    return sorted(found)
 
 
 def _refuse_non_dicom(folder: Path, files: Sequence[Path], headers: dict[Path, Dataset]) -> None:

@@ -115,8 +115,8 @@ def _refuse_copies(ordered: Sequence[Dataset], normal: npt.NDArray[np.float64], 
             )
     seen: dict[str, str] = {}
     for dataset in ordered:
-        uid, file = tag_value(dataset, "SOPInstanceUID"), str(dataset.filename)
-        if uid is not None and seen.setdefault(uid, file) != file:
+        uid, file = str(tag_value(dataset, "SOPInstanceUID")), str(dataset.filename)
+        if uid != "None" and seen.setdefault(uid, file) != file:
             raise UserError(
                 f"{name}: {Path(seen[uid]).name} and {Path(file).name} have one SOPInstanceUID; leave one of them"
             )

@@ -97,8 +97,8 @@ def _kind_problem(dataset: Dataset) -> str:
 def _geometry_problem(dataset: Dataset) -> str:
     for name in ("Rows", "Columns"):
         size = numbers(dataset, name, 1)
-        if size is None or size[0] < 1:
-            return f"its {name} are {tag_value(dataset, name)}; export it again"
+        if size is None or size[0] < 2:
+            return f"its {name} are {tag_value(dataset, name)}; give a series of a 3D scan"
     spacing = numbers(dataset, "PixelSpacing", 2)
     if spacing is None or not all(SPACINGS[0] <= one <= SPACINGS[1] for one in spacing):
         return f"its PixelSpacing is {_shown(dataset, 'PixelSpacing')}, not two distances in mm; export it again"

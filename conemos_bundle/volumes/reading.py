@@ -63,7 +63,7 @@ def read_volume(path: AnyPath | Sequence[AnyPath], labels: bool = False) -> Volu
     if path.is_dir():
         voxels, affine = read_series(path)
         check_affine(path, affine)
-        return Volume(np.rint(voxels[None]).astype(np.int64) if labels else voxels[None], affine)
+        return Volume(_whole(path, voxels[None]) if labels else voxels[None], affine)
     layout = _layout(path)
     geometry = layout.geometry()
     if labels and layout.dtype.kind not in "iuf":
@@ -104,6 +104,14 @@ def nifti_header(path: AnyPath) -> bytes | None:
         return None if Path(path).is_dir() else _layout(Path(path)).nifti_header
     except UserError:
         return None
+
+
+def _whole(path: Path, voxels: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """The labels of a DICOM series; float32 holds those of 16 bits, and whatever was rescaled is no label."""
+    whole = np.rint(voxels)
+    if not np.array_equal(whole, voxels) or np.abs(whole).max() >= 2**24:
+        raise UserError(f"{path}: its values are not whole numbers below 2^24, so no labels; give a label map")
+    return whole.astype(np.int64)
 
 
 def _layout(path: Path) -> Layout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -29,7 +30,7 @@ from pydicom.uid import (
 
 def by_hand(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Gray values ``(W, H, D)`` and affine in RAS, by the standard's formula."""
-    slices = [dcmread(file, force=True) for file in folder.iterdir()]
+    slices = [dcmread(file, force=True) for file in folder.rglob("*") if file.is_file()]
     slices = [one for one in slices if "PixelData" in one]
     for one in slices:
         one.file_meta.setdefault("TransferSyntaxUID", ImplicitVRLittleEndian)
@@ -177,6 +178,16 @@ REGULAR: dict[str, Callable[[Path], None]] = {
     "an overlay in the upper bits": each(overlay),
     "neighbors": with_neighbors,
 }
+
+
+def in_folders(folder: Path) -> None:
+    for index in range(8):
+        (folder / f"part{index % 3}").mkdir(exist_ok=True)
+        if index:  # one stays
+            (folder / f"{index}.dcm").rename(folder / f"part{index % 3}" / f"{index}.dcm")
+
+
+REGULAR["some slices in folders of their own"] = in_folders
 ONLY_PREDICT = {"no modality", "no frame of reference, study and kind of object"}  # a segmentation needs them
 
 
@@ -229,3 +240,17 @@ def test_the_order_of_files_and_a_copy_of_the_folder_change_nothing(series: Path
     again, same = read_series(tmp_path / "copy")
     np.testing.assert_array_equal(again, values)
     np.testing.assert_array_equal(same, affine)
+
+
+def test_parts_of_a_series_in_two_folders_are_no_two_scans(series: Path, tmp_path: Path) -> None:
+    for index in range(8):
+        part = tmp_path / "scans" / ("a" if index < 4 else "b")
+        part.mkdir(parents=True, exist_ok=True)
+        shutil.copy(series / f"{index}.dcm", part)
+    problems = {item["problem"] for item in find_scans(tmp_path / "scans")}
+    assert len(problems) == 1
+    assert re.search(r"^\S+scans/a and \S+scans/b hold parts of one series; put all its files", problems.pop())
+    assert len(check_series(tmp_path / "scans")) == 8
+    shutil.rmtree(tmp_path / "scans" / "b")
+    shutil.copytree(tmp_path / "scans" / "a", tmp_path / "scans" / "copy")
+    assert [item.get("problem") for item in find_scans(tmp_path / "scans")] == [None, None]

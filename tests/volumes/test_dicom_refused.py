@@ -159,6 +159,7 @@ def cut(folder: Path) -> None:
         (lambda folder: (folder / "8.dcm.part").write_bytes(bytes(50)), "8.dcm.part: no DICOM file in spite of its"),
         (lambda folder: (folder / "8.dcm").write_bytes(bytes(128) + b"DICM"), "8.dcm: this DICOM file cannot be read"),
         (cut, "7.dcm: "),
+        (lambda folder: (folder / "8.dcm").symlink_to(folder / "nowhere"), "8.dcm: cannot be read (No such file"),
     ],
 )
 def test_files_that_were_dropped_without_a_word(damage: Callable[[Path], object], words: str, series: Path) -> None:
