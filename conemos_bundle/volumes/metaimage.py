@@ -50,10 +50,10 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
             if not raw:
                 raise ValueError("no MetaImage file")
             name, equals, value = (part.strip() for part in line.partition("="))
-            if not line or (not equals and fields):
+            if not line:
                 continue
             name = SYNONYMS.get(name, name)
-            if not equals or not name.isprintable() or name in fields:
+            if not equals or not (name.isprintable() and name.isascii()) or name in fields:
                 raise ValueError("no MetaImage file" if not fields else f"line {line[:40]!r} of its header")
             fields[name] = value
         return fields, file.tell()

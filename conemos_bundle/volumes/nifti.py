@@ -90,7 +90,7 @@ def _header(path: Path, packed: bool) -> Any:
             raise ValueError("no NIfTI file")
     order = "<" if int.from_bytes(block[:4], "little") == kind.sizeof_hdr else ">"
     header = kind(block, endianness=order, check=False)
-    if bytes(header["magic"])[:3] != kind.single_magic[:3]:
+    if header["magic"].item() != kind.single_magic:
         raise ValueError("no NIfTI file of one piece by its magic number")
     return header
 
