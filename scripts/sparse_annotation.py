@@ -3,12 +3,13 @@
 python scripts/sparse_annotation.py DATA --output sparse     # each run ten minutes on a core; start again to go on
 
 DATA holds ``hippocampus`` (Medical Decathlon, Task04) and ``chaos_t2spir`` (CHAOS), each with ``images/``, ``labels/``
-and ``partial_annotations.csv``, whose column ``split`` divides the scans. Five small networks are trained:
+and ``partial_annotations.csv``, whose column ``split`` divides the scans. Six small networks are trained:
 
 - hippocampus: with all slices, with every sixth slice (the others ignored), and with every sixth slice where the others
   count as background, which is what an ignore label did before;
-- CHAOS: in half of the training scans the left kidney is painted over with the tissue around it; there it is absent, or
-  unknown. Both are tested on scans with and without it.
+- CHAOS: in half of the training scans the left kidney is painted over with the tissue around it. One network is trained
+  with the kidney unknown there; then two go on from its weights, for as many steps: in one of them it is still unknown,
+  in the other absent. They are tested on scans with and without it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,24 @@ SPLITS = {"train": "training", "validation": "validation", "test": "test"}
 HIPPOCAMPUS = {"hippocampus": [1, 2], "anterior": [1], "posterior": [2]}
 KIDNEYS = {"right_kidney": [2], "left_kidney": [3]}
 IGNORE = 255
+# each run's datalist, and the run whose weights it starts from
+RUNS = {
+    "hippocampus/all": ("hippocampus/all.json", None),
+    "hippocampus/sixth": ("hippocampus/sixth.json", None),
+    "hippocampus/sixth_as_background": ("hippocampus/sixth_as_background.json", None),
+    "chaos/start": ("chaos/unknown.json", None),
+    "chaos/unknown": ("chaos/unknown.json", "chaos/start"),
+    "chaos/absent": ("chaos/absent.json", "chaos/start"),
+}
+SMALL = {"channels": "[8,16,32,64]", "val_interval": 4, "bfloat16": "False", "num_workers": 0}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "hippocampus": {**SMALL, "patch_size": "[32,48,32]"},
+    "chaos": {
+        **SMALL,
+        "spacing": "[6,6,8]",
+        "patch_size": "[56,56,32]",
+    },  # whole scans: left and right can be told apart
+}
 
 
 def scans(source: Path) -> list[tuple[str, str]]:
@@ -159,30 +178,26 @@ def main(data: str, output: str = "sparse", steps: int = 700, only: str | None =
         data: folder of both data sets.
         output: folder for scans, runs and ``results.json``.
         steps: training steps of each run.
-        only: one of the five runs, ``hippocampus/all`` for example; default: all.
+        only: one of `RUNS`; default: all.
         seed: of the trainings.
     """
     root = Path(output).absolute()
-    settings = {
-        "hippocampus": {"patch_size": "[32,48,32]"},
-        "chaos": {"spacing": "[6,6,8]", "patch_size": "[56,56,32]"},  # whole scans: left and right can be told apart
-    }
-    kinds = {"hippocampus": ("all", "sixth", "sixth_as_background"), "chaos": ("absent", "unknown")}
-    prepare = {"hippocampus": prepare_hippocampus, "chaos": prepare_chaos}
-    sources = {"hippocampus": Path(data) / "hippocampus", "chaos": Path(data) / "chaos_t2spir"}
+    if not (root / "hippocampus" / "all.json").is_file():
+        prepare_hippocampus(Path(data) / "hippocampus", root / "hippocampus")
+    if not (root / "chaos" / "absent.json").is_file():
+        prepare_chaos(Path(data) / "chaos_t2spir", root / "chaos")
+    folders = {name: root / "runs" / f"{name.replace('/', '_')}_{seed}" for name in RUNS}
     table = {}
-    for name in kinds:
-        if not all((root / name / f"{kind}.json").is_file() for kind in kinds[name]):
-            prepare[name](sources[name], root / name)
-        for kind in kinds[name]:
-            folder = root / "runs" / f"{name}_{kind}_{seed}"
-            if only in (None, f"{name}/{kind}") and not (folder / "evaluation_test" / "per_scan.csv").is_file():
-                shared = {"channels": "[8,16,32,64]", "max_epochs": 4, "steps_per_epoch": steps // 4, "seed": seed}
-                options = {**shared, **settings[name], "val_interval": 4, "bfloat16": "False", "num_workers": 0}
-                run("train", root / name / f"{kind}.json", folder, output_dir=folder, **options)
-                run("evaluate", root / name / f"{kind}.json", folder, run=folder)
-            if (folder / "evaluation_test" / "per_scan.csv").is_file():
-                table[f"{name}/{kind}"] = results(folder)
+    for name, (datalist, start) in RUNS.items():
+        folder = folders[name]
+        if only in (None, name) and not (folder / "evaluation_test" / "per_scan.csv").is_file():
+            options = {"max_epochs": 4, "steps_per_epoch": steps // 4, "seed": seed, **SETTINGS[name.split("/")[0]]}
+            if start is not None:
+                options |= {"overlay": "fine_tune", "pretrained_path": folders[start] / "model.pt"}
+            run("train", root / datalist, folder, output_dir=folder, **options)
+            run("evaluate", root / datalist, folder, run=folder)
+        if (folder / "evaluation_test" / "per_scan.csv").is_file():
+            table[name] = results(folder)
     (root / f"results_{seed}.json").write_text(json.dumps(table, indent=4) + "\n", encoding="utf-8")
     print(json.dumps(table, indent=4))
 
