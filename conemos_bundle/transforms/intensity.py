@@ -14,7 +14,7 @@ from monai.transforms.utils_pytorch_numpy_unification import percentile
 from monai.utils import ImageMetaKey, convert_to_dst_type, convert_to_tensor
 
 logger = logging.getLogger(__name__)
-
+_told: set[str] = set()  # files: a line per file and process, however often it is read
 
 ROUNDING = 4e-6  # of a value, by which resampling in float32 moves a background that was constant
 
@@ -99,7 +99,8 @@ class ScalePercentilesd(MapTransform):
         ranges = [intensity_range(part, self.lower, self.upper) for part in parts]
         # patches of training have no file: the preparation of their scan has named it before
         file = image.meta.get(ImageMetaKey.FILENAME_OR_OBJ) if isinstance(image, MetaTensor) else None
-        if file and any(coincide for *_, coincide in ranges):
+        if file and str(file) not in _told and any(coincide for *_, coincide in ranges):
+            _told.add(str(file))
             logger.warning(
                 f"{file}: nearly all voxels are background (percentiles {self.lower:g} and {self.upper:g} are one "
                 "value): intensities are scaled by the percentiles of the other voxels"
