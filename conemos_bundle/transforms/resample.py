@@ -8,9 +8,7 @@ between voxel indices: where a scan lies, and how it is turned, never enters the
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import nibabel
@@ -19,6 +17,7 @@ import numpy.typing as npt
 import torch
 from conemos_bundle.errors import UserError
 from conemos_bundle.transforms.checks import file_name
+from conemos_bundle.volumes.geometry import memory_of_machine
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import InvertibleTransform, MapTransform, SpatialResample
@@ -94,14 +93,6 @@ def _grid(
     matrix = np.diag([*(1 / np.asarray(factors)), 1.0])
     matrix[:3, 3] = (np.asarray(source) - 1) / 2 - (np.asarray(size) - 1) / 2 / np.asarray(factors)
     return matrix
-
-
-def memory_of_machine() -> float:
-    """Bytes of main memory that this process may use: the machine's, or its container's."""
-    total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) if hasattr(os, "sysconf") else math.inf
-    limit = Path("/sys/fs/cgroup/memory.max")
-    granted = limit.read_text().strip() if limit.is_file() else "max"
-    return min(total, float(granted)) if granted.isdigit() else total
 
 
 class OrientToRASd(MapTransform, InvertibleTransform):

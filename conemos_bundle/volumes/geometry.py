@@ -69,13 +69,16 @@ def check_size(path: str | os.PathLike[str], sizes: Sequence[int], bytes_per_vox
     size = " x ".join(str(length) for length in sizes)
     if min(sizes, default=0) < 1:
         raise unreadable(path, f"its header says {size or 'no'} voxels")
-    if math.prod(sizes) * (bytes_per_voxel + 4) > physical_memory():
+    if math.prod(sizes) * (bytes_per_voxel + 4) > memory_of_machine():
         raise UserError(f"{path}: {size} voxels do not fit in this machine's memory; crop the scan")
 
 
-def physical_memory() -> int:
-    """Bytes of memory that this machine has."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def memory_of_machine() -> float:
+    """Bytes of main memory that this process may use: the machine's, or its container's."""
+    total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) if hasattr(os, "sysconf") else math.inf
+    limit = Path("/sys/fs/cgroup/memory.max")
+    granted = limit.read_text().strip() if limit.is_file() else "max"
+    return min(total, float(granted)) if granted.isdigit() else total
 
 
 def corner_distance(shape: Sequence[int], one: Affine, other: Affine) -> float:

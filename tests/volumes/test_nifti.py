@@ -132,9 +132,9 @@ def test_absurd_headers_are_refused_in_one_line(tmp_path: Path, fields: dict[str
 
 def test_a_file_larger_than_memory_is_refused_from_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image_with(np.zeros((50, 40, 30), np.int16)).to_filename(tmp_path / "a.nii.gz")
-    monkeypatch.setattr("conemos_bundle.volumes.geometry.physical_memory", lambda: 50 * 40 * 30 * 6 - 1)
+    monkeypatch.setattr("conemos_bundle.volumes.geometry.memory_of_machine", lambda: 50 * 40 * 30 * 6 - 1)
     assert "do not fit in this machine's memory" in refusal(tmp_path / "a.nii.gz")
-    monkeypatch.setattr("conemos_bundle.volumes.geometry.physical_memory", lambda: 50 * 40 * 30 * 6)
+    monkeypatch.setattr("conemos_bundle.volumes.geometry.memory_of_machine", lambda: 50 * 40 * 30 * 6)
     assert read_volume(tmp_path / "a.nii.gz").voxels.shape == (1, 50, 40, 30)
 
 
