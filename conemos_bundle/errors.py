@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from types import TracebackType
 from typing import NoReturn
@@ -23,17 +25,89 @@ _IN_A_TRACEBACK = re.compile(r"^(?:conemos_bundle\.errors\.)?UserError: (.+)$", 
 
 
 def find_user_error(error: BaseException | None) -> UserError | None:
-    """The `UserError` behind ``error``, or None: MONAI's parser and transforms, Ignite and data loaders wrap them."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        told = _IN_A_TRACEBACK.search(str(error))
+    """The `UserError` behind ``error``, or None: MONAI's parser and transforms, Ignite and data loaders wrap them.
+
+    What the machine refuses (`system_error`) is a user's to mend too.
+    """
+    chain: list[BaseException] = []
+    while error is not None and all(error is not seen for seen in chain):
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    for each in chain:
+        told = _IN_A_TRACEBACK.search(str(each))
         if told:
             return UserError(told[1])
-        if isinstance(error, UserError):
-            return error
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
-    return None
+        if isinstance(each, UserError):
+            return each
+    return next((found for each in chain if (found := system_error(each)) is not None), None)
+
+
+_MEMORY = "pass a smaller --batch_size or --most_voxels, or --num_workers 0; prediction: --mode window"
+_SHARED = (
+    "shared memory (/dev/shm) is too small for the processes that load scans; pass --num_workers 0, or give it more "
+    "(docker run --shm-size 2g)"
+)
+_SYSTEM: list[tuple[str, str]] = [  # what torch, ITK and the system say; the first that fits counts
+    (r"[Bb]us error|/torch_\w+|shared memory|/dev/shm", _SHARED),
+    (
+        r"DataLoader worker \(pid.*(killed by signal|exited unexpectedly)",
+        "a process that loads scans was ended by the system, most often because memory is full; pass a smaller "
+        "--num_workers (0: none), or --cache disk",
+    ),
+    (
+        r"CUDA out of memory|CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED",
+        f"the GPU's memory is full; {_MEMORY}",
+    ),
+    (
+        r"can't allocate memory|[Cc]annot allocate memory|not enough memory|bad_alloc|bad allocation|"
+        r"Unable to allocate|Failed to allocate memory",
+        f"memory is full; {_MEMORY}",
+    ),
+    (
+        r"items of ancdata|Too many open files|can't start new thread",
+        "the system's limits are too low: see 'ulimit -a'",
+    ),
+]
+_OF_DISK = {  # not ENOENT: which file is missing, and whose mistake it is, those who read it know
+    getattr(errno, name)
+    for name in (
+        "ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EFBIG", "EIO", "ENOTDIR", "EISDIR", "EEXIST", "ENAMETOOLONG",
+        "ESTALE", "ENODEV", "ENXIO",
+    )
+    if hasattr(errno, name)
+}  # fmt: skip
+_ERRNO = re.compile(r"\[Errno (\d+)\] ([^:\n\"']+)(?:: '([^'\n]+)')?")
+
+
+def system_error(error: BaseException) -> UserError | None:
+    """What the machine refuses (disk, permission, memory, shared memory) in a user's words; None for other errors."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC and _in_multiprocessing(error):
+        return UserError(_SHARED)
+    if isinstance(error, OSError) and error.errno in _OF_DISK:
+        return _disk_error(error.strerror or str(error), error.filename2 or error.filename)
+    if isinstance(error, MemoryError):
+        return UserError(f"memory is full; {_MEMORY}")
+    if not isinstance(error, RuntimeError | OSError):
+        return None
+    text = str(error)
+    for pattern, told in _SYSTEM:
+        if re.search(pattern, text):
+            return UserError(told)
+    inner = _ERRNO.search(text)  # the traceback of a data loader's process, or a list of what shutil could not copy
+    return _disk_error(inner[2], inner[3]) if inner and int(inner[1]) in _OF_DISK else None
+
+
+def _in_multiprocessing(error: BaseException) -> bool:
+    """Whether it was raised where processes are started: locks and tensors that they share lie in /dev/shm."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and "multiprocessing" in frames[-1].filename
+
+
+def _disk_error(reason: str, file: object) -> OutputError:
+    place = f"{os.fsdecode(file) if isinstance(file, bytes) else file}" if file else "a file cannot be written"
+    return OutputError(
+        f"{place}: {reason}; make room or choose another folder, and start again: what was done before is kept"
+    )
 
 
 def exit_with(error: UserError) -> NoReturn:
@@ -65,10 +139,10 @@ def show_user_errors_in_one_line() -> None:
     `python -m monai.bundle run` has no hook of its own for that, so `initialize` of each config calls this first.
     """
 
-    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         user_error = find_user_error(error)
         if user_error is not None:
             exit_with(user_error)
-        sys.__excepthook__(kind, error, traceback)
+        sys.__excepthook__(kind, error, trace)
 
     sys.excepthook = hook

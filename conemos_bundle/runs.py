@@ -9,6 +9,7 @@ import os
 import platform
 import re
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from conemos_bundle import networks
 from conemos_bundle.data.datalist import Datalist
 from conemos_bundle.data.importers import check_region_names
 from conemos_bundle.errors import UserError
+from conemos_bundle.files import write_in_one_step
 from conemos_bundle.handlers.checkpoint import plain
 from ignite.engine import Engine, Events
 from torch import nn
@@ -124,7 +126,6 @@ class RunRecord:
 
     def write(self, engine: Engine) -> None:
         """Write the record and the configuration."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         description = self.datalist.model_dump(include={"name", "description", "modality", "licence", "reference"})
         counts = {
             split: {
@@ -138,9 +139,7 @@ class RunRecord:
         if self.config is not None:
             files["config.json"] = self.config
         for name, content in files.items():
-            part = self.folder / (name + ".part")
-            part.write_bytes(content)
-            os.replace(part, self.folder / name)
+            write_in_one_step(self.folder / name, partial(Path.write_bytes, data=content))
 
 
 def read_record(weights: str | os.PathLike[str], datalist: Datalist | None = None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import NamedTuple
 
 from conemos_bundle.data.datalist import scan_name
 
+logger = logging.getLogger(__name__)
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<number>\d{4})")  # nnU-Net's names
 
 
@@ -59,6 +61,7 @@ def group_channels(
         else:
             scans.append(ScanFiles(found, case))
     if listed and len(others) == channels:
+        logger.warning(f"{', '.join(map(str, others))}: taken as the {channels} channels of one scan, in this order")
         scans.append(ScanFiles(tuple(others), scan_name(str(others[0]))))
         others = []
     hint = f"name the {channels} files of one scan in the order of training, or call them CASE_0000, CASE_0001, …"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from conemos_bundle.errors import UserError
+from conemos_bundle.files import write_in_one_step
 from ignite.engine import Engine, Events
 from torch import nn
 
@@ -18,9 +18,7 @@ logger = logging.getLogger(__name__)
 
 def save_in_one_step(content: Any, path: Path) -> None:
     """`torch.save` to a file beside ``path``, then rename: whoever is killed meanwhile leaves the old file whole."""
-    part = path.with_name(path.name + ".part")
-    torch.save(content, part)
-    os.replace(part, path)
+    write_in_one_step(path, lambda part: torch.save(content, part))
 
 
 def plain(network: nn.Module) -> nn.Module:
@@ -120,7 +118,6 @@ class Checkpoint:
         """
         if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         value = self._validated(engine)
         if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
             raise UserError(

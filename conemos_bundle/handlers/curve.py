@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
+from conemos_bundle.files import write_in_one_step
 from ignite.engine import Engine, Events
 
 CURVE = "curve.csv"
@@ -83,13 +83,14 @@ class Curve:
             row.update({f"validation_dice_{r}": round(m, 6) for r, m in zip(self.regions, means, strict=True)})
             volumes = false_positives(self.evaluator, self.regions)
             row.update({f"false_positive_ml_{region}": round(volume, 6) for region, volume in volumes.items()})
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_name(CURVE + ".part")
-        with part.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(dict.fromkeys([*(rows[-1] if rows else ()), *row])))
-            writer.writeheader()
-            writer.writerows([*rows, row])
-        os.replace(part, self.path)
+
+        def write(part: Path) -> None:
+            with part.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, list(dict.fromkeys([*(rows[-1] if rows else ()), *row])))
+                writer.writeheader()
+                writer.writerows([*rows, row])
+
+        write_in_one_step(self.path, write)
 
 
 def false_positives(evaluator: Engine, regions: Sequence[str]) -> dict[str, float]:

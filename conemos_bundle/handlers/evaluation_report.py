@@ -18,6 +18,7 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.evaluation import tables
 from conemos_bundle.evaluation.montage import View, draw_montage, orthogonal_views
 from conemos_bundle.experiments.slices import SLICES, Slice, largest_slice, write_slices
+from conemos_bundle.files import write_in_one_step
 from conemos_bundle.known import known_voxels
 from conemos_bundle.metrics.dice import dice
 from conemos_bundle.metrics.surface_distance import sd95
@@ -183,10 +184,5 @@ def _gather(items: list[_Item]) -> list[_Item]:
 
 
 def write_file(path: Path, write: Callable[[Path], Any]) -> None:
-    """Call ``write`` with a path beside ``path`` and rename: a reader never sees half a file."""
-    part = path.with_name(path.name + ".part")
-    try:
-        write(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    """See `write_in_one_step`."""
+    write_in_one_step(path, write)

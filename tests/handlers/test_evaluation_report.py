@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.multiprocessing
-from conemos_bundle.errors import UserError
+from conemos_bundle.errors import OutputError, UserError
 from conemos_bundle.handlers import evaluation_report
 from conemos_bundle.handlers.evaluation_report import EvaluationReport
 from ignite.engine import Engine
@@ -185,7 +185,7 @@ def test_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise OSError("disk full")
 
     monkeypatch.setattr(Figure, "savefig", half)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OutputError, match="disk full"):
         _evaluate(tmp_path, [_scan("a")])
     assert sorted(os.listdir(tmp_path)) == ["per_scan.csv", "slices.npz", "summary.json", "summary.md"]
 
