@@ -9,7 +9,7 @@ import numpy as np
 from conemos_bundle.data.datalist import Scan
 from conemos_bundle.errors import UserError
 from conemos_bundle.volumes import EXTENSIONS, has_extension, read_volume
-from monai.data.utils import AFFINE_TOL
+from conemos_bundle.volumes.geometry import same_affine
 
 
 class Volume(NamedTuple):
@@ -79,7 +79,7 @@ def same_grid(volume: Volume, file: Path, other: Volume, other_file: Path, what:
     if (shape := volume.voxels.shape[1:]) != (expected := other.voxels.shape[1:]):
         lines.append(f"error: {file}: shape {shape} differs from {expected} of {what} {other_file}")
         return False
-    if not np.allclose(volume.affine, other.affine, rtol=0, atol=AFFINE_TOL):
+    if not same_affine(volume.affine, other.affine):
         affine, wanted = (np.round(each.affine[:3], 4).tolist() for each in (volume, other))
         lines.append(f"error: {file}: affine {affine} differs from {wanted} of {what} {other_file}")
         return False

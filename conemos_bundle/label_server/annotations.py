@@ -11,6 +11,7 @@ from conemos_bundle.data.relations import Relation, relations, shared_voxels
 from conemos_bundle.errors import UserError
 from conemos_bundle.transforms.seg_nrrd import read_seg_nrrd
 from conemos_bundle.volumes import read_volume
+from conemos_bundle.volumes.geometry import same_affine
 
 Mask = npt.NDArray[np.uint8]
 TOLERANCE = 0.1  # the part of a predicted region that may lie on the wrong side of another's edge
@@ -91,7 +92,8 @@ def on_grid(
     start = np.linalg.solve(target, affine[:, 3])[:3]
     first = np.round(start).astype(int)
     last = first + masks.shape[1:]
-    same = np.allclose(affine[:3, :3], target[:3, :3], atol=1e-3) and np.abs(start - first).max() < 0.05
+    turned = np.where(np.arange(4) < 3, affine, target)  # places are compared in voxels
+    same = same_affine(turned, target) and np.abs(start - first).max() < 0.05
     if not same or (first < 0).any() or (last > shape).any():
         raise UserError(f"{label}: its voxels are not the scan's; save it again on the scan's geometry")
     placed = np.zeros((len(masks), *shape), masks.dtype)

@@ -13,6 +13,7 @@ from conemos_bundle.known import IGNORED, to_target
 from conemos_bundle.transforms.resample import OrientToRASd, ResampleToSpacingd
 from conemos_bundle.transforms.seg_nrrd import find_segment, is_seg_nrrd, pad_to_grid
 from conemos_bundle.volumes import read_volume
+from conemos_bundle.volumes.geometry import same_affine
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import Compose, MapTransform, Transform
@@ -137,7 +138,7 @@ def read_on_grid(file: str, shape: Sequence[int], affine: npt.NDArray[Any]) -> t
         return torch.from_numpy(pad_to_grid(volume.numpy(), its_affine, shape, affine, file))
     if tuple(volume.shape[1:]) != tuple(shape):
         raise UserError(f"{file}: shape {tuple(volume.shape[1:])} is not its image's, {tuple(shape)}")
-    if not np.allclose(its_affine, affine, atol=1e-3):
+    if not same_affine(its_affine, affine):
         raise UserError(f"{file}: its affine is not its image's: resample the mask on the image's grid")
     return volume
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from conemos_bundle.errors import UserError
 
+logger = logging.getLogger(__name__)
 Affine = npt.NDArray[np.float64]
+_warned: set[tuple[str, str]] = set()
 
 SMALLEST, LARGEST = 1e-5, 1e3  # spacing, mm: from 10 nm to 1 m
 FARTHEST = 1e5  # of the origin, mm: the affine's float32 still tells hundredths of a millimeter there
@@ -71,6 +75,24 @@ def check_size(path: str | os.PathLike[str], sizes: Sequence[int], bytes_per_vox
         raise unreadable(path, f"its header says {size or 'no'} voxels")
     if math.prod(sizes) * (bytes_per_voxel + 4) > memory_of_machine():
         raise UserError(f"{path}: {size} voxels do not fit in this machine's memory; crop the scan")
+
+
+def warn_once(path: str | os.PathLike[str], problem: str) -> None:
+    """Log a warning that names the file: one line per file and process, however often it is read."""
+    if (str(path), problem) not in _warned:
+        _warned.add((str(path), problem))
+        logger.warning(f"{path}: {problem}")
+
+
+def same_affine(affine: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
+    """Whether two affines (voxel to mm) are one but for rounding: to 0.001 mm, or of voxels below 1 mm to 0.1% of one.
+
+    Args:
+        affine: 4x4.
+        other: 4x4; its voxels count.
+    """
+    smallest = float(np.linalg.norm(np.asarray(other, float)[:3, :3], axis=0).min())
+    return bool(np.allclose(affine, other, rtol=0, atol=1e-3 * min(1.0, smallest)))
 
 
 def memory_of_machine() -> float:

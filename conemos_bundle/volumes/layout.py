@@ -98,6 +98,7 @@ class Layout:
             UserError: a value is NaN, or more than 0.001 from a whole number.
         """
         voxels = self.voxels()
+        most = 2.0 ** (np.finfo(voxels.dtype).nmant + 1 if voxels.dtype.kind == "f" else 53)  # beyond, numbers merge
         if self.is_scaled:
             with np.errstate(over="ignore", invalid="ignore"):
                 voxels = voxels * np.float64(self.slope) + np.float64(self.inter)
@@ -105,12 +106,17 @@ class Layout:
             return np.ascontiguousarray(voxels)
         whole = np.rint(voxels)
         with np.errstate(invalid="ignore"):
-            fits = (np.abs(whole) < 2.0**53) & (np.abs(voxels - whole) <= WHOLE)  # false for NaN too
+            fits = (np.abs(whole) <= most) & (np.abs(voxels - whole) <= WHOLE)  # false for NaN too
             fits &= (whole != 0) | (voxels == 0)  # a scaling by 1e-38 makes all labels nearly 0
         if not fits.all():
             wrong = voxels[~fits]
             if not np.isfinite(wrong).all():
                 raise UserError(f"{self.path}: has NaN or infinite values; masks and label maps hold integers")
+            if (np.abs(wrong) > most).any():
+                raise UserError(
+                    f"{self.path}: labels as large as {np.abs(wrong).max():.0f} are not exact as {self.dtype.name}; "
+                    "save it with an integer type"
+                )
             raise UserError(f"{self.path}: a label map holds integers, but this has the value {wrong[0]:g}")
         return np.ascontiguousarray(whole, dtype=np.int64)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from conemos_bundle.errors import UserError
-from conemos_bundle.volumes.geometry import LPS_TO_RAS, Affine, same_folder, unreadable
+from conemos_bundle.volumes.geometry import LPS_TO_RAS, Affine, same_folder, unreadable, warn_once
 from conemos_bundle.volumes.layout import Layout
 
 LONGEST_HEADER = 1 << 22
@@ -116,6 +116,13 @@ def _affine(path: Path, fields: dict[str, str], dimension: int) -> Affine:
     matrix = np.eye(dimension)
     if "TransformMatrix" in fields:  # a line per axis of the voxels
         matrix = _numbers(fields, "TransformMatrix", dimension**2).reshape(dimension, dimension).T
+        lengths = np.linalg.norm(matrix, axis=0)
+        if (np.abs(lengths - 1) > 1e-3)[
+            lengths > 0
+        ].any():  # viewers differ: some normalize it, some multiply the spacing by it
+            raise UserError(f"{path}: TransformMatrix holds no unit vectors; export the scan again")
+    else:
+        warn_once(path, "has no TransformMatrix: its axes are taken to point left, back and up (LPS), as ITK does")
     if not (spacing > 0).all():
         raise UserError(f"{path}: a voxel spacing of {fields.get('ElementSpacing')} mm; export the scan again")
     affine = np.eye(4)

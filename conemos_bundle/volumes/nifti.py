@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import gzip
-import logging
 import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from conemos_bundle.errors import UserError
-from conemos_bundle.volumes.geometry import Affine, corner_distance, unreadable
+from conemos_bundle.volumes.geometry import Affine, corner_distance, unreadable, warn_once
 from conemos_bundle.volumes.layout import Layout
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 
-logger = logging.getLogger(__name__)
-
 MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 1e-3}  # of a unit code: unknown, meter, mm, micron
 FORM_CODES = range(6)
 APART = 0.1  # voxels between the corners of sform and qform: more is no rounding (of quaternions in float32)
-_warned: set[tuple[Path, str]] = set()
 
 
 def read_layout(path: Path) -> Layout:
@@ -133,7 +129,7 @@ def _compare(path: Path, header: Any) -> None:
     """Warn where the header has no form, or its sform, which is used, is not what the qform or ``pixdim`` say."""
     if not header["sform_code"]:
         if not header["qform_code"]:
-            _warn(path, "has neither sform nor qform: its spacing is known, its orientation is a guess (nibabel's)")
+            warn_once(path, "has neither sform nor qform: its spacing is known, its orientation is a guess (nibabel's)")
         return
     sform, pixdim = np.asarray(header.get_sform(), float), np.asarray(header["pixdim"][1:4], float)
     spacing = np.linalg.norm(sform[:3, :3], axis=0)
@@ -143,18 +139,11 @@ def _compare(path: Path, header: Any) -> None:
         except (HeaderDataError, ValueError):
             apart = np.inf
         if apart > APART * spacing.min():
-            _warn(path, f"sform and qform disagree, by up to {apart:.3g} at its corners; the sform was used")
+            warn_once(path, f"sform and qform disagree, by up to {apart:.3g} at its corners; the sform was used")
             return
     if not np.allclose(spacing, np.abs(pixdim), rtol=1e-2, atol=0):
         told, used = (" x ".join(f"{length:.4g}" for length in each) for each in (pixdim, spacing))
-        _warn(path, f"pixdim says voxels of {told}, the sform {used}; the sform was used")
-
-
-def _warn(path: Path, problem: str) -> None:
-    """One line per file and process, however often it is read."""
-    if (path, problem) not in _warned:
-        _warned.add((path, problem))
-        logger.warning(f"{path}: {problem}")
+        warn_once(path, f"pixdim says voxels of {told}, the sform {used}; the sform was used")
 
 
 def _as_nifti1(header: Any) -> bytes:
@@ -166,6 +155,7 @@ def _as_nifti1(header: Any) -> bytes:
         short[name] = header[name]
     for name in ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z", "pixdim", "intent_name"):
         short[name] = header[name]
+    short["dim"] = np.minimum(header["dim"], np.iinfo(np.int16).max)  # longer axes do not fit a NIfTI-1 file at all
     for name in ("srow_x", "srow_y", "srow_z"):
         short[name] = header[name]
     return bytes(short.binaryblock)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from conemos_bundle.errors import UserError
-from conemos_bundle.volumes.geometry import LPS_TO_RAS, Affine, same_folder, unreadable
+from conemos_bundle.volumes.geometry import LPS_TO_RAS, Affine, same_folder, unreadable, warn_once
 from conemos_bundle.volumes.layout import Layout
 
 LONGEST_HEADER = 1 << 22
@@ -176,6 +176,8 @@ def _affine(path: Path, fields: dict[str, str], directions: Sequence[list[float]
         raise UserError(
             f"{path}: space {space!r} does not say where left and right are; save it as left-posterior-superior"
         )
+    if not space:
+        warn_once(path, "has no 'space': its directions are taken for left-posterior-superior, as ITK does")
     (origin,) = _vectors(fields["spaceorigin"]) if "spaceorigin" in fields else [[0.0] * 3]
     if "spaceorigin" not in fields and "axismins" in fields:
         raise UserError(f"{path}: 'axis mins' without a space origin; save it with a space and its directions")

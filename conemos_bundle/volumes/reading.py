@@ -14,11 +14,10 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.volumes import metaimage, nifti, nrrd
 from conemos_bundle.volumes.dicom import check_series, read_series
 from conemos_bundle.volumes.dicom_geometry import series_affine
-from conemos_bundle.volumes.geometry import Affine, Geometry, check_affine
+from conemos_bundle.volumes.geometry import Affine, Geometry, check_affine, same_affine
 from conemos_bundle.volumes.layout import Layout
 
 EXTENSIONS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
-SAME_GRID = 1e-3  # mm per voxel, and of the origin
 _READERS = {
     ".nii": nifti.read_layout, ".nii.gz": nifti.read_layout, ".nrrd": nrrd.read_layout, ".nhdr": nrrd.read_layout,
     ".mha": metaimage.read_layout, ".mhd": metaimage.read_layout,
@@ -148,5 +147,5 @@ def _refuse_other_grid(file: Path, geometry: Geometry, other_file: Path, other: 
             f"{file}: shape {geometry.shape} or affine differ from {other.shape} of {other_file}; "
             "the channels of a scan share one grid"
         )
-    if not np.allclose(geometry.affine, other.affine, rtol=0, atol=SAME_GRID):
+    if not same_affine(geometry.affine, other.affine):
         raise UserError(f"{file}: its affine is not that of {other_file}; the channels of a scan share one grid")

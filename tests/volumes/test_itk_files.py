@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import zlib
 from pathlib import Path
 
@@ -90,6 +91,15 @@ def test_axes_of_a_metaimage(tmp_path: Path) -> None:
     np.testing.assert_allclose(volume.affine, affine, atol=1e-9)
     in_um = read_volume(write(tmp_path / "b.mha", META.replace("DimSize", "DistanceUnits = um\nDimSize")))
     np.testing.assert_allclose(in_um.affine[:3], affine[:3] * 1e-3)
+
+
+def test_what_is_assumed_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    without = "\n".join(line for line in META.split("\n") if not line.startswith("TransformMatrix"))
+    with caplog.at_level(logging.WARNING):
+        read_geometry(write(tmp_path / "a.mha", without))
+        read_geometry(write(tmp_path / "a.mha", without))
+        read_geometry(write(tmp_path / "b.mha", META))
+    assert [message.split(": ")[1][:21] for message in caplog.messages] == ["has no TransformMatri"]
 
 
 @pytest.mark.parametrize(("extension", "header"), [("nrrd", NRRD), ("mha", META)])
@@ -208,6 +218,7 @@ META_REFUSED = [
     ("NDims = 3", "NDims = 2", "DimSize and NDims disagree"),
     ("TransformMatrix = 0.8 0.6 0", "TransformMatrix = 0 0 0", "spacing"),
     ("TransformMatrix = 0.8 0.6 0", "TransformMatrix = nan 0.6 0", "NaN"),
+    ("TransformMatrix = 0.8 0.6 0", "TransformMatrix = 1.6 1.2 0", "unit vectors"),
     ("TransformMatrix = 0.8 0.6 0", "TransformMatrix = 0.8 0.6", "8 numbers, not 9"),
     ("ElementSpacing = 2", "ElementSpacing = 0", "spacing"),
     ("ElementSpacing = 2", "ElementSpacing = -2", "spacing"),

@@ -206,6 +206,10 @@ def test_labels_stored_as_floats_are_rounded_or_refused(tmp_path: Path) -> None:
     assert "has the value 1.5" in refusal(store(3, "u1", 0.5), labels=True)
     for value in (np.nan, np.inf):
         assert "NaN or infinite" in refusal(store(value), labels=True)
+    # beyond 2^24 float32 cannot tell neighbors apart: the labels have merged already
+    assert (read_volume(store(2**24), labels=True).voxels == 2**24).all()
+    assert "312782560 are not exact as float32" in refusal(store(312782574), labels=True)
+    assert "not a" not in refusal(store(5, "i2", 1e-38), labels=True)  # all nearly 0: not one label
 
 
 def test_scaling_is_computed_in_float64(tmp_path: Path) -> None:
@@ -223,6 +227,33 @@ def test_nifti_2(tmp_path: Path) -> None:
     np.testing.assert_allclose(volume.affine, AFFINE)
     save_mask(tmp_path / "m.nii.gz", np.ones(VOXELS.shape, np.uint8), volume.affine, volume.nifti_header)
     np.testing.assert_allclose(nibabel.load(tmp_path / "m.nii.gz").affine, AFFINE, atol=1e-6)
+
+
+def test_a_mask_of_a_nifti_2_scan_has_both_forms(tmp_path: Path) -> None:
+    scan = nibabel.Nifti2Image(VOXELS, AFFINE)
+    moved = AFFINE.copy()
+    moved[:3, 3] += 5
+    scan.set_qform(moved, 1)
+    scan.set_sform(AFFINE, 2)
+    nibabel.save(scan, tmp_path / "a.nii")
+    volume = read_volume(tmp_path / "a.nii")
+    save_mask(tmp_path / "m.nii.gz", np.ones(VOXELS.shape, np.uint8), volume.affine, volume.nifti_header)
+    header = nibabel.load(tmp_path / "m.nii.gz").header
+    assert (int(header["qform_code"]), int(header["sform_code"])) == (1, 2)
+    np.testing.assert_allclose(header.get_qform(), scan.get_qform(), atol=1e-5)
+    np.testing.assert_allclose(header.get_sform(), AFFINE, atol=1e-5)
+
+
+def test_voxels_of_a_micrometer_are_compared_as_finely(tmp_path: Path) -> None:
+    for name, shift in (("a", 0.0), ("b", 0.9), ("c", 1e-4)):
+        image = nibabel.Nifti1Image(VOXELS, np.diag([1.0, 1, 1, 1]))
+        image.affine[0, 3] = shift
+        image = nibabel.Nifti1Image(VOXELS, image.affine)
+        image.header.set_xyzt_units("micron")
+        nibabel.save(image, tmp_path / f"{name}.nii")
+    assert read_volume([tmp_path / "a.nii", tmp_path / "c.nii"]).voxels.shape[0] == 2
+    with pytest.raises(UserError, match="affine"):
+        read_volume([tmp_path / "a.nii", tmp_path / "b.nii"])
 
 
 def test_files_as_channels_share_a_grid(tmp_path: Path) -> None:
