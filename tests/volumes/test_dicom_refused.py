@@ -48,6 +48,8 @@ SOME_OR_ALL: list[tuple[dict[str, Any], str, str]] = [
     ({"PixelSpacing": None, "ImagerPixelSpacing": [2, 2]}, "PixelSpacing (ImagerPixelSpacing is no measure in the", ""),
     ({"ImageOrientationPatient": [0] * 6}, "no right-angled directions of length 1", ""),
     ({"ImageOrientationPatient": [2, 0, 0, 0, 2, 0]}, "no right-angled directions of length 1", ""),
+    ({"ImageOrientationPatient": [1.01, 0, 0, 0, 1, 0]}, "no right-angled directions of length 1", ""),
+    ({"ImageOrientationPatient": [1, 0, 0, 0, 1.01, 0]}, "no right-angled directions of length 1", ""),
     ({"ImageOrientationPatient": [1, 0, 0, 0.5, 0.9, 0]}, "no right-angled directions of length 1", ""),
     ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "no right-angled directions of length 1", ""),
     ({"ImageOrientationPatient": ["nan", 0, 0, 0, 1, 0]}, "no right-angled directions of length 1", ""),
