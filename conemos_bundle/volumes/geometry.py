@@ -40,6 +40,15 @@ def unreadable(path: str | os.PathLike[str], reason: object) -> UserError:
     return UserError(f"{path}: cannot be read as an image ({told}); export the scan again")
 
 
+def header_error(path: str | os.PathLike[str], error: Exception) -> UserError:
+    """What a header's reader ran into, as one line; an error that is one already stays as it is."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, KeyError):
+        return unreadable(path, f"no {error.args[0]} in its header")
+    return unreadable(path, error.strerror if isinstance(error, OSError) and error.strerror else error)
+
+
 def check_affine(path: str | os.PathLike[str], affine: Affine) -> None:
     """
     Raises:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from conemos_bundle.errors import UserError
-from conemos_bundle.volumes.geometry import Affine, corner_distance, unreadable, warn_once
+from conemos_bundle.volumes.geometry import Affine, corner_distance, header_error, unreadable, warn_once
 from conemos_bundle.volumes.layout import Layout
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
@@ -38,10 +38,7 @@ def read_layout(path: Path) -> Layout:
         affine = header_affine(header, path)
         _compare(path, header)
     except (OSError, EOFError, ValueError, zlib.error, HeaderDataError, KeyError) as error:
-        if isinstance(error, UserError):
-            raise
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise unreadable(path, reason) from error
+        raise header_error(path, error) from error
     if not (np.isfinite(start) and start == int(start) and header.single_vox_offset <= start < 1e9):
         raise unreadable(path, f"its voxels cannot begin at byte {start:g}")
     if np.isinf(header["scl_slope"]):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from conemos_bundle.errors import UserError
-from conemos_bundle.volumes.geometry import LPS_TO_RAS, Affine, same_folder, unreadable, warn_once
+from conemos_bundle.volumes.geometry import LPS_TO_RAS, Affine, header_error, same_folder, warn_once
 from conemos_bundle.volumes.layout import Layout
 
 LONGEST_HEADER = 1 << 22
@@ -50,12 +50,7 @@ def read_layout(path: Path) -> Layout:
         fields, keys, start = _fields(path)
         return _layout(path, fields, keys, start)
     except (OSError, ValueError, KeyError, IndexError, OverflowError) as error:
-        if isinstance(error, UserError):
-            raise
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise unreadable(
-            path, f"no {error.args[0]} in its header" if isinstance(error, KeyError) else reason
-        ) from error
+        raise header_error(path, error) from error
 
 
 def _fields(path: Path) -> tuple[dict[str, str], dict[str, str], int]:
