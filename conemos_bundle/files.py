@@ -1,57 +1,165 @@
-"""Files that are written whole or not at all."""
+"""Files and folders that are there whole or not at all, whenever the process is killed, and one writer a folder.
+
+What is not whole yet lies in a hidden folder ``.part-<host>-<process>-<number>`` beside its place, under its final
+name: ITK and nibabel go by the extension, and torch writes the name into the file. A process that is killed leaves such
+a folder behind; the next one that writes there removes it (`sweep`).
+"""
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
-from collections.abc import Callable
-from contextlib import suppress
+import re
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from conemos_bundle.errors import OutputError
+from conemos_bundle.errors import OutputError, UserError
+from filelock import FileLock, Timeout
+
+LOCK = ".lock"
+WEEK = 7 * 24 * 3600.0  # seconds
+_PART = re.compile(r"\.part-(\w+)-(\d+)-\d+")
+_KEPT = "; what was there before is kept; make room, or choose another folder, and start again"
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # some network disks
+_numbers = itertools.count()
+_open: set[Path] = set()  # parts that this process is writing
+_swept: set[Path] = set()
 
 
 def write_in_one_step(path: str | os.PathLike[str], write: Callable[[Path], Any]) -> None:
-    """Call ``write`` with a path beside ``path``, then rename: nobody sees half a file, a failure keeps the old.
+    """Call ``write`` with a path elsewhere, then move the file: nobody sees half of it, a failure keeps the old one.
 
     Raises:
         OutputError: it cannot be written: the disk is full, read-only, …
     """
     path = Path(path)
-    part = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(part)
-        os.replace(part, path)
+        with part_folder(path.parent) as part:
+            write(part / path.name)
+            publish(part / path.name, path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error}){_KEPT}") from error
     except RuntimeError as error:  # torch's writer says no more than that; ask the disk
-        reason = _why_unwritable(path)
+        reason = _why_unwritable(path.parent)
         if reason is None:
             raise
         raise OutputError(f"{path}: cannot be written ({reason}){_KEPT}") from error
-    finally:
-        with suppress(OSError):  # a read-only or lost disk: there is nothing to remove then
-            part.unlink(missing_ok=True)
 
 
-_KEPT = "; what was there before is kept; make room, or choose another folder, and start again"
+@contextmanager
+def folder_in_one_step(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A new folder elsewhere to write into; it becomes ``path`` at the end, and is removed where an exception comes.
+
+    Args:
+        path: does not exist yet, or is an empty folder.
+
+    Raises:
+        UserError: another process of this machine is writing the same folder.
+        OSError: it cannot be written, or ``path`` has come into being meanwhile.
+    """
+    path = Path(path)
+    with part_folder(path.parent) as part:
+        (part / path.name).mkdir()
+        for other in _parts(path.parent):
+            if other != part and (other / path.name).is_dir() and _is_written(other):
+                raise UserError(f"{path}: another process is writing it; wait for it, or choose another folder")
+        yield part / path.name
+        for folder, _, files in os.walk(part, topdown=False):
+            for name in files:
+                _to_disk(Path(folder, name))
+            _to_disk(Path(folder))
+        if path.is_dir():
+            path.rmdir()  # Windows replaces no folder, not even an empty one
+        os.replace(part / path.name, path)
+        _to_disk(path.parent)
 
 
-def _why_unwritable(path: Path) -> str | None:
-    """Why a megabyte cannot be written beside ``path``; None where it can."""
-    probe = path.with_name(path.name + ".probe")
+@contextmanager
+def part_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """A hidden folder in ``folder``, which is made, for what is not whole yet; it is removed at the end.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder = Path(folder).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder not in _swept:
+        sweep(folder)
+        _swept.add(folder)
+    while True:
+        part = folder / f".part-{_host()}-{os.getpid()}-{next(_numbers)}"
+        _open.add(part)
+        try:
+            part.mkdir()
+            break
+        except FileExistsError:  # of an earlier process with the same number
+            _open.discard(part)
+        except BaseException:
+            _open.discard(part)
+            raise
     try:
-        with probe.open("wb") as file:
-            file.write(bytes(2**20))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        return error.strerror
+        yield part
     finally:
-        with suppress(OSError):
-            probe.unlink(missing_ok=True)
-    return None
+        shutil.rmtree(part, ignore_errors=True)  # a read-only or lost disk: there is nothing to remove then
+        _open.discard(part)
+
+
+def publish(part: Path, path: Path) -> None:
+    """Move a whole file to its place on the same disk, over what is there; a power failure loses neither.
+
+    Raises:
+        OSError: it cannot be moved.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _to_disk(part)
+    os.replace(part, path)
+    _to_disk(path.parent)
+
+
+def sweep(folder: str | os.PathLike[str]) -> None:
+    """Remove what processes that were killed have left in ``folder``.
+
+    Whether a process of another machine is still writing cannot be known: its parts go after a week.
+    """
+    for part in _parts(Path(folder)):
+        written = _is_written(part)
+        if written is False or (written is None and time.time() - _changed(part) > WEEK):
+            shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def one_writer(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Keep other processes, and other threads, from writing into ``folder``, which is made, and sweep it.
+
+    The file ``.lock`` in it stays; that it is there says nothing. The system lets go of it when the process ends,
+    however it ends.
+
+    Raises:
+        UserError: somebody else is writing there.
+        OutputError: the folder cannot be made or written to.
+    """
+    folder = Path(folder).absolute()
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(folder / LOCK, timeout=0))
+        except Timeout as error:
+            raise UserError(
+                f"{folder}: another process is writing there; wait for it to end, or choose another folder"
+            ) from error
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise OutputError(
+                    f"{folder}: cannot be written to ({error.strerror or error}); choose another folder"
+                ) from error
+        sweep(folder)
+        yield
 
 
 def refuse_unwritable(folder: str | os.PathLike[str]) -> None:
@@ -67,3 +175,75 @@ def refuse_unwritable(folder: str | os.PathLike[str]) -> None:
         raise OutputError(f"{folder}: cannot be made: {place} is not a folder; choose another one")
     if not os.access(place, os.W_OK | os.X_OK):
         raise OutputError(f"{folder}: cannot be written to (no permission, or a read-only disk); choose another one")
+
+
+def _why_unwritable(folder: Path) -> str | None:
+    """Why a megabyte cannot be written into a folder; None where it can."""
+    try:
+        with part_folder(folder) as part:
+            (part / "probe").write_bytes(bytes(2**20))
+            _to_disk(part / "probe")
+    except OSError as error:
+        return error.strerror
+    return None
+
+
+def _to_disk(path: Path) -> None:
+    """Have the disk take a file, or the names in a folder, now."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows cannot
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that has no such thing
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _host() -> str:
+    """This machine, and where numbers of processes are its own: a container may have the machine's name."""
+    with suppress(OSError):
+        return re.sub(r"\W+", "_", f"{socket.gethostname()[:32]} {os.readlink('/proc/self/ns/pid')}").strip("_")
+    return re.sub(r"\W+", "_", socket.gethostname())[:32] or "host"
+
+
+def _parts(folder: Path) -> list[Path]:
+    with suppress(OSError):  # no such folder, or it cannot be read: nothing to see
+        return [Path(entry.path) for entry in os.scandir(folder) if _PART.fullmatch(entry.name)]
+    return []
+
+
+def _is_written(part: Path) -> bool | None:
+    """Whether somebody is still writing a part; None where it cannot be known."""
+    host, pid = _PART.fullmatch(part.name).groups()  # type: ignore[union-attr]
+    if host != _host():
+        return None
+    if int(pid) == os.getpid():
+        return part.absolute() in _open
+    if os.name == "nt":  # there os.kill would end the process
+        return None
+    with suppress(PermissionError):  # another user's
+        try:
+            os.kill(int(pid), 0)
+        except (ProcessLookupError, OverflowError):
+            return False
+    return _started(int(pid)) < _changed(part) + 2  # else a later process has got the number
+
+
+def _changed(part: Path) -> float:
+    try:
+        return part.stat().st_mtime
+    except OSError:  # it is gone
+        return 0.0
+
+
+def _started(pid: int) -> float:
+    """When a process began (seconds since 1970, within a second); 0 where the system does not say."""
+    try:
+        ticks = int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
+        boot = re.search(r"btime (\d+)", Path("/proc/stat").read_text(encoding="utf-8"))
+        return int(boot[1]) + ticks / os.sysconf("SC_CLK_TCK") if boot else 0.0
+    except (OSError, ValueError, IndexError):
+        return 0.0
