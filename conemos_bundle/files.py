@@ -64,6 +64,7 @@ def folder_in_one_step(path: str | os.PathLike[str]) -> Iterator[Path]:
         OSError: it cannot be written, or ``path`` has come into being meanwhile.
     """
     path = Path(path)
+    sweep(path.parent)
     with part_folder(path.parent) as part:
         (part / path.name).mkdir()
         for other in _parts(path.parent):

@@ -219,11 +219,11 @@ def test_two_processes_do_not_write_the_same_folder(tmp_path: Path) -> None:
     with folder_in_one_step(tmp_path / "new"):
         assert in_child(lambda: folder_in_one_step(tmp_path / "new").__enter__()) == 1
         assert in_child(lambda: folder_in_one_step(tmp_path / "other").__enter__()) == 0
-    assert in_child(lambda: [folder_in_one_step(tmp_path / "x").__enter__(), die()]) == -signal.SIGKILL
+    assert in_child(lambda: [part := folder_in_one_step(tmp_path / "x"), part.__enter__(), die()]) == -signal.SIGKILL
     (tmp_path / ".part-another_host-1-0" / "x").mkdir(parents=True)
     with folder_in_one_step(tmp_path / "x"):  # a dead one does not count, nor one of which nothing is known
         pass
-    assert names(tmp_path) == [".part-another_host-1-0", "x"]
+    assert names(tmp_path) == [".part-another_host-1-0", "new", "x"]
 
 
 def test_one_writer(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_one_writer(tmp_path: Path) -> None:
             one_writer(folder).__enter__()
         with one_writer(tmp_path / "another"):
             pass
-    assert in_child(lambda: [one_writer(folder).__enter__(), die()]) == -signal.SIGKILL
+    assert in_child(lambda: [lock := one_writer(folder), lock.__enter__(), die()]) == -signal.SIGKILL
     killed_while_writing(folder / "f")
     with one_writer(folder):
         assert names(folder) == [LOCK]
@@ -244,7 +244,8 @@ def test_a_lock_is_not_kept_by_the_children_of_a_killed_process(tmp_path: Path) 
     ready = multiprocessing.get_context("fork").Event()
 
     def with_child() -> None:
-        one_writer(tmp_path).__enter__()
+        lock = one_writer(tmp_path)
+        lock.__enter__()
         if os.fork() == 0:
             ready.set()
             time.sleep(3)
