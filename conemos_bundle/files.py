@@ -61,24 +61,28 @@ def folder_in_one_step(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises:
         UserError: another process of this machine is writing the same folder.
-        OSError: it cannot be written, or ``path`` has come into being meanwhile.
+        OutputError: it cannot be written, or ``path`` has come into being meanwhile.
     """
     path = Path(path)
     sweep(path.parent)
-    with part_folder(path.parent) as part:
-        (part / path.name).mkdir()
-        for other in _parts(path.parent):
-            if other != part and (other / path.name).is_dir() and _is_written(other):
-                raise UserError(f"{path}: another process is writing it; wait for it, or choose another folder")
-        yield part / path.name
-        for folder, _, files in os.walk(part, topdown=False):
-            for name in files:
-                _to_disk(Path(folder, name))
-            _to_disk(Path(folder))
-        if path.is_dir():
-            path.rmdir()  # Windows replaces no folder, not even an empty one
-        os.replace(part / path.name, path)
-        _to_disk(path.parent)
+    try:
+        with part_folder(path.parent) as part:
+            new = part / path.name
+            new.mkdir()
+            for other in _parts(path.parent):
+                if other != part and (other / path.name).is_dir() and _is_written(other):
+                    raise UserError(f"{path}: another process is writing it; wait for it, or choose another folder")
+            yield new
+            for folder, _, files in os.walk(new, topdown=False):
+                for name in files:
+                    _to_disk(Path(folder, name))
+                _to_disk(Path(folder))
+            if path.is_dir():
+                path.rmdir()  # Windows replaces no folder, not even an empty one
+            os.replace(new, path)
+            _to_disk(path.parent)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}){_KEPT}") from error
 
 
 @contextmanager

@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from conemos_bundle.errors import UserError
+from conemos_bundle.files import part_folder, publish, refuse_unwritable
 from deploy_model import load_model
 from dicom_series import find_series
 from dicom_tags import fill_missing_tags
@@ -22,6 +21,7 @@ from region_codes import TABLE, read_table, region_code, segment_descriptions
 from report import make_report
 
 SEG, REPORT = "segmentation.dcm", "report.json"
+UNFINISHED = ".unfinished"  # where it is, the results are of a run that was cut: the next one takes their place
 
 
 def segment(options: argparse.Namespace) -> dict[str, Any]:
@@ -56,7 +56,10 @@ def segment(options: argparse.Namespace) -> dict[str, Any]:
         report = make_report(datasets, model, codes, application.sizes, overlap, filled)
         (staged / REPORT).write_text(json.dumps(report, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
         written[0].rename(staged / SEG)
-        publish(staged, output, [SEG, *(entry["mask"] for entry in report["regions"].values()), REPORT])
+        (output / UNFINISHED).touch()
+        for file in (SEG, *(entry["mask"] for entry in report["regions"].values()), REPORT):
+            publish(staged / file, output / file)
+        (output / UNFINISHED).unlink()
     return report
 
 
@@ -68,24 +71,13 @@ def staging(output: Path) -> Iterator[Path]:
         UserError: ``output`` cannot be written to.
     """
     existed = output.is_dir()
+    refuse_unwritable(output)
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        staged = Path(tempfile.mkdtemp(dir=output, prefix=".part_"))
-    except OSError as error:
-        raise UserError(f"{output}: cannot be written to ({error.strerror}); give another --output") from error
-    try:
-        yield staged
+        with part_folder(output) as staged:
+            yield staged
     finally:
-        shutil.rmtree(staged, ignore_errors=True)
         if not existed and not any(output.iterdir()):
             output.rmdir()
-
-
-def publish(staged: Path, output: Path, files: Sequence[str]) -> None:
-    """Move complete files to their places; the last one, the report, says that all are there."""
-    for file in files:
-        (output / file).parent.mkdir(exist_ok=True)
-        os.replace(staged / file, output / file)
 
 
 def summary(report: dict[str, Any], output: Path) -> str:
@@ -106,6 +98,10 @@ def summary(report: dict[str, Any], output: Path) -> str:
 def _refuse_earlier_results(output: Path) -> None:
     if output.exists() and not output.is_dir():
         raise UserError(f"{output}: is a file; give a folder as --output")
+    if (output / UNFINISHED).exists():
+        for name in (SEG, REPORT):
+            (output / name).unlink(missing_ok=True)
+        shutil.rmtree(output / "masks", ignore_errors=True)
     earlier = [name for name in (REPORT, SEG, "masks") if (output / name).exists()]
     if earlier:
         raise UserError(f"{output / earlier[0]}: from an earlier run; give another --output, or remove it")

@@ -152,7 +152,7 @@ def test_a_folder_that_fails_leaves_nothing_and_one_that_came_meanwhile_stays(tm
             (tmp_path / "new").mkdir()
             (tmp_path / "new" / "other").write_text("y")
 
-    with pytest.raises(OSError, match="not empty"):
+    with pytest.raises(OutputError, match="new: cannot be written .Directory not empty"):
         too_late()
     assert content(tmp_path) == {"new/other": "y"} and names(tmp_path) == ["new"]
 

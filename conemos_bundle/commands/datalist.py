@@ -107,10 +107,7 @@ def datalist(
         data = Datalist.model_validate({**fields, "regions": found.regions, "inside": inside or {}, **splits})
     except ValidationError as error:
         raise UserError(f"--inside {inside}: {one_line(error)}") from error
-    try:
-        write_datalist(data, target)
-    except OSError as error:
-        raise UserError(f"{output}: cannot write it ({error.strerror})") from error
+    write_datalist(data, target)
 
     print("\n".join([*found.notes, annotated_scans(data), f"wrote {target}"]))
     if target.parent.resolve() != root.resolve():

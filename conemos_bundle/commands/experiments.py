@@ -15,6 +15,7 @@ from typing import Any
 from conemos_bundle.data.datalist import read_datalist
 from conemos_bundle.errors import UserError
 from conemos_bundle.experiments.grid import OWN_METHOD, Grid, Run, expand, read_grid
+from conemos_bundle.files import write_in_one_step
 from conemos_bundle.workflows import overlay_files
 
 SNAKEFILE = Path(__file__).parent.parent / "experiments" / "Snakefile"
@@ -61,8 +62,8 @@ def experiments(
     content = _grid(Path(str(source)), dataset_dir, methods, seeds, shares, conditioned, threads, settings)
     overlay_files([method for runs in content.runs for method in runs.methods if method != OWN_METHOD])
     _refuse_no_reference(expand(content), target)
-    target.mkdir(parents=True, exist_ok=True)
-    grid.write_text(json.dumps(content.model_dump(), indent=4) + "\n", encoding="utf-8")
+    text = json.dumps(content.model_dump(), indent=4) + "\n"
+    write_in_one_step(grid, lambda part: part.write_text(text, encoding="utf-8"))
     runs = expand(read_grid(grid))
     print(f"{len(runs)} runs in {target}")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--directory", str(target)]

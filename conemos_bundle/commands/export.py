@@ -9,6 +9,7 @@ from pathlib import Path
 
 from conemos_bundle import exports
 from conemos_bundle.errors import UserError
+from conemos_bundle.files import part_folder, publish
 from conemos_bundle.runs import load_weights, recorded_network
 
 FORMATS = ("ts", "pt2", "onnx")
@@ -37,16 +38,13 @@ def export(bundle: str = ".", formats: str | Sequence[str] = FORMATS) -> None:
     network.load_state_dict(load_weights(folder / "models" / "model.pt"))
     for name in asked:
         path = folder / "models" / f"model.{name}"
-        # not beside its place and then renamed, as elsewhere: the file's own name stands inside a TorchScript file
-        try:
+        with part_folder(path.parent) as part:
             if name == "ts":
-                exported = exports.export_torchscript(folder, path)
+                exported = exports.export_torchscript(folder, part / path.name)
             else:
-                exported = (exports.export_pt2 if name == "pt2" else exports.export_onnx)(network, path)
+                exported = (exports.export_pt2 if name == "pt2" else exports.export_onnx)(network, part / path.name)
             result = exports.check(exported, network, config["network_def"]["in_channels"], config["window"])
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+            publish(part / path.name, path)
         print(
             f"wrote {path} ({os.path.getsize(path) / 2**20:.1f} MiB): differs by {result.difference:.1e}, "
             f"{result.seconds:.3f} s a window of all regions (PyTorch {result.network_seconds:.3f} s)"

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 from conemos_bundle.data.importers import check_region_names
 from conemos_bundle.errors import UserError
+from conemos_bundle.files import write_in_one_step
 from conemos_bundle.handlers.checkpoint import save_in_one_step
 from conemos_bundle.networks import FiLMUNet, load_reference_weights
 from conemos_bundle.runs import RECORD, package_versions
@@ -104,7 +105,6 @@ def import_keras(
     folder = Path(output).expanduser()
     if (folder / "model.pt").exists():
         raise UserError(f"{folder}: holds a run already; pass another --output")
-    folder.mkdir(parents=True, exist_ok=True)
     record = {
         "regions": names,
         "plan": {
@@ -116,6 +116,7 @@ def import_keras(
         "settings": {"imported_from": Path(checkpoint).name},
         "versions": package_versions(),
     }
-    (folder / RECORD).write_text(json.dumps(record, indent=4) + "\n", encoding="utf-8")
+    text = json.dumps(record, indent=4) + "\n"
+    write_in_one_step(folder / RECORD, lambda part: part.write_text(text, encoding="utf-8"))
     save_in_one_step(network.state_dict(), folder / "model.pt")
     print(f"wrote {folder}: {len(names)} regions ({', '.join(names)}), levels {network.arguments['channels']}")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import tempfile
 from collections.abc import Sequence
 from importlib.metadata import distribution
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import torch
 from conemos_bundle.commands.export import export
 from conemos_bundle.errors import UserError
+from conemos_bundle.files import folder_in_one_step
 from conemos_bundle.model_card import model_card
 from conemos_bundle.paths import bundle_folder
 from conemos_bundle.runs import RECORD, load_weights, package_versions, read_record, recorded_network
@@ -193,10 +192,8 @@ def pack(
     record["evaluation"] = _summary(source)
     texts = {"authors": authors, "copyright": f"Copyright (c) {authors}"} if authors else {}
     root = bundle_folder()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
-        part = Path(temporary) / target.name
-        (part / "models").mkdir(parents=True)
+    with folder_in_one_step(target) as part:
+        (part / "models").mkdir()
         (part / "docs").mkdir()
         package = Path(__file__).resolve().parents[1]
         ignored = shutil.ignore_patterns("__pycache__", "configs", "models")
@@ -222,15 +219,14 @@ def pack(
             write_hugging_face_card(part, described)
         if unit_tests is not None:
             write_unit_tests(Path(unit_tests).expanduser(), name)
-        os.replace(part, target)
+        if archive:  # before the folder is there: then all of it is
+            print(f"wrote {write_archive(part, target.with_name(f'{name}.zip'))}, and its sha256 sum beside it")
     print(f"wrote {target}")
     if tuple(map(int, described["numpy_version"].split(".")[:2])) > LAST_NUMPY_OF_PYTHON_3_10:
         print(
             f"numpy {described['numpy_version']}, named in the metadata, is not for Python 3.10, which the Model Zoo's "
             "CI runs; install the versions of constraints.txt and pack again"
         )
-    if archive:
-        print(f"wrote {write_archive(target, name)}, and its sha256 sum beside it")
 
 
 def _refuse_name_within_another(name: str, target: Path, unit_tests: Path) -> None:

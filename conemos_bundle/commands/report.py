@@ -12,7 +12,7 @@ from conemos_bundle.experiments.methods import CONEMOS
 from conemos_bundle.experiments.report import write_report
 from conemos_bundle.experiments.sections import INFERENCE
 from conemos_bundle.experiments.timing import measure as measure_inference
-from conemos_bundle.handlers.evaluation_report import write_file
+from conemos_bundle.files import write_in_one_step
 
 
 def report(
@@ -62,7 +62,7 @@ def report(
         if measure:
             patch = [size] * 3 if isinstance(size, int) else size
             table = measure_inference([run for run in found if run.is_standard], patch, rounds)
-            write_file(folder / INFERENCE, partial(table.to_csv, index=False))
+            write_in_one_step(folder / INFERENCE, partial(table.to_csv, index=False))
         print(f"wrote {write_report(found, folder)}")
 
 

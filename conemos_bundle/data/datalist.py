@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from conemos_bundle.errors import UserError
+from conemos_bundle.files import write_in_one_step
 from conemos_bundle.volumes import EXTENSIONS
 from pydantic import (
     AfterValidator,
@@ -235,12 +236,13 @@ def read_datalist(path: str | os.PathLike[str] | None) -> Datalist:
 
 
 def write_datalist(datalist: Datalist, path: str | os.PathLike[str]) -> None:
-    """Write ``datalist`` as JSON, in one step: a reader never sees half of it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(datalist.model_dump(exclude_none=True), indent=4) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    """Write ``datalist`` as JSON, in one step: a reader never sees half of it.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    text = json.dumps(datalist.model_dump(exclude_none=True), indent=4) + "\n"
+    write_in_one_step(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def scan_name(image: str | Sequence[str]) -> str:

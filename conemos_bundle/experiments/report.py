@@ -15,7 +15,7 @@ from conemos_bundle.experiments.provenance import budget, provenance, seeds
 from conemos_bundle.experiments.samples import choose_samples
 from conemos_bundle.experiments.statistics import average_seeds, compare, mean_dice_by
 from conemos_bundle.experiments.timing import INFERENCE_COLUMNS
-from conemos_bundle.handlers.evaluation_report import write_file
+from conemos_bundle.files import write_in_one_step
 
 REPORT = "report.md"
 
@@ -61,7 +61,7 @@ def write_report(runs: Sequence[Run], folder: Path) -> Path:
         *sections.runs_section(folder, runs, rows),
     ]
     content = "\n\n".join(part.strip() for part in text) + "\n"
-    write_file(folder / REPORT, lambda part: part.write_text(content, encoding="utf-8"))
+    write_in_one_step(folder / REPORT, lambda part: part.write_text(content, encoding="utf-8"))
     return folder / REPORT
 
 

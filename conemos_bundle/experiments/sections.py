@@ -13,7 +13,7 @@ from conemos_bundle.experiments.collect import Run, curve
 from conemos_bundle.experiments.figures import box_plots, dice_lines, save, validation_curves
 from conemos_bundle.experiments.methods import PSEUDO_LABELLING
 from conemos_bundle.experiments.samples import Sample, draw_samples
-from conemos_bundle.handlers.evaluation_report import write_file
+from conemos_bundle.files import write_in_one_step
 from matplotlib.figure import Figure
 
 INFERENCE = "inference.csv"
@@ -144,12 +144,12 @@ def runs_section(folder: Path, runs: Sequence[Run], rows: pd.DataFrame) -> list[
 
 
 def _figure(folder: Path, name: str, figure: Figure, caption: str) -> str:
-    write_file(folder / name, partial(save, figure))
+    write_in_one_step(folder / name, partial(save, figure))
     return f"![{caption}]({name})\n\n*{caption}*"
 
 
 def _csv(folder: Path, files: dict[str, pd.DataFrame]) -> str:
     """Write the tables; six significant digits are the same on every machine."""
     for name, table in files.items():
-        write_file(folder / name, partial(table.to_csv, index=False, float_format="%.6g"))
+        write_in_one_step(folder / name, partial(table.to_csv, index=False, float_format="%.6g"))
     return "Numbers: " + ", ".join(f"[{name}]({name})" for name in files)

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def save_in_one_step(content: Any, path: Path) -> None:
-    """`torch.save` to a file beside ``path``, then rename: whoever is killed meanwhile leaves the old file whole."""
+    """`torch.save` in one step: whoever is killed meanwhile leaves the old file whole."""
     write_in_one_step(path, lambda part: torch.save(content, part))
 
 

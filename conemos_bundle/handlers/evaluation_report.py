@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -145,15 +145,16 @@ class EvaluationReport:
         absent = tables.false_positives(rows, self.region_names)
         markdown = tables.to_markdown(summary, absent)
         summary_json = json.dumps(tables.to_dict(summary, absent), indent=4, allow_nan=False) + "\n"
-        write_file(self.output_dir / "per_scan.csv", partial(rows.to_csv, index=False))
-        write_file(self.output_dir / "summary.json", lambda part: part.write_text(summary_json, encoding="utf-8"))
-        write_file(self.output_dir / "summary.md", lambda part: part.write_text(markdown, encoding="utf-8"))
-        write_file(self.output_dir / SLICES, partial(write_slices, slices=slices))
+        texts = {"summary.md": markdown, "summary.json": summary_json}
+        write_in_one_step(self.output_dir / "per_scan.csv", partial(rows.to_csv, index=False))
+        write_in_one_step(self.output_dir / SLICES, partial(write_slices, slices=slices))
         for region, picked in picks.items():
             if picked:
                 columns = [(_heading(role, row), views[row["scan"], region]) for role, row in picked]
                 figure = draw_montage(columns, title=region)
-                write_file(self.output_dir / f"montage_{region}.png", partial(figure.savefig, format="png"))
+                write_in_one_step(self.output_dir / f"montage_{region}.png", partial(figure.savefig, format="png"))
+        for name, text in texts.items():  # the last one says that the others are there
+            write_in_one_step(self.output_dir / name, partial(Path.write_text, data=text, encoding="utf-8"))
         _logger.info("report on %d scans in %s\n%s", rows["scan"].nunique(), self.output_dir, markdown)
 
 
@@ -181,8 +182,3 @@ def _gather(items: list[_Item]) -> list[_Item]:
     parts: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(parts, items)
     return [item for part in parts for item in part]
-
-
-def write_file(path: Path, write: Callable[[Path], Any]) -> None:
-    """See `write_in_one_step`."""
-    write_in_one_step(path, write)

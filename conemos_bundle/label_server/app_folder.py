@@ -7,10 +7,12 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from conemos_bundle.errors import UserError
+from conemos_bundle.files import part_folder, write_in_one_step
 
 PACKAGE = Path(__file__).resolve().parents[1]
 MAIN = '''"""Written by `conemos label-app`: MONAI Label looks in this file for a class of an app."""
@@ -112,8 +114,7 @@ def write_app(bundle: Path, app: Path, name: str | None = None, region_bundles: 
     if any(word in name.lower() for word in _TAKEN_FOR_OTHER_TASKS) or not re.fullmatch(r"[\w.-]+", name):
         raise UserError(f"{name}: MONAI Label would take this for another task, or for no name; pass another --name")
     region_names = list(metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values())[1:]
-    app.mkdir(parents=True, exist_ok=True)
-    (app / "main.py").write_text(MAIN, encoding="utf-8")
+    write_in_one_step(app / "main.py", lambda part: part.write_text(MAIN, encoding="utf-8"))
     _link(PACKAGE, app / "conemos_bundle")
 
     target = app / "model" / name
@@ -132,24 +133,24 @@ def _copy_model(source: Path, target: Path) -> None:
     """A copy, since annotators may train it further; one that is there stays."""
     if not (source / "model.pt").is_file():
         raise UserError(f"{source / 'model.pt'}: no such file; this bundle has no weights")
-    target.mkdir(parents=True, exist_ok=True)
     for file in ("model.pt", "run.json"):
         if (source / file).is_file() and not (target / file).exists():
-            shutil.copyfile(source / file, target / file)
+            write_in_one_step(target / file, partial(shutil.copyfile, source / file))
 
 
 def _write_model(folder: Path, config: dict[str, Any], metadata: dict[str, Any]) -> None:
-    (folder / "configs").mkdir(parents=True, exist_ok=True)
     for file, content in (("inference.json", config), ("metadata.json", metadata)):
-        (folder / "configs" / file).write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+        data = (json.dumps(content, indent=4) + "\n").encode()
+        write_in_one_step(folder / "configs" / file, partial(Path.write_bytes, data=data))
     _link(PACKAGE, folder / "conemos_bundle")
 
 
 def _link(source: Path, link: Path) -> None:
     """A link, relative where it stays in the app; a link that is there is renewed."""
-    if link.is_symlink():
-        link.unlink()
-    elif link.exists():
+    if link.exists() and not link.is_symlink():
         raise UserError(f"{link}: exists and is no link; remove it")
     inside = link.parent.parent == source.parent.parent
-    link.symlink_to(os.path.relpath(source, link.parent) if inside else source, target_is_directory=True)
+    with part_folder(link.parent) as part:
+        new = part / link.name
+        new.symlink_to(os.path.relpath(source, link.parent) if inside else source, target_is_directory=True)
+        os.replace(new, link)

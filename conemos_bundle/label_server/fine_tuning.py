@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from conemos_bundle.data.datalist import read_datalist
 from conemos_bundle.errors import UserError
+from conemos_bundle.files import part_folder, write_in_one_step
 from conemos_bundle.runs import load_weights, read_record, recorded_network
 from conemos_bundle.workflows import run_training_config
 
@@ -57,15 +58,23 @@ def verdict(before: dict[str, float], after: dict[str, float], unannotated: Sequ
     return True, f"mean Dice {old:.4f} before, {new:.4f} after: the new model is served"
 
 
-def replace_model(models: Path, new: Path, now: str) -> Path:
-    """Put the new weights in the place of ``model.pt``, in one step, and the old ones into ``backup/``."""
-    backup = models / "backup" / f"model_{now}.pt"
-    backup.parent.mkdir(exist_ok=True)
-    shutil.copyfile(models / "model.pt", backup)
-    part = models / "model.part"  # not *.pt: MONAI Label would offer it to its clients
-    shutil.copyfile(new, part)
-    os.replace(part, models / "model.pt")
-    return backup
+def replace_model(models: Path, new: Path, entry: dict[str, Any]) -> None:
+    """Put the new weights in the place of ``model.pt``, the old ones into ``backup/``, and ``entry`` into the history.
+
+    The history comes before the weights: whoever is killed in between never judges the new model by what it was trained
+    on.
+    """
+    backup = models / "backup" / f"model_{entry['time']}.pt"
+    write_in_one_step(backup, partial(shutil.copyfile, models / "model.pt"))
+    entry["backup"] = str(backup)
+    add_to_history(models, entry)
+    write_in_one_step(models / "model.pt", partial(shutil.copyfile, new))
+
+
+def add_to_history(models: Path, entry: dict[str, Any]) -> None:
+    """Add a training to the history."""
+    text = json.dumps([*read_history(models), entry], indent=4) + "\n"
+    write_in_one_step(models / HISTORY, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def read_history(models: Path) -> list[dict[str, Any]]:
@@ -130,21 +139,20 @@ def fine_tune(
         "learning_rate": learning_rate,
         "device": device,
         "cache": "disk",  # MONAI Label users' data sets outgrow memory
-        "cache_dir": training_set / "cache",
         "num_workers": 0,
     }
-    run_training_config(["fine_tune"], options, logging_file=False)
+    with part_folder(training_set.parent) as cache:
+        run_training_config(["fine_tune"], {**options, "cache_dir": cache}, logging_file=False)
     after = mean_dice(run / "model.pt", training_set / "judge.json", training_set / "after", device)
     replaced, reason = verdict(before, after, unannotated)
-    now = time.strftime("%Y%m%d-%H%M%S")
     entry: dict[str, Any] = {
-        "time": now, "replaced": replaced, "reason": reason, "before": before, "after": after,
-        "not_annotated": list(unannotated),
+        "time": time.strftime("%Y%m%d-%H%M%S"), "replaced": replaced, "reason": reason,
+        "before": before, "after": after, "not_annotated": list(unannotated),
         "trained_on": [scan.subject for scan in read_datalist(training_set / "datalist.json").training],
         "max_epochs": max_epochs, "learning_rate": learning_rate,
     }  # fmt: skip
     if replaced:
-        entry["backup"] = str(replace_model(models, run / "model.pt", now))
-    (models / HISTORY).write_text(json.dumps([*read_history(models), entry], indent=4) + "\n", encoding="utf-8")
-    shutil.rmtree(training_set / "cache", ignore_errors=True)
+        replace_model(models, run / "model.pt", entry)
+    else:
+        add_to_history(models, entry)
     return entry

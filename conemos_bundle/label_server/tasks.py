@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from conemos_bundle.errors import UserError, find_user_error
+from conemos_bundle.files import one_writer
 from conemos_bundle.label_server.annotations import known_relations, read_saved, regions_in
 from conemos_bundle.label_server.fine_tuning import fine_tune, read_history, trained_on
 from conemos_bundle.label_server.requests import number, refuse
@@ -131,7 +132,8 @@ class RegionTrainTask(TrainTask):
             fastapi.HTTPException: 400, with one line that says what to mend.
         """
         try:
-            return self._train(request, datastore)
+            with one_writer(self.segmenter.models):
+                return self._train(request, datastore)
         except Exception as error:
             user_error = find_user_error(error)
             if user_error is None:

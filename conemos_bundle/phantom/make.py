@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import shutil
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -14,6 +13,7 @@ import nibabel as nib
 import numpy as np
 from conemos_bundle.data.datalist import SPLITS, Datalist, Scan, write_datalist
 from conemos_bundle.errors import UserError
+from conemos_bundle.files import folder_in_one_step
 from conemos_bundle.phantom import counts
 from conemos_bundle.phantom.anatomy import REGIONS, draw_fetus, draw_mother, region_masks, signed_distances
 from conemos_bundle.phantom.appearance import epi_image
@@ -82,16 +82,9 @@ def make_phantom(
             raise UserError(f"{name} {number!r}: give a whole number, {smallest} or more")
     places = _full_places(scans, mothers, seed) if full else _small_places(scans, mothers, seed)
     target = Path(output).expanduser().resolve()
-    part = target.with_name(target.name + ".part")
-    try:
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise UserError(f"{output}: exists and is not an empty folder; pass another --output, or remove it")
-        part.mkdir(parents=True)
-    except FileExistsError as error:
-        raise UserError(f"{part}: left by an interrupted run, or in use by another; remove it and try again") from error
-    except OSError as error:
-        raise UserError(f"{output}: cannot make this folder ({error.strerror}); pass another --output") from error
-    try:
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UserError(f"{output}: exists and is not an empty folder; pass another --output, or remove it")
+    with folder_in_one_step(target) as part:
         entries: dict[str, list[Scan]] = {}
         for split in SPLITS:
             if full:
@@ -111,13 +104,6 @@ def make_phantom(
             test=entries["test"],
         )
         write_datalist(datalist, part / "datalist.json")
-        if target.exists():
-            target.rmdir()  # Windows replaces no folder, not even an empty one
-        os.replace(part, target)
-    except OSError as error:
-        raise UserError(f"{output}: cannot write the data set ({error.strerror}); pass another --output") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return datalist
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from conemos_bundle.data.datalist import scan_name
 from conemos_bundle.data.results import output_files, volumes_file, with_earlier
 from conemos_bundle.errors import OutputError, UserError
+from conemos_bundle.files import part_folder, publish
 from conemos_bundle.transforms.seg_nrrd import write_seg_nrrd
 from conemos_bundle.volumes import is_sheared, save_mask
 from monai.config import KeysCollection
@@ -127,16 +127,13 @@ class SaveImageRegionsd(MapTransform):
                 result["regions"][region]["value"] = self.region_names.index(region) + 1
         written = with_earlier(result, self.output_dir, name)
         try:
-            self.output_dir.mkdir(parents=True, exist_ok=True)
-            # everything is written beside its place first, so a run that breaks leaves no half of a file
-            with tempfile.TemporaryDirectory(dir=self.output_dir, prefix=".part_") as part:
-                parts = [Path(part, path.name) for path in outputs]
+            with part_folder(self.output_dir) as part:
+                parts = [part / path.name for path in outputs]
                 self._write(parts, masks, affine, prediction.meta.get("nifti_header"))
-                volumes = Path(part, f"{name}_volumes.json")
+                volumes = part / f"{name}_volumes.json"
                 _write_json(volumes, written)
                 for source, target in zip([*parts, volumes], [*outputs, self.output_dir / volumes.name], strict=True):
-                    target.parent.mkdir(exist_ok=True)
-                    os.replace(source, target)
+                    publish(source, target)
         except OSError as error:
             raise OutputError(
                 f"{self.output_dir}: cannot write the regions of {name} ({error.strerror}); pass another --output_dir"

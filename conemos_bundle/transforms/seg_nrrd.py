@@ -9,7 +9,6 @@ import colorsys
 import itertools
 import os
 import re
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 from conemos_bundle.errors import UserError
+from conemos_bundle.files import write_in_one_step
 from conemos_bundle.volumes import is_sheared, read_volume
 from monai.data.utils import orientation_ras_lps
 
@@ -38,6 +38,7 @@ def write_seg_nrrd(
 
     Raises:
         UserError: the affine is sheared.
+        OutputError: it cannot be written.
     """
     path = Path(path)
     affine = np.asarray(affine, dtype=np.float64)
@@ -56,14 +57,15 @@ def write_seg_nrrd(
     image.SetOrigin(lps[:3, 3])
     for key, value in _segment_fields(names, masks.shape[1:]).items():
         image[key] = value
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
-        part = Path(folder, "part.nrrd")
+
+    def write(part: Path) -> None:
         itk.imwrite(image, part, compression=True)
         # ITK calls the first axis `vector`, and `RGB-color` for 3 regions; the format (and slicerio) asks for `list`
         part.write_bytes(
             re.sub(rb"\nkinds: \S+ (domain domain domain)\n", rb"\nkinds: list \1\n", part.read_bytes(), count=1)
         )
-        os.replace(part, path)
+
+    write_in_one_step(path, write)
 
 
 def _segment_fields(names: Sequence[str], shape: Sequence[int]) -> dict[str, str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 from conemos_bundle.errors import UserError
+from conemos_bundle.files import write_in_one_step
 
 TEMPLATES = Path(__file__).parent
 LARGEST_IN_GIT = 1024 * 1024  # bytes; the Model Zoo takes no larger file into its repository
@@ -92,26 +94,32 @@ def write_unit_tests(folder: Path, name: str) -> list[Path]:
         folder: ``ci/unit_tests`` of a clone of the Model Zoo.
         name: of the bundle, in ``models/`` there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for kind in ("", "_dist"):
         text = (TEMPLATES / f"test_bundle{kind}.template").read_text(encoding="utf-8")
         file = folder / f"test_{name}{kind}.py"
-        file.write_text(text.replace("BUNDLE_NAME", name), encoding="utf-8")
+        write_in_one_step(file, partial(Path.write_text, data=text.replace("BUNDLE_NAME", name), encoding="utf-8"))
         written.append(file)
     return written
 
 
-def write_archive(bundle: Path, name: str) -> Path:
-    """Write ``<name>.zip`` beside a bundle, with one folder ``<name>`` in it, and ``<name>.zip.sha256``.
+def write_archive(bundle: Path, archive: Path) -> Path:
+    """Write ``<name>.zip`` of a bundle, with one folder ``<name>`` in it, and ``<name>.zip.sha256`` beside it.
 
     Args:
         bundle: its folder.
-        name: of the bundle, as `monai.bundle download --name` gives it.
+        archive: the file; the bundle's name in it is what `monai.bundle download --name` gives.
+
+    Raises:
+        OutputError: it cannot be written.
     """
-    archive = bundle.with_name(f"{name}.zip")
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as content:
-        for file in sorted(file for file in bundle.rglob("*") if file.is_file()):
-            content.write(file, Path(name) / file.relative_to(bundle))
-    archive.with_name(f"{name}.zip.sha256").write_text(f"{sha256(archive)}  {archive.name}\n", encoding="utf-8")
+
+    def write(part: Path) -> None:
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as content:
+            for file in sorted(file for file in bundle.rglob("*") if file.is_file()):
+                content.write(file, Path(archive.stem) / file.relative_to(bundle))
+
+    write_in_one_step(archive, write)
+    line = f"{sha256(archive)}  {archive.name}\n"
+    write_in_one_step(archive.with_name(f"{archive.name}.sha256"), lambda part: part.write_text(line, encoding="utf-8"))
     return archive

@@ -115,7 +115,26 @@ def test_an_existing_output_folder_keeps_its_files(options: Any, series: Path, c
     (tmp_path / "out" / "notes.txt").write_text("mine")
     command.segment(options("-r", "anterior"))
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
-    assert not list((tmp_path / "out").glob(".part_*"))
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+@pytest.mark.usefixtures("sdk")
+def test_what_a_killed_run_left_is_replaced(options: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish = command.publish
+
+    def cut(source: Path, target: Path) -> None:
+        if target.name == command.REPORT:
+            raise SystemExit
+        publish(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(command, "publish", cut)
+        with pytest.raises(SystemExit):
+            command.segment(options())
+    assert len(list((tmp_path / "out" / "masks").iterdir())) > 1 and not (tmp_path / "out" / "report.json").exists()
+    command.segment(options("-r", "anterior"))
+    assert [file.name for file in (tmp_path / "out" / "masks").iterdir()] == ["anterior.nii.gz"]
+    assert not list((tmp_path / "out").glob(".*"))
 
 
 @pytest.mark.parametrize("earlier", ["report.json", "segmentation.dcm", "masks"])

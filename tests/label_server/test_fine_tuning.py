@@ -37,8 +37,11 @@ def test_verdict(before: dict[str, float], after: dict[str, float], unannotated:
 def test_the_old_model_is_kept_where_clients_do_not_see_it(tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(b"old")
     (tmp_path / "new.pth").write_bytes(b"new")
-    backup = replace_model(tmp_path, tmp_path / "new.pth", "20260102-030405")
+    entry = {"time": "20260102-030405"}
+    replace_model(tmp_path, tmp_path / "new.pth", entry)
     assert (tmp_path / "model.pt").read_bytes() == b"new"
+    assert read_history(tmp_path) == [entry]
+    backup = Path(entry["backup"])
     assert backup == tmp_path / "backup" / "model_20260102-030405.pt" and backup.read_bytes() == b"old"
     assert [file.name for file in tmp_path.glob("*.pt")] == ["model.pt"]
 
