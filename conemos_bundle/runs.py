@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from conemos_bundle import networks
 from conemos_bundle.data.datalist import Datalist
-from conemos_bundle.data.importers import check_region_names
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import write_in_one_step
 from conemos_bundle.handlers.checkpoint import plain
+from conemos_bundle.records import one_line
+from conemos_bundle.run_record import RECORD, NetworkConfig, as_dictionary, read_run
 from ignite.engine import Engine, Events
+from pydantic import ValidationError
 from torch import nn
 
 logger = logging.getLogger(__name__)
-RECORD = "run.json"
 PACKAGES = [
     "monai",
     "torch",
@@ -155,23 +155,8 @@ def read_record(weights: str | os.PathLike[str], datalist: Datalist | None = Non
     path = Path(weights).parent / RECORD
     if not Path(weights).is_file():
         raise UserError(f"{weights}: no such file; train first, or pass --ckpt_path with the model's weights")
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: cannot read the record of the training that made {weights}; training writes both"
-        ) from error
-    missing = {"regions", "plan", "network"} - set(record if isinstance(record, dict) else {})
-    if missing:
-        raise UserError(f"{path}: lacks {', '.join(sorted(missing))}: not a record of a training of this package")
-    if _holds_expression(record):
-        raise UserError(
-            f"{path}: holds a text that begins with '$', '@' or '%': not a record of a training of this package"
-        )
-    regions, expected = record["regions"], record["network"].get("num_regions")
-    check_region_names(regions if isinstance(regions, list) else [regions], str(path))
-    if expected is not None and expected != len(regions):
-        raise UserError(f"{path}: names {len(regions)} regions, but its network has {expected}; train again")
+    record = as_dictionary(read_run(path))
+    regions = record["regions"]
     if datalist is not None:
         unknown = [region for region in datalist.regions if region not in regions]
         if len(unknown) == len(datalist.regions):
@@ -236,24 +221,15 @@ def load_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     return weights
 
 
-def _holds_expression(value: Any) -> bool:
-    """Whether a text in ``value`` is one that MONAI's configuration parser would evaluate or replace."""
-    if isinstance(value, dict):
-        return any(_holds_expression(item) for pair in value.items() for item in pair)
-    if isinstance(value, list):
-        return any(map(_holds_expression, value))
-    return isinstance(value, str) and value.startswith(("$", "@", "%"))
-
-
 def recorded_network(record: dict[str, Any]) -> nn.Module:
     """The network of a record, with random weights.
 
     Raises:
         UserError: the record names no network of this package.
     """
-    arguments = dict(record["network"])
-    name = str(arguments.pop("_target_", "")).removeprefix("conemos_bundle.networks.")
-    if name not in networks.NETWORKS:
-        raise UserError(f"the record's network {name!r} is none of this package ({', '.join(networks.NETWORKS)})")
-    network: nn.Module = networks.NETWORKS[name](**arguments)
-    return network
+    try:
+        return NetworkConfig.model_validate(record["network"]).build()
+    except ValidationError as error:
+        raise UserError(f"the record's network: {one_line(error)}") from error
+    except ValueError as error:
+        raise UserError(f"the record's network: {error}") from error

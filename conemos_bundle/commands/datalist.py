@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 from conemos_bundle.data.absent import check_empty_option, declare_absent
-from conemos_bundle.data.datalist import SPLITS, Datalist, MaskSource, one_line, write_datalist
+from conemos_bundle.data.datalist import SPLITS, Datalist, MaskSource, write_datalist
 from conemos_bundle.data.importers import Found, from_csv, from_folders, subject_finder
 from conemos_bundle.data.nnunet import from_decathlon, from_nnunet, read_dataset_json
 from conemos_bundle.data.segmentations import from_segmentations
 from conemos_bundle.data.split import split_by_subject
 from conemos_bundle.data.time_points import BIDS, subject_pattern
 from conemos_bundle.errors import UserError
+from conemos_bundle.records import one_line
 from pydantic import ValidationError
 
 KINDS = ("folders", "decathlon", "nnunet", "csv", "segmentations")

@@ -37,48 +37,16 @@ from typing import Annotated, Any
 
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import write_in_one_step
+from conemos_bundle.records import Strict, Text, read_as
+from conemos_bundle.region_names import RegionName, same_file, told_apart
 from conemos_bundle.volumes import EXTENSIONS
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Tag,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 SPLITS = ("training", "validation", "test")
 _SUFFIXES = re.compile(rf"(\.seg)?({'|'.join(map(re.escape, EXTENSIONS))})$", re.IGNORECASE)
-_REGION_NAME = re.compile(r"^[^\W_][\w .-]*$")
 
 
-def _region_name(name: str) -> str:
-    """Region names become file names and config values: no path separators, nothing a config parser evaluates."""
-    if not _REGION_NAME.match(name) or name != name.strip():
-        raise ValueError(
-            f"region name {name!r}: use letters, digits, spaces, '_', '-' and '.', starting with a letter or digit"
-        )
-    return name
-
-
-def _text(text: str) -> str:
-    """These texts end up in a bundle's metadata.json, where MONAI would evaluate what begins so."""
-    if text.startswith(("$", "@", "%")):
-        raise ValueError(f"{text[:20]!r} may not begin with '$', '@' or '%'")
-    return text
-
-
-RegionName = Annotated[str, AfterValidator(_region_name)]
-Text = Annotated[str, AfterValidator(_text)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class MaskSource(_Strict):
+class MaskSource(Strict):
     """Where the mask of one region of one scan lies, what of it is known, or that the region is absent.
 
     The mask is a binary file, ``values`` of a label map, a ``channel``, or a ``segment`` (by its name) of a
@@ -134,12 +102,12 @@ Mask = Annotated[
 ]
 
 
-class Scan(_Strict):
+class Scan(Strict):
     """One scan: its image (several files: one a channel), its subject, and a mask for each annotated region."""
 
     image: str | list[str]
     subject: str
-    masks: dict[RegionName, Mask] = {}
+    masks: dict[RegionName, Mask] = Field(default_factory=dict)
 
     def source(self, region: str) -> MaskSource:
         """The mask source of an annotated or absent region; raises `KeyError` where the region is unknown."""
@@ -157,7 +125,7 @@ class Scan(_Strict):
         return set(self.masks) - self.absent
 
 
-class Datalist(_Strict):
+class Datalist(Strict):
     """A data set: its regions (in channel and paint order, outer first) and its scans a split.
 
     ``inside`` may declare which region lies inside which other (``{"brain": "body"}``).
@@ -169,18 +137,17 @@ class Datalist(_Strict):
     licence: Text = ""
     reference: Text = ""
     regions: list[RegionName]
-    inside: dict[RegionName, RegionName] = {}
-    training: list[Scan] = []
-    validation: list[Scan] = []
-    test: list[Scan] = []
+    inside: dict[RegionName, RegionName] = Field(default_factory=dict)
+    training: list[Scan] = Field(default_factory=list)
+    validation: list[Scan] = Field(default_factory=list)
+    test: list[Scan] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _known_regions(self) -> Datalist:
         if not self.regions:
             raise ValueError("'regions' is empty: name at least one")
-        repeated = sorted({name for name in self.regions if self.regions.count(name) > 1})
-        if repeated:
-            raise ValueError(f"'regions' names {repeated[0]!r} twice")
+        if pair := same_file(self.regions):
+            raise ValueError(f"'regions' {told_apart(pair)}")
         for inner, outer in self.inside.items():
             for region in (inner, outer):
                 if region not in self.regions:
@@ -205,15 +172,6 @@ class Datalist(_Strict):
         return list(getattr(self, split))
 
 
-def one_line(error: ValidationError) -> str:
-    """Where the first error is, and what it is."""
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("str", "MaskSource", "list[")))
-    message = str(first["msg"]).removeprefix("Value error, ")
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{place}: {message}{more}" if place else f"{message}{more}"
-
-
 def read_datalist(path: str | os.PathLike[str] | None) -> Datalist:
     """Read and validate a datalist.
 
@@ -222,17 +180,7 @@ def read_datalist(path: str | os.PathLike[str] | None) -> Datalist:
     """
     if path is None or not str(path):
         raise UserError("no datalist given: pass --datalist FILE ('conemos datalist' writes one)")
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise UserError(f"{path}: cannot read the datalist ({reason}); 'conemos datalist' writes one") from error
-    try:
-        return Datalist.model_validate(json.loads(text))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not valid JSON (line {error.lineno}: {error.msg})") from error
-    except ValidationError as error:
-        raise UserError(f"{path}: {one_line(error)}") from error
+    return read_as(Datalist, path, " the datalist", "; 'conemos datalist' writes one")
 
 
 def write_datalist(datalist: Datalist, path: str | os.PathLike[str]) -> None:

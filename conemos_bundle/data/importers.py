@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-from conemos_bundle.data.datalist import MaskSource, RegionName, Scan, scan_name
+from conemos_bundle.data.datalist import MaskSource, Scan, scan_name
 from conemos_bundle.errors import UserError
+from conemos_bundle.region_names import check_region_names
 from conemos_bundle.volumes import EXTENSIONS, has_extension
-from pydantic import TypeAdapter, ValidationError
 
 CSV_SPLITS = {
     "train": "training",
@@ -91,24 +91,6 @@ def subject_finder(pattern: str | None) -> Callable[[str], str]:
         return match.group(1)
 
     return find
-
-
-def check_region_names(names: Sequence[object], where: str) -> list[str]:
-    """The names, if they can be regions' names and differ.
-
-    Raises:
-        UserError: naming ``where`` they come from.
-    """
-    for name in names:
-        try:
-            TypeAdapter(RegionName).validate_python(name, strict=True)
-        except ValidationError as error:
-            reason = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
-            raise UserError(f"{where}: {name!r} cannot name a region: {reason}") from error
-    repeated = [name for name in names if list(names).count(name) > 1]
-    if repeated:
-        raise UserError(f"{where}: names the region {repeated[0]!r} twice")
-    return [str(name) for name in names]
 
 
 def region_values(regions: object) -> dict[str, list[int]]:

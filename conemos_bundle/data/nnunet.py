@@ -8,15 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from conemos_bundle.data.datalist import Scan, scan_name
-from conemos_bundle.data.importers import (
-    Found,
-    check_region_names,
-    image_files,
-    label_masks,
-    region_values,
-    relative_path,
-)
+from conemos_bundle.data.importers import Found, image_files, label_masks, region_values, relative_path
 from conemos_bundle.errors import UserError
+from conemos_bundle.region_names import check_region_names
 from conemos_bundle.volumes import EXTENSIONS
 from pydantic import BaseModel, Field, ValidationError
 

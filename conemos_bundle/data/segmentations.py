@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from conemos_bundle.data.datalist import MaskSource, Scan
-from conemos_bundle.data.importers import Found, check_region_names, image_files, relative_path
+from conemos_bundle.data.importers import Found, image_files, relative_path
 from conemos_bundle.errors import UserError
+from conemos_bundle.region_names import check_region_names
 from conemos_bundle.transforms.seg_nrrd import is_seg_nrrd, read_segments
 
 

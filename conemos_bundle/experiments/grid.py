@@ -9,9 +9,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from conemos_bundle.data.datalist import one_line
 from conemos_bundle.errors import UserError
 from conemos_bundle.overrides import is_path_setting
+from conemos_bundle.records import one_line
 from conemos_bundle.workflows import overlay_files
 from pydantic import BaseModel, ConfigDict, ValidationError
 

@@ -95,7 +95,7 @@ def test_absent_annotated_and_partly_known_regions(tmp_path: Path) -> None:
         ("[]", "d.json: "),
         ({"training": [SCAN]}, "d.json: regions: Field required"),
         ({"regions": []}, "d.json: 'regions' is empty"),
-        ({"regions": ["a", "b", "a"]}, "'regions' names 'a' twice"),
+        ({"regions": ["a", "b", "a"]}, "'regions' names the region 'a' twice"),
         ({**GOOD, "trainig": []}, "trainig: Extra inputs are not permitted"),
         ({**GOOD, "regions": ["brain"]}, r"training\[0\] annotates 'body', which 'regions' does not name"),
         ({**GOOD, "name": 5}, "name: Input should be a valid string"),

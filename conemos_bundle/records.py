@@ -1,0 +1,120 @@
+"""Reading what others may have written: JSON files as data, held against a schema, never evaluated.
+
+Whatever is read here may end up in a configuration of MONAI, which evaluates texts and instantiates dictionaries with
+``_target_``. So each kind of file has a schema that names all that it may hold, and no text of it looks like an
+expression, a reference or a macro.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from conemos_bundle.errors import UserError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+MOST_BYTES = 2**26
+MOST_LETTERS = 10_000
+_EVALUATED = re.compile(r"\s*[$@%]")
+_RELATIVE = re.compile(r"[@%](#|::)")  # MONAI replaces these wherever they stand in a text
+
+
+def plain_text(text: str) -> str:
+    """The text, which MONAI's parser leaves alone.
+
+    Raises:
+        ValueError: the parser would evaluate or replace it, or it is no Unicode text.
+    """
+    if _EVALUATED.match(text):
+        raise ValueError(f"{text[:20]!r} may not begin with '$', '@' or '%'")
+    if _RELATIVE.search(text):
+        raise ValueError(f"{text[:20]!r} may not hold '@' or '%' before '#' or '::'")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{text[:20]!r} is not Unicode text") from error
+    return text
+
+
+Text = Annotated[str, Field(max_length=MOST_LETTERS), AfterValidator(plain_text)]
+Model = TypeVar("Model", bound="Strict")
+
+
+class Strict(BaseModel):
+    """A schema: these fields, of these types, finite numbers, nothing else."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def one_line(error: ValidationError) -> str:
+    """Where the first error is, and what it is."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("str", "MaskSource", "list[")))
+    message = str(first["msg"]).removeprefix("Value error, ")
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    line = f"{place}: {message}{more}" if place else f"{message}{more}"
+    return " ".join(line.split()) if len(line) < 600 else f"{' '.join(line[:600].split())} …"
+
+
+def read_json(path: str | os.PathLike[str], what: str = "", hint: str = "") -> Any:
+    """The content of a JSON file: no number that is not finite, no key twice, no depth that exhausts the stack.
+
+    Args:
+        path: the file.
+        what: it is, such as ``" the datalist"``, for the error.
+        hint: what to do, such as ``"; 'conemos datalist' writes one"``.
+
+    Raises:
+        UserError: it cannot be read so.
+    """
+    try:
+        if Path(path).exists() and not Path(path).is_file():  # a device or a pipe might never end
+            raise UserError(f"{path}: cannot read{what} (not a file){hint}")
+        with open(path, "rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise UserError(f"{path}: cannot read{what} (larger than {MOST_BYTES >> 20} MB){hint}")
+        return json.loads(content.decode("utf-8"), object_pairs_hook=_dictionary, parse_constant=_refuse_constant)
+    except OSError as error:
+        raise UserError(f"{path}: cannot read{what} ({error.strerror or error}){hint}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: cannot read{what} (not UTF-8 text){hint}") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not valid JSON (line {error.lineno}: {error.msg}){hint}") from error
+    except RecursionError as error:
+        raise UserError(f"{path}: not valid JSON (nested too deeply){hint}") from error
+    except UserError:
+        raise
+    except ValueError as error:  # a key twice, a number of thousands of digits
+        raise UserError(f"{path}: not valid JSON ({error}){hint}") from error
+
+
+def read_as(schema: type[Model], path: str | os.PathLike[str], what: str = "", hint: str = "") -> Model:
+    """A JSON file, held against a schema; arguments as for `read_json`.
+
+    Raises:
+        UserError: it cannot be read, or is no such thing.
+    """
+    content = read_json(path, what, hint)
+    try:
+        return schema.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{path}: {one_line(error)}") from error
+    except RecursionError as error:
+        raise UserError(f"{path}: nested too deeply") from error
+
+
+def _dictionary(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice[:60]!r} stands twice in one place")
+    return content
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is not a finite number")
