@@ -93,6 +93,8 @@ def part_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         OSError: it cannot be made.
     """
     folder = Path(folder).absolute()
+    if folder.exists() and not folder.is_dir():  # mkdir would say that it exists
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
     folder.mkdir(parents=True, exist_ok=True)
     if folder not in _swept:
         sweep(folder)
