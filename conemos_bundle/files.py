@@ -144,8 +144,8 @@ def sweep(folder: str | os.PathLike[str]) -> None:
 def one_writer(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Keep other processes, and other threads, from writing into ``folder``, which is made, and sweep it.
 
-    The file ``.lock`` in it stays; that it is there says nothing. The system lets go of it when the process ends,
-    however it ends.
+    The file ``.lock`` in it stays, unless nothing else has come into the folder; that it is there says nothing. The
+    system lets go of it when the process ends, however it ends.
 
     Raises:
         UserError: somebody else is writing there.
@@ -154,7 +154,9 @@ def one_writer(folder: str | os.PathLike[str]) -> Iterator[None]:
     folder = Path(folder).absolute()
     with ExitStack() as stack:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            if not folder.is_dir():
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.callback(_remove_if_unused, folder)
             stack.enter_context(FileLock(folder / LOCK, timeout=0))
         except Timeout as error:
             raise UserError(
@@ -167,6 +169,13 @@ def one_writer(folder: str | os.PathLike[str]) -> Iterator[None]:
                 ) from error
         sweep(folder)
         yield
+
+
+def _remove_if_unused(folder: Path) -> None:
+    with suppress(OSError):
+        if [entry.name for entry in os.scandir(folder)] == [LOCK]:
+            (folder / LOCK).unlink()
+            folder.rmdir()
 
 
 def refuse_unwritable(folder: str | os.PathLike[str]) -> None:

@@ -64,6 +64,7 @@ def label_the_rest(
         labelling = {
             **shared,
             "output_dir": folder,
+            "evaluation_dir": folder,
             "split": "training",
             "ckpt_path": Path(teacher_dir) / "model.pt",
             **{name: settings[name] for name in ("device",) if name in settings},

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from conemos_bundle.errors import UserError
+from conemos_bundle.files import one_writer
 from conemos_bundle.overrides import has_setting, is_path_setting
 from conemos_bundle.paths import bundle_folder
 from monai.bundle import ConfigWorkflow
+
+_of_workflow: ContextVar[ExitStack | None] = ContextVar("_of_workflow", default=None)
+_of_process: dict[Path, AbstractContextManager[None]] = {}  # what `python -m monai.bundle run` holds
 
 
 def overlay_files(overlays: Sequence[str]) -> list[Path]:
@@ -28,6 +35,23 @@ def overlay_files(overlays: Sequence[str]) -> list[Path]:
             raise UserError(f"{overlay}: no such overlay; name one of {configs} or a JSON file")
         files.append(found[0])
     return files
+
+
+def hold_folder(folder: str | os.PathLike[str]) -> None:
+    """A step of a configuration: keep other processes from writing into a folder (`one_writer`).
+
+    Until the workflow of `run_training_config` ends, or the process.
+
+    Raises:
+        UserError: another process is writing there.
+        OutputError: the folder cannot be made or written to.
+    """
+    workflow, place = _of_workflow.get(), Path(folder).expanduser().absolute()
+    if workflow is not None:
+        workflow.enter_context(one_writer(place))
+    elif place not in _of_process:
+        _of_process[place] = one_writer(place)
+        _of_process[place].__enter__()
 
 
 def run_training_config(overlays: Sequence[str], options: Mapping[str, Any], logging_file: bool = True) -> None:
@@ -60,6 +84,11 @@ def run_training_config(overlays: Sequence[str], options: Mapping[str, Any], log
         is_path = is_path_setting(option) and isinstance(value, str)
         workflow.parser[option] = Path(value).expanduser() if is_path else value
     workflow.parser["resolved_config"] = json.dumps(workflow.parser.config, indent=4, default=str).encode()
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
+    with ExitStack() as held:
+        outer = _of_workflow.set(held)
+        try:
+            workflow.initialize()
+            workflow.run()
+            workflow.finalize()
+        finally:
+            _of_workflow.reset(outer)

@@ -234,10 +234,20 @@ def test_one_writer(tmp_path: Path) -> None:
             one_writer(folder).__enter__()
         with one_writer(tmp_path / "another"):
             pass
+            (folder / "f").write_text("x")
     assert in_child(lambda: [lock := one_writer(folder), lock.__enter__(), die()]) == -signal.SIGKILL
     killed_while_writing(folder / "f")
     with one_writer(folder):
-        assert names(folder) == [LOCK]
+        assert names(folder) == [LOCK, "f"]
+
+
+def test_a_folder_in_which_nothing_came_about_goes_again(tmp_path: Path) -> None:
+    with one_writer(tmp_path / "new"):
+        pass
+    (tmp_path / "old").mkdir()
+    with one_writer(tmp_path / "old"):
+        pass
+    assert names(tmp_path) == ["old"] and names(tmp_path / "old") == [LOCK]
 
 
 def test_a_lock_is_not_kept_by_the_children_of_a_killed_process(tmp_path: Path) -> None:
