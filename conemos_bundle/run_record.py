@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 
 import torch
 from conemos_bundle import networks
+from conemos_bundle.names import RegionName, same_file, told_apart
 from conemos_bundle.records import Strict, Text, read_as
-from conemos_bundle.region_names import RegionName, same_file, told_apart
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from torch import nn
 

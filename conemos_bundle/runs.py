@@ -19,6 +19,7 @@ from conemos_bundle.data.datalist import Datalist
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import write_in_one_step
 from conemos_bundle.handlers.checkpoint import plain
+from conemos_bundle.names import folder_name
 from conemos_bundle.records import one_line
 from conemos_bundle.run_record import RECORD, NetworkConfig, as_dictionary, read_run
 from ignite.engine import Engine, Events
@@ -57,8 +58,7 @@ def package_versions() -> dict[str, str]:
 
 def default_output_dir(datalist: Datalist) -> str:
     """``runs/<name of the data set>`` in the working directory."""
-    name = re.sub(r"[^\w.-]+", "_", datalist.name).strip("._") or "run"
-    return str(Path.cwd() / "runs" / name)
+    return str(Path.cwd() / "runs" / folder_name(datalist.name, "run"))
 
 
 def identity(datalist: Datalist, **settings: Any) -> dict[str, Any]:

@@ -16,7 +16,9 @@ from conemos_bundle.data.datalist import read_datalist
 from conemos_bundle.errors import UserError
 from conemos_bundle.experiments.grid import OWN_METHOD, Grid, Run, expand, read_grid
 from conemos_bundle.files import write_in_one_step
-from conemos_bundle.workflows import overlay_files
+from conemos_bundle.names import folder_name
+from conemos_bundle.records import one_line, read_json
+from pydantic import ValidationError
 
 SNAKEFILE = Path(__file__).parent.parent / "experiments" / "Snakefile"
 
@@ -60,7 +62,6 @@ def experiments(
     target = Path(str(output)).expanduser().absolute()
     grid = target / "grid.json"
     content = _grid(Path(str(source)), dataset_dir, methods, seeds, shares, conditioned, threads, settings)
-    overlay_files([method for runs in content.runs for method in runs.methods if method != OWN_METHOD])
     _refuse_no_reference(expand(content), target)
     text = json.dumps(content.model_dump(), indent=4) + "\n"
     write_in_one_step(grid, lambda part: part.write_text(text, encoding="utf-8"))
@@ -103,31 +104,29 @@ def _grid(
 ) -> Grid:
     """The grid in a grid file, or made for a datalist, with absolute paths."""
     source = source.expanduser().absolute()
-    try:
-        content = json.loads(source.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{source}: cannot be read as a datalist or a grid ({error})") from error
+    content = read_json(source, " the datalist or grid")
     if isinstance(content, dict) and "datasets" in content:
         if settings:
             raise UserError(f"--{next(iter(settings))}: a grid file says its settings itself")
         return read_grid(source)
     name = read_datalist(source).name
     folder = source.parent if dataset_dir is None else Path(str(dataset_dir)).expanduser().absolute()
-    return Grid.model_validate(
-        {
-            "datasets": {name.replace("/", "_"): {"datalist": str(source), "dataset_dir": str(folder)}},
-            "settings": settings,
-            "runs": [
-                {
-                    "methods": _listed(methods),
-                    "seeds": _listed(seeds),
-                    "shares": [float(share) for share in _listed(shares)],
-                    "conditioned": _listed(conditioned),
-                }
-            ],
-            "threads": threads,
-        }
-    )
+    runs = {
+        "methods": _listed(methods),
+        "seeds": _listed(seeds),
+        "shares": [float(share) for share in _listed(shares)],
+        "conditioned": _listed(conditioned),
+    }
+    content = {
+        "datasets": {folder_name(name, "data"): {"datalist": str(source), "dataset_dir": str(folder)}},
+        "settings": {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()},
+        "runs": [runs],
+        "threads": threads,
+    }
+    try:
+        return Grid.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"--{one_line(error).removeprefix('settings.').removeprefix('runs.0.')}") from error
 
 
 def _listed(value: Any) -> list[Any]:

@@ -12,8 +12,8 @@ import numpy as np
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import write_in_one_step
 from conemos_bundle.handlers.checkpoint import save_in_one_step
+from conemos_bundle.names import check_region_names
 from conemos_bundle.networks import FiLMUNet, load_reference_weights
-from conemos_bundle.region_names import check_region_names
 from conemos_bundle.runs import RECORD, package_versions
 
 

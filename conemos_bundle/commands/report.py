@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from conemos_bundle.experiments.report import write_report
 from conemos_bundle.experiments.sections import INFERENCE
 from conemos_bundle.experiments.timing import measure as measure_inference
 from conemos_bundle.files import write_in_one_step
+from conemos_bundle.names import folder_name
 
 
 def report(
@@ -50,7 +50,7 @@ def report(
     if not of_dataset:
         raise UserError(f"{runs}: no run of {CONEMOS} to compare the others with; train and evaluate one")
     target = Path(str(output)).expanduser()
-    folders = {name: target if len(of_dataset) == 1 else target / _folder_name(name) for name in of_dataset}
+    folders = {name: target if len(of_dataset) == 1 else target / folder_name(name, "data") for name in of_dataset}
     if len(set(folders.values())) < len(folders):
         raise UserError(f"{runs}: two data sets' names make the same folder; write a report on each by itself")
     for dataset, found in of_dataset.items():
@@ -64,7 +64,3 @@ def report(
             table = measure_inference([run for run in found if run.is_standard], patch, rounds)
             write_in_one_step(folder / INFERENCE, partial(table.to_csv, index=False))
         print(f"wrote {write_report(found, folder)}")
-
-
-def _folder_name(dataset: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", dataset).strip("._") or "data"

@@ -37,8 +37,8 @@ from typing import Annotated, Any
 
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import write_in_one_step
+from conemos_bundle.names import RegionName, same_file, told_apart
 from conemos_bundle.records import Strict, Text, read_as
-from conemos_bundle.region_names import RegionName, same_file, told_apart
 from conemos_bundle.volumes import EXTENSIONS
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 

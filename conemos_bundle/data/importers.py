@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 from conemos_bundle.data.datalist import MaskSource, Scan, scan_name
 from conemos_bundle.errors import UserError
-from conemos_bundle.region_names import check_region_names
+from conemos_bundle.names import check_region_names
 from conemos_bundle.volumes import EXTENSIONS, has_extension
 
 CSV_SPLITS = {

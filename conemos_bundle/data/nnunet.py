@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -10,7 +9,8 @@ from typing import Annotated, Any, TypeVar
 from conemos_bundle.data.datalist import Scan, scan_name
 from conemos_bundle.data.importers import Found, image_files, label_masks, region_values, relative_path
 from conemos_bundle.errors import UserError
-from conemos_bundle.region_names import check_region_names
+from conemos_bundle.names import check_region_names
+from conemos_bundle.records import read_json
 from conemos_bundle.volumes import EXTENSIONS
 from pydantic import BaseModel, Field, ValidationError
 
@@ -42,12 +42,7 @@ def read_dataset_json(source: Path) -> dict[str, Any]:
         UserError: it is missing or no JSON object.
     """
     path = source / "dataset.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot read it ({error.strerror})") from error
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error})") from error
+    content = read_json(path)
     if not isinstance(content, dict):
         raise UserError(f"{path}: must be a JSON object with 'labels'")
     return content

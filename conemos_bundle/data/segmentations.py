@@ -8,7 +8,7 @@ from pathlib import Path
 from conemos_bundle.data.datalist import MaskSource, Scan
 from conemos_bundle.data.importers import Found, image_files, relative_path
 from conemos_bundle.errors import UserError
-from conemos_bundle.region_names import check_region_names
+from conemos_bundle.names import check_region_names
 from conemos_bundle.transforms.seg_nrrd import is_seg_nrrd, read_segments
 
 

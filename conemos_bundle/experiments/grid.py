@@ -2,54 +2,85 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from conemos_bundle.errors import UserError
+from conemos_bundle.names import RegionName
 from conemos_bundle.overrides import is_path_setting
-from conemos_bundle.records import one_line
-from conemos_bundle.workflows import overlay_files
-from pydantic import BaseModel, ConfigDict, ValidationError
+from conemos_bundle.paths import bundle_folder
+from conemos_bundle.records import Strict, Text, read_as
+from pydantic import AfterValidator, Field
 
 OWN_METHOD = "conemos"  # train.json without an overlay
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+# A grid may come from anybody. In a configuration these say what code is run: an overlay, a class, a folder of modules
+_NAME = re.compile(r"[A-Za-z]\w*(::([A-Za-z]\w*|\d+))*")
+_OF_THE_GRID = {
+    "datalist",
+    "dataset_dir",
+    "output_dir",
+    "overlay",
+    "bundle_root",
+    "imports",
+    "initialize",
+    "run",
+    "seed",
+}
 
 
-class DataSet(_Strict):
+def _setting_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name[:60]!r} is no setting that a grid may have: letters, digits, '_', and '::' inside")
+    if name.split("::")[0] in _OF_THE_GRID:
+        raise ValueError(f"{name[:60]!r} is no setting that a grid may have")
+    return name
+
+
+def _method(name: str) -> str:
+    known = [OWN_METHOD, *sorted(file.stem for file in (bundle_folder() / "configs" / "methods").glob("*.json"))]
+    if name not in known:
+        raise ValueError(f"{name[:60]!r}: no such method; use {', '.join(known)}")
+    return name
+
+
+Value = bool | int | float | Text | None
+Settings = dict[Annotated[str, AfterValidator(_setting_name)], Value | list[Value]]
+
+
+class DataSet(Strict):
     """A data set: its datalist, where the paths in it start, and settings for all of its runs."""
 
     datalist: str
     dataset_dir: str
-    settings: dict[str, Any] = {}
+    settings: Settings = Field(default_factory=dict)
 
 
-class Runs(_Strict):
+class Runs(Strict):
     """All combinations of these; ``conditioned`` None means every layer, other numbers are for CoNeMOS alone."""
 
     datasets: list[str] | None = None
-    methods: list[str] = [OWN_METHOD]
-    seeds: list[int] = [0]
-    shares: list[float] = [1.0]
-    conditioned: list[int | None] = [None]
+    methods: list[Annotated[str, AfterValidator(_method)]] = Field(default=[OWN_METHOD])
+    seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default=[0])
+    shares: list[Annotated[float, Field(gt=0, le=1)]] = Field(default=[1.0])
+    conditioned: list[Annotated[int, Field(ge=0)] | None] = Field(default=[None])
 
 
-class Grid(_Strict):
+class Grid(Strict):
     """A grid file: data sets by name, settings of every run, and which runs to make.
 
     ``threads`` is what one run may use: with more runs than that side by side, nobody waits for anybody.
     """
 
-    datasets: dict[str, DataSet]
-    settings: dict[str, Any] = {}
+    datasets: dict[RegionName, DataSet]  # their names become folders, as those of regions become files
+    settings: Settings = Field(default_factory=dict)
     runs: list[Runs]
-    threads: int = 1
+    threads: Annotated[int, Field(ge=1, le=4096)] = 1
 
 
 @dataclass(frozen=True)
@@ -90,14 +121,7 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
     Raises:
         UserError: the file cannot be read or is no grid, or a datalist, a folder or a method does not exist.
     """
-    try:
-        grid = Grid.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the grid ({error.strerror})") from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not valid JSON (line {error.lineno}: {error.msg})") from error
-    except ValidationError as error:
-        raise UserError(f"{path}: {one_line(error)}") from error
+    grid = read_as(Grid, path, " the grid")
     root = Path(path).absolute().parent
     for data in grid.datasets.values():
         data.datalist, data.dataset_dir = str(root / data.datalist), str(root / data.dataset_dir)
@@ -108,7 +132,6 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
         for name in runs.datasets or []:
             if name not in grid.datasets:
                 raise UserError(f"{path}: data set {name!r} is none of {', '.join(grid.datasets)}")
-        overlay_files([method for method in runs.methods if method != OWN_METHOD])
     return grid
 
 

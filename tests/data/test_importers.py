@@ -147,7 +147,12 @@ BAD: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("unknown layout", {}, {}, "data: holds neither a folder 'masks' nor dataset.json"),
     ("unknown kind", FOLDERS, {"kind": "bids"}, "--kind bids: use one of folders, decathlon, nnunet, csv"),
     ("output is a folder", FOLDERS, {"output": ".."}, "..: is a folder"),
-    ("output cannot be made", FOLDERS, {"output": "/dev/null/list.json"}, "/dev/null/list.json: cannot be written (Not a directory)"),
+    (
+        "output cannot be made",
+        FOLDERS,
+        {"output": "/dev/null/list.json"},
+        "/dev/null/list.json: cannot be written (Not a directory)",
+    ),
     ("no dataset_dir", FOLDERS, {"dataset_dir": "gone"}, "gone: no such folder"),
     ("dataset_dir elsewhere", FOLDERS, {"dataset_dir": "."}, ": lies outside"),
     ("validation is no number", FOLDERS, {"validation": "few"}, "--validation few: pass a part of the subjects"),

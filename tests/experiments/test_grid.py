@@ -68,7 +68,7 @@ def test_pseudo_labelling_starts_from_the_individual_networks_of_the_grid(tmp_pa
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"runs": [{"methods": ["unknown"]}]}, "unknown: no such overlay"),
+        ({"runs": [{"methods": ["unknown"]}]}, "runs.0.methods.0: 'unknown': no such method; use conemos, dodnet"),
         ({"runs": [{"datasets": ["c"]}]}, "data set 'c' is none of a, b"),
         ({"runs": [{"seed": [0]}]}, "runs.0.seed: Extra inputs are not permitted"),
         ({"datasets": {"a": {"datalist": "none.json", "dataset_dir": "a"}}}, "none.json: no such file"),

@@ -1,4 +1,4 @@
-"""Names of regions: shown to people, written into configurations, and made into file names on any system."""
+"""Names that become files: of regions, written into configurations too, and of data sets; safe on any system."""
 
 from __future__ import annotations
 
@@ -81,3 +81,12 @@ def check_region_names(names: Sequence[object], where: str) -> list[str]:
     if pair := same_file(checked):
         raise UserError(f"{where}: {told_apart(pair)}")
     return checked
+
+
+def folder_name(text: str, otherwise: str) -> str:
+    """A text as the name of a folder: what could not be in one becomes ``_``; ``otherwise`` where nothing is left."""
+    name = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", text))[:MOST_LETTERS].strip("._-")
+    try:
+        return region_name(name)
+    except ValueError:
+        return otherwise
