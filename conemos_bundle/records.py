@@ -39,6 +39,24 @@ def plain_text(text: str) -> str:
     return text
 
 
+def path_text(text: str) -> str:
+    """The text, if it can be a path: what it names need not exist.
+
+    Raises:
+        ValueError: it is empty, longer than systems take, or holds control characters or what is no Unicode.
+    """
+    try:
+        size = len(os.fsencode(text))
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{text[:20]!r} cannot be a path: not Unicode text") from error
+    if not text or any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
+        raise ValueError(f"{text[:20]!r} cannot be a path: empty, or with control characters")
+    if size > 4096 or any(len(os.fsencode(part)) > 255 for part in re.split(r"[/\\]", text)):
+        raise ValueError(f"'{text[:20]}…' cannot be a path: too long")
+    return text
+
+
+PathText = Annotated[str, AfterValidator(path_text)]
 Text = Annotated[str, Field(max_length=MOST_LETTERS), AfterValidator(plain_text)]
 Model = TypeVar("Model", bound="Strict")
 
@@ -52,14 +70,16 @@ class Strict(BaseModel):
 def one_line(error: ValidationError) -> str:
     """Where the first error is, and what it is."""
     first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("str", "MaskSource", "list[")))
+    place = ".".join(
+        str(part) for part in first["loc"] if not str(part).startswith(("str", "MaskSource", "list[", "function-"))
+    )
     message = str(first["msg"]).removeprefix("Value error, ")
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     line = f"{place}: {message}{more}" if place else f"{message}{more}"
     return " ".join(line.split()) if len(line) < 600 else f"{' '.join(line[:600].split())} …"
 
 
-def read_json(path: str | os.PathLike[str], what: str = "", hint: str = "") -> Any:
+def read_json(path: str | os.PathLike[str], what: str = " it", hint: str = "") -> Any:
     """The content of a JSON file: no number that is not finite, no key twice, no depth that exhausts the stack.
 
     Args:
@@ -92,7 +112,7 @@ def read_json(path: str | os.PathLike[str], what: str = "", hint: str = "") -> A
         raise UserError(f"{path}: not valid JSON ({error}){hint}") from error
 
 
-def read_as(schema: type[Model], path: str | os.PathLike[str], what: str = "", hint: str = "") -> Model:
+def read_as(schema: type[Model], path: str | os.PathLike[str], what: str = " it", hint: str = "") -> Model:
     """A JSON file, held against a schema; arguments as for `read_json`.
 
     Raises:

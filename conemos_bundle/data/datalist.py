@@ -38,9 +38,9 @@ from typing import Annotated, Any
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import write_in_one_step
 from conemos_bundle.names import RegionName, same_file, told_apart
-from conemos_bundle.records import Strict, Text, read_as
+from conemos_bundle.records import PathText, Strict, Text, read_as
 from conemos_bundle.volumes import EXTENSIONS
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 SPLITS = ("training", "validation", "test")
 _SUFFIXES = re.compile(rf"(\.seg)?({'|'.join(map(re.escape, EXTENSIONS))})$", re.IGNORECASE)
@@ -55,12 +55,12 @@ class MaskSource(Strict):
     or ``known`` where that is known.
     """
 
-    file: str | None = None
+    file: PathText | None = None
     values: list[int] | None = None
     channel: int | None = None
     segment: str | None = None
     ignore: Annotated[list[int] | None, BeforeValidator(lambda value: [value] if type(value) is int else value)] = None
-    known: str | None = None
+    known: PathText | None = None
     absent: bool | None = None
 
     @model_validator(mode="after")
@@ -97,16 +97,22 @@ class MaskSource(Strict):
 
 # told apart by type, so that an error speaks of what the user wrote
 Mask = Annotated[
-    Annotated[str, Tag("str")] | Annotated[MaskSource, Tag("MaskSource")],
+    Annotated[PathText, Tag("str")] | Annotated[MaskSource, Tag("MaskSource")],
     Discriminator(lambda mask: "str" if isinstance(mask, str) else "MaskSource"),
 ]
+
+
+def _subject(text: str) -> str:
+    if not text or len(text) > 256 or not text.isprintable():
+        raise ValueError(f"{text[:20]!r}: use 1 to 256 printable letters")
+    return text
 
 
 class Scan(Strict):
     """One scan: its image (several files: one a channel), its subject, and a mask for each annotated region."""
 
-    image: str | list[str]
-    subject: str
+    image: PathText | Annotated[list[PathText], Field(max_length=256)]
+    subject: Annotated[str, AfterValidator(_subject)]
     masks: dict[RegionName, Mask] = Field(default_factory=dict)
 
     def source(self, region: str) -> MaskSource:

@@ -13,7 +13,7 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.names import RegionName
 from conemos_bundle.overrides import is_path_setting
 from conemos_bundle.paths import bundle_folder
-from conemos_bundle.records import Strict, Text, read_as
+from conemos_bundle.records import PathText, Strict, Text, read_as
 from pydantic import AfterValidator, Field
 
 OWN_METHOD = "conemos"  # train.json without an overlay
@@ -56,8 +56,8 @@ Settings = dict[Annotated[str, AfterValidator(_setting_name)], Value | list[Valu
 class DataSet(Strict):
     """A data set: its datalist, where the paths in it start, and settings for all of its runs."""
 
-    datalist: str
-    dataset_dir: str
+    datalist: PathText
+    dataset_dir: PathText
     settings: Settings = Field(default_factory=dict)
 
 

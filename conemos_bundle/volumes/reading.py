@@ -114,6 +114,8 @@ def _whole(path: Path, voxels: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]
 
 
 def _layout(path: Path) -> Layout:
+    if path.exists() and not path.is_file():  # a device or a pipe might never end
+        raise UserError(f"{path}: a device or a pipe, not a file; give a file")
     name = path.name.lower()
     for extension in sorted(EXTENSIONS, key=len, reverse=True):
         if name.endswith(extension):
