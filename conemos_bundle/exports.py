@@ -108,7 +108,7 @@ def export_torchscript(bundle: Path, path: Path) -> Export:
         ckpt_file=str(bundle / "models" / "model.pt"),
         meta_file=str(configs / "metadata.json"),
         config_file=str(configs / "inference.json"),
-        bundle_root=str(bundle),
+        bundle_root=Path(bundle),
     )
     return torch.jit.load(path)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
 import torch
+from conemos_bundle.bundle_metadata import read_metadata
 from conemos_bundle.errors import UserError
 from conemos_bundle.inferers import asked_regions
 from conemos_bundle.inferers.inference import MODES
@@ -28,16 +28,15 @@ def model_settings(model: Path) -> dict[str, Any]:
         if not weights.is_file():
             raise UserError(f"{weights}: no such file; this bundle has no weights")
         load_weights(weights)
-        metadata = json.loads((model / "configs" / "metadata.json").read_text(encoding="utf-8"))
-        channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
-        return {"bundle_root": str(model), "region_names": list(channels.values())[1:]}
+        _, region_names = read_metadata(model / "configs" / "metadata.json")
+        return {"bundle_root": Path(model), "region_names": region_names}
     if not (model / "model.pt").is_file():
         raise UserError(f"{model}: neither a bundle (configs/inference.json) nor a finished run (model.pt)")
     record = read_record(model / "model.pt")
     load_weights(model / "model.pt")
     return {
-        "bundle_root": str(bundle_folder()),
-        "ckpt_path": str(model / "model.pt"),
+        "bundle_root": bundle_folder(),
+        "ckpt_path": model / "model.pt",
         "region_names": record["regions"],
         "inside": record.get("inside", {}),
         "spacing": record["plan"]["spacing"],

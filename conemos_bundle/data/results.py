@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from conemos_bundle.errors import UserError
+from conemos_bundle.names import RegionName
+from conemos_bundle.records import PathText, Strict, read_as
+from pydantic import ConfigDict
+
+
+class _Result(Strict):
+    """``<name>_volumes.json``; whoever wrote it, its files are named and looked for, never read."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+    image: PathText
+    contents: dict[PathText, list[RegionName]]
+    regions: dict[RegionName, dict[str, bool | int | float | str | None]]
 
 
 def output_files(
@@ -37,12 +49,14 @@ def volumes_file(output_dir: str | os.PathLike[str], name: str) -> Path:
 def earlier_result(output_dir: str | os.PathLike[str], name: str) -> dict[str, Any]:
     """What ``<name>_volumes.json`` says: ``image``, ``contents`` and ``regions``; empty where there is none of ours."""
     try:
-        result = json.loads(volumes_file(output_dir, name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        result = read_as(_Result, volumes_file(output_dir, name))
+    except UserError:
         return {}
-    kinds = {"image": str, "contents": dict, "regions": dict}
-    is_ours = isinstance(result, dict) and all(isinstance(result.get(key), kind) for key, kind in kinds.items())
-    return result if is_ours else {}
+    folder = Path(output_dir).expanduser().absolute()
+    contents = {
+        file: held for file, held in result.contents.items() if Path(os.path.normpath(file)).is_relative_to(folder)
+    }
+    return {**result.model_dump(), "contents": contents}
 
 
 def with_earlier(result: dict[str, Any], output_dir: str | os.PathLike[str], name: str) -> dict[str, Any]:

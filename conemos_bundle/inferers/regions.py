@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 import torch
 from conemos_bundle.errors import UserError
+from conemos_bundle.names import check_region_names
 
 
 def asked_regions(regions: str | Sequence[str] | None, region_names: Sequence[str]) -> list[str]:
@@ -16,11 +18,14 @@ def asked_regions(regions: str | Sequence[str] | None, region_names: Sequence[st
         region_names: the K regions of the network.
 
     Raises:
-        UserError: a name that the network does not know, or one named twice, or what is no text.
+        UserError: a name that the network does not know, or one named twice, or what is no text; the network's own
+            names cannot be regions'.
     """
+    check_region_names(region_names, "the model")  # these become names of files
     known = ", ".join(region_names)
     listed = regions is None or isinstance(regions, list | tuple)
     asked: list[str] = list(regions or region_names) if listed else [regions]  # type: ignore[list-item]
+    asked = [unicodedata.normalize("NFC", name) if isinstance(name, str) else name for name in asked]
     for region in asked:
         if (
             not isinstance(region, str) and str(region) in region_names

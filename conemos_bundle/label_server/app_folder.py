@@ -11,8 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from conemos_bundle.bundle_metadata import read_metadata
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import part_folder, write_in_one_step
+from conemos_bundle.records import read_json
 
 PACKAGE = Path(__file__).resolve().parents[1]
 MAIN = '''"""Written by `conemos label-app`: MONAI Label looks in this file for a class of an app."""
@@ -105,15 +107,16 @@ def write_app(bundle: Path, app: Path, name: str | None = None, region_bundles: 
     Raises:
         UserError: the folder is no bundle, or its name would make MONAI Label take it for another task.
     """
-    try:
-        config = json.loads((bundle / "configs" / "inference.json").read_text(encoding="utf-8"))
-        metadata = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{bundle}: not a bundle ({error.filename} is missing); 'conemos pack' makes one") from error
+    for file in ("inference.json", "metadata.json"):
+        if not (bundle / "configs" / file).exists():
+            raise UserError(
+                f"{bundle}: not a bundle ({bundle / 'configs' / file} is missing); 'conemos pack' makes one"
+            )
+    config = read_json(bundle / "configs" / "inference.json")
+    metadata, region_names = read_metadata(bundle / "configs" / "metadata.json")
     name = name or re.sub(r"[^\w.-]+", "_", str(metadata.get("name") or bundle.resolve().name))
     if any(word in name.lower() for word in _TAKEN_FOR_OTHER_TASKS) or not re.fullmatch(r"[\w.-]+", name):
         raise UserError(f"{name}: MONAI Label would take this for another task, or for no name; pass another --name")
-    region_names = list(metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values())[1:]
     write_in_one_step(app / "main.py", lambda part: part.write_text(MAIN, encoding="utf-8"))
     _link(PACKAGE, app / "conemos_bundle")
 
