@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import fire
 from conemos_bundle.errors import run_command
+from conemos_bundle.processes import end_with_command, forks_end_with_us
 
 
 def _commands() -> dict[str, Callable[..., Any]]:
@@ -30,6 +30,7 @@ def _commands() -> dict[str, Callable[..., Any]]:
 
 
 def _run() -> None:
+    import fire
     from conemos_bundle.commands.arguments import keep_texts
 
     commands, words = _commands(), sys.argv[1:]
@@ -40,6 +41,8 @@ def _run() -> None:
 
 def main() -> None:
     """Run a command; a user's error is one line on stderr and exit code 1."""
+    end_with_command()
+    forks_end_with_us()
     run_command(_run)
 
 

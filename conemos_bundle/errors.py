@@ -120,6 +120,13 @@ def exit_with(error: UserError) -> NoReturn:
     os._exit(1)
 
 
+def exit_interrupted() -> NoReturn:
+    """Print one line and end the process with exit code 130, as a shell expects it after Ctrl-C."""
+    sys.stdout.flush()
+    print("error: interrupted; run the same command again to go on", file=sys.stderr, flush=True)
+    os._exit(130)
+
+
 def run_command(command: Callable[[], object]) -> None:
     """Run a command; a user's error is one line on stderr and exit code 1, other errors keep their traceback."""
     try:
@@ -130,7 +137,7 @@ def run_command(command: Callable[[], object]) -> None:
             raise
         exit_with(user_error)
     except KeyboardInterrupt:
-        sys.exit("error: interrupted")
+        exit_interrupted()
 
 
 def show_user_errors_in_one_line() -> None:
@@ -140,6 +147,8 @@ def show_user_errors_in_one_line() -> None:
     """
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            exit_interrupted()
         user_error = find_user_error(error)
         if user_error is not None:
             exit_with(user_error)

@@ -12,7 +12,6 @@ import itertools
 import os
 import re
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from conemos_bundle.errors import OutputError, UserError
+from conemos_bundle.processes import host, runs, started
 from filelock import FileLock, Timeout
 
 LOCK = ".lock"
@@ -100,10 +100,10 @@ def part_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         sweep(folder)
         _swept.add(folder)
     while True:
-        part = folder / f".part-{_host()}-{os.getpid()}-{next(_numbers)}"
+        part = folder / f".part-{host()}-{os.getpid()}-{next(_numbers)}"
         _open.add(part)
         try:
-            part.mkdir()
+            part.mkdir(mode=0o700)  # slices of scans may be in it, in a folder that others can read
             break
         except FileExistsError:  # of an earlier process with the same number
             _open.discard(part)
@@ -218,13 +218,6 @@ def _to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def _host() -> str:
-    """This machine, and where numbers of processes are its own: a container may have the machine's name."""
-    with suppress(OSError):
-        return re.sub(r"\W+", "_", f"{socket.gethostname()[:32]} {os.readlink('/proc/self/ns/pid')}").strip("_")
-    return re.sub(r"\W+", "_", socket.gethostname())[:32] or "host"
-
-
 def _parts(folder: Path) -> list[Path]:
     with suppress(OSError):  # no such folder, or it cannot be read: nothing to see
         return [Path(entry.path) for entry in os.scandir(folder) if _PART.fullmatch(entry.name)]
@@ -233,33 +226,17 @@ def _parts(folder: Path) -> list[Path]:
 
 def _is_written(part: Path) -> bool | None:
     """Whether somebody is still writing a part; None where it cannot be known."""
-    host, pid = _PART.fullmatch(part.name).groups()  # type: ignore[union-attr]
-    if host != _host():
+    machine, number = _PART.fullmatch(part.name).groups()  # type: ignore[union-attr]
+    if machine != host():
         return None
-    if int(pid) == os.getpid():
+    if int(number) == os.getpid():
         return part.absolute() in _open
-    if os.name == "nt":  # there os.kill would end the process
-        return None
-    with suppress(PermissionError):  # another user's
-        try:
-            os.kill(int(pid), 0)
-        except (ProcessLookupError, OverflowError):
-            return False
-    return _started(int(pid)) < _changed(part) + 2  # else a later process has got the number
+    # a later process may have got the number of one that has ended
+    return runs(int(number)) and started(int(number)) < _changed(part) + 2
 
 
 def _changed(part: Path) -> float:
     try:
         return part.stat().st_mtime
     except OSError:  # it is gone
-        return 0.0
-
-
-def _started(pid: int) -> float:
-    """When a process began (seconds since 1970, within a second); 0 where the system does not say."""
-    try:
-        ticks = int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
-        boot = re.search(r"btime (\d+)", Path("/proc/stat").read_text(encoding="utf-8"))
-        return int(boot[1]) + ticks / os.sysconf("SC_CLK_TCK") if boot else 0.0
-    except (OSError, ValueError, IndexError):
         return 0.0

@@ -57,6 +57,7 @@ def test_two_processes_train_and_one_of_them_writes(run: Path) -> None:
     assert curve["step"].tolist() == [2]
     assert curve["validation_dice"].between(0, 1).all()
     assert {file.name for file in run.iterdir()} == {
+        ".lock",
         "model.pt",
         "checkpoint.pt",
         "curve.csv",

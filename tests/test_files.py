@@ -24,6 +24,7 @@ from conemos_bundle.files import (
     sweep,
     write_in_one_step,
 )
+from conemos_bundle.processes import host
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -192,7 +193,7 @@ def test_what_a_killed_process_left_goes_at_the_next_start(tmp_path: Path) -> No
 
 def test_parts_of_living_processes_and_of_other_hosts_stay(tmp_path: Path) -> None:
     with part_folder(tmp_path) as own, subprocess.Popen(["sleep", "60"]) as other:
-        living = tmp_path / f".part-{files._host()}-{other.pid}-0"
+        living = tmp_path / f".part-{host()}-{other.pid}-0"
         elsewhere = tmp_path / ".part-another_host-1-0"
         another = tmp_path / ".part-something else"  # not ours
         for folder in (living, elsewhere, another):
@@ -209,7 +210,7 @@ def test_parts_of_living_processes_and_of_other_hosts_stay(tmp_path: Path) -> No
 
 def test_a_part_with_our_own_number_that_we_do_not_write_is_an_earlier_processs(tmp_path: Path) -> None:
     """In a container the first process always has the same number."""
-    stale = tmp_path / f".part-{files._host()}-{os.getpid()}-0"
+    stale = tmp_path / f".part-{host()}-{os.getpid()}-0"
     stale.mkdir()
     with part_folder(tmp_path) as part:
         assert names(tmp_path) == [part.name]

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from conemos_bundle.data.datalist import read_datalist
 from conemos_bundle.errors import UserError
 from conemos_bundle.experiments.grid import OWN_METHOD, Grid, Run, expand, read_grid
-from conemos_bundle.files import write_in_one_step
+from conemos_bundle.files import one_writer, write_in_one_step
 from conemos_bundle.names import folder_name
+from conemos_bundle.processes import commands_end_with_us
 from conemos_bundle.records import one_line, read_json
 from pydantic import ValidationError
 
+PATIENCE = 30  # seconds for Snakemake to end after Ctrl-C
 SNAKEFILE = Path(__file__).parent.parent / "experiments" / "Snakefile"
 
 
@@ -63,21 +68,53 @@ def experiments(
     grid = target / "grid.json"
     content = _grid(Path(str(source)), dataset_dir, methods, seeds, shares, conditioned, threads, settings)
     _refuse_no_reference(expand(content), target)
-    text = json.dumps(content.model_dump(), indent=4) + "\n"
-    write_in_one_step(grid, lambda part: part.write_text(text, encoding="utf-8"))
-    runs = expand(read_grid(grid))
-    print(f"{len(runs)} runs in {target}")
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--directory", str(target)]
-    command += ["--config", f"grid={grid}", f"output={target}", "--cores", str(cores)]
-    # a finished run is finished, whatever has changed around it; a failed one does not stop the others
-    command += ["--rerun-triggers", "mtime", "--rerun-incomplete", "--keep-going", *shlex.split(snakemake)]
-    command += ["--dry-run"] if dry_run else []
-    if subprocess.run(command, check=False).returncode:  # noqa: S603 (a list, never a shell)
-        raise UserError(
-            f"{target}: not all runs succeeded; their train.log and evaluate.log say why; then run this again"
-        )
+    with one_writer(target):
+        text = json.dumps(content.model_dump(), indent=4) + "\n"
+        write_in_one_step(grid, lambda part: part.write_text(text, encoding="utf-8"))
+        runs = expand(read_grid(grid))
+        print(f"{len(runs)} runs in {target}", flush=True)
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--directory", str(target)]
+        command += ["--config", f"grid={grid}", f"output={target}", "--cores", str(cores)]
+        # a finished run is finished, whatever has changed around it; a failed one does not stop the others
+        command += ["--rerun-triggers", "mtime", "--rerun-incomplete", "--keep-going"]
+        command += ["--nolock"]  # a lock of Snakemake's stays behind where it is killed; ours does not
+        command += [*shlex.split(snakemake), *(["--dry-run"] if dry_run else [])]
+        if _run(command):
+            raise UserError(
+                f"{target}: not all runs succeeded; their train.log and evaluate.log say why; then run this again"
+            )
     if not dry_run:
         print(f"report: {target / 'report'}")
+
+
+def _run(command: list[str]) -> int:
+    """Run a command in a group of its own; where this process ends, all of the group does.
+
+    Returns:
+        its exit code.
+    """
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    environment = {**os.environ, **commands_end_with_us()}
+    process = subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603 (a list, never a shell)
+    terminated = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        _signal_group(process, signal.SIGINT)  # Snakemake cancels what it has submitted to a cluster
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
+        raise
+    finally:
+        _signal_group(process, signal.SIGKILL)
+        signal.signal(signal.SIGTERM, terminated)
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
 
 
 def _refuse_no_reference(runs: Sequence[Run], target: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -20,6 +21,7 @@ from conemos_bundle.phantom.appearance import epi_image
 from conemos_bundle.phantom.field_of_view import FIELD
 from conemos_bundle.phantom.full import GREY_LEVELS, draw_full_scan
 from conemos_bundle.phantom.geometry import Array, grid_points
+from conemos_bundle.processes import end_with_parent
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -153,8 +155,13 @@ def _write_split(
     if not workers:
         return _with_progress(map(write, indexed), split, len(indexed))
     # a new interpreter each: a fork would copy locks that threads of this process may hold
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker) as pool:
         return _with_progress(pool.map(write, indexed), split, len(indexed))
+
+
+def _start_worker() -> None:
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one tells
 
 
 def _with_progress(scans: Iterable[Scan], split: str, number: int) -> list[Scan]:

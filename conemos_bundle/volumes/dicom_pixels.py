@@ -35,7 +35,9 @@ NATIVE = (
 MISSING = "its pixels are missing or truncated; export the series again"
 DECODER = Path(__file__).with_name("dicom_decoder.py")
 START = (
-    "import json, runpy, sys; sys.path[:] = json.loads(sys.argv[1]); runpy.run_path(sys.argv[2], run_name='__main__')"
+    "import json, runpy, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from conemos_bundle.processes import end_with_parent; end_with_parent(); "
+    "runpy.run_path(sys.argv[2], run_name='__main__')"
 )
 PATIENCE = 120  # seconds for the decoder to start, and 2 more per slice
 

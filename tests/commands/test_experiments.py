@@ -22,7 +22,7 @@ def test_a_datalist_becomes_a_grid(tiny_dataset: Path, tmp_path: Path, capfd: py
     grid = json.loads((tmp_path / "grid.json").read_text())
     assert grid["settings"] == {"max_epochs": 2}
     assert grid["datasets"]["tiny"]["dataset_dir"] == str(tiny_dataset)
-    assert {file.name for file in tmp_path.iterdir()} <= {"grid.json", ".snakemake"}
+    assert {file.name for file in tmp_path.iterdir()} <= {".lock", "grid.json", ".snakemake"}
 
     done = tmp_path / "tiny" / "conemos" / "seed0"
     (done / "evaluation_test").mkdir(parents=True)

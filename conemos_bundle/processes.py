@@ -1,0 +1,91 @@
+"""Which processes run, and child processes that never outlive the one that they work for, however it ends."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+ENDS_WITH = "CONEMOS_ENDS_WITH"
+_EVERY = 0.25  # seconds
+_SET_PARENT_DEATH_SIGNAL = 1  # Linux's <sys/prctl.h>
+
+
+def host() -> str:
+    """This machine, and where numbers of processes are its own: a container may have the machine's name."""
+    with suppress(OSError):
+        return re.sub(r"\W+", "_", f"{socket.gethostname()[:32]} {os.readlink('/proc/self/ns/pid')}").strip("_")
+    return re.sub(r"\W+", "_", socket.gethostname())[:32] or "host"
+
+
+def started(pid: int) -> float:
+    """When a process began (seconds since 1970, within a second); 0 where the system does not say."""
+    try:
+        ticks = int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
+        boot = re.search(r"btime (\d+)", Path("/proc/stat").read_text(encoding="utf-8"))
+        return int(boot[1]) + ticks / os.sysconf("SC_CLK_TCK") if boot else 0.0
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
+def runs(pid: int) -> bool | None:
+    """Whether a process of this machine runs; None where asking would end it (Windows)."""
+    if os.name == "nt":
+        return None
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+def end_with_parent() -> None:
+    """End this process when its parent ends: at once on Linux, else within moments."""
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+    else:
+        _end_when(lambda: os.getppid() != parent)
+
+
+def forks_end_with_us() -> None:
+    """`end_with_parent` in each process that this one forks from now on, such as those that load scans.
+
+    For commands, not for a library: on Linux such a process ends with the thread that forked it.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=end_with_parent)
+
+
+def commands_end_with_us() -> dict[str, str]:
+    """What to add to the environment of a process so that the commands `conemos` below it end with this process."""
+    return {ENDS_WITH: f"{host()} {os.getpid()} {started(os.getpid())}"}
+
+
+def end_with_command() -> None:
+    """End this process when the one ends that `commands_end_with_us` was called in, if it was on this machine."""
+    machine, _, which = os.environ.get(ENDS_WITH, "").partition(" ")
+    if machine == host():
+        pid, _, since = which.partition(" ")
+        _end_when(lambda: runs(int(pid)) is False or str(started(int(pid))) != since)
+
+
+def _end_when(over: Callable[[], bool]) -> None:
+    def watch() -> None:
+        while not over():
+            time.sleep(_EVERY)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="ends with another process").start()
