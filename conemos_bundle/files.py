@@ -231,8 +231,8 @@ def _is_written(part: Path) -> bool | None:
         return None
     if int(number) == os.getpid():
         return part.absolute() in _open
-    # a later process may have got the number of one that has ended
-    return runs(int(number)) and started(int(number)) < _changed(part) + 2
+    # a later process may have got the number of one that has ended; a clock may have been set meanwhile
+    return runs(int(number)) and started(int(number)) < _changed(part) + 60
 
 
 def _changed(part: Path) -> float:

@@ -27,13 +27,20 @@ def host() -> str:
 
 
 def started(pid: int) -> float:
-    """When a process began (seconds since 1970, within a second); 0 where the system does not say."""
+    """When a process began, in seconds since 1970 by today's clock; 0 where the system does not say."""
     try:
-        ticks = int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
         boot = re.search(r"btime (\d+)", Path("/proc/stat").read_text(encoding="utf-8"))
-        return int(boot[1]) + ticks / os.sysconf("SC_CLK_TCK") if boot else 0.0
-    except (OSError, ValueError, IndexError):
+    except OSError:
         return 0.0
+    return int(boot[1]) + _ticks(pid) / os.sysconf("SC_CLK_TCK") if boot and _ticks(pid) else 0.0
+
+
+def _ticks(pid: int) -> int:
+    """When a process began, in ticks since the machine did: with its number, that tells it from all others."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def runs(pid: int) -> bool | None:
@@ -71,15 +78,15 @@ def forks_end_with_us() -> None:
 
 def commands_end_with_us() -> dict[str, str]:
     """What to add to the environment of a process so that the commands `conemos` below it end with this process."""
-    return {ENDS_WITH: f"{host()} {os.getpid()} {started(os.getpid())}"}
+    return {ENDS_WITH: f"{host()} {os.getpid()} {_ticks(os.getpid())}"}
 
 
 def end_with_command() -> None:
     """End this process when the one ends that `commands_end_with_us` was called in, if it was on this machine."""
     machine, _, which = os.environ.get(ENDS_WITH, "").partition(" ")
     if machine == host():
-        pid, _, since = which.partition(" ")
-        _end_when(lambda: runs(int(pid)) is False or str(started(int(pid))) != since)
+        pid, since = map(int, which.split())
+        _end_when(lambda: runs(pid) is False or _ticks(pid) != since)
 
 
 def _end_when(over: Callable[[], bool]) -> None:
