@@ -18,6 +18,11 @@ from conemos_bundle.records import Strict, Text, read_as
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from torch import nn
 
+
+def _refuse(reason: str) -> Any:
+    raise ValueError(reason)
+
+
 RECORD = "run.json"
 PACKAGE = "conemos_bundle.networks."
 MOST_PARAMETERS = 10**9
@@ -28,6 +33,7 @@ Spacing = Annotated[list[Annotated[float, Field(ge=1e-5, le=1e3)]], Field(min_le
 PatchSize = Annotated[list[Annotated[int, Field(ge=1, le=2**14)]], Field(min_length=3, max_length=3)]  # voxels
 Channels = Annotated[int, Field(ge=1, le=256)]
 Count = Annotated[int, Field(ge=0, le=10**12)]
+Key = Annotated[Text, AfterValidator(lambda key: _refuse(f"{key[:20]!r} is MONAI's") if key.startswith("_") else key)]
 Value = bool | int | float | Text | None
 
 
@@ -103,7 +109,7 @@ class Description(Strict):
     modality: Text = ""
     licence: Text = ""
     reference: Text = ""
-    annotated: dict[Text, dict[Text, Count]] = Field(default_factory=dict)
+    annotated: dict[Key, dict[Key, Count]] = Field(default_factory=dict)
 
 
 class Run(Strict):
@@ -114,11 +120,11 @@ class Run(Strict):
     network: NetworkConfig
     inside: dict[RegionName, RegionName] = Field(default_factory=dict)
     parameters: Count | None = None
-    settings: dict[Text, Value | list[Value]] = Field(default_factory=dict)
+    settings: dict[Key, Value | list[Value]] = Field(default_factory=dict)
     machine: Text = ""
-    versions: dict[Text, Text] = Field(default_factory=dict)
+    versions: dict[Key, Text] = Field(default_factory=dict)
     data: Description = Field(default_factory=Description)
-    evaluation: dict[Text, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+    evaluation: dict[Key, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> Run:
@@ -139,10 +145,6 @@ class Run(Strict):
             if inner:
                 raise ValueError(f"'inside' puts {inner!r} inside itself")
         return self
-
-
-def _refuse(reason: str) -> Any:
-    raise ValueError(reason)
 
 
 def read_run(path: str | os.PathLike[str]) -> Run:

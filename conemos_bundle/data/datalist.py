@@ -200,9 +200,16 @@ def write_datalist(datalist: Datalist, path: str | os.PathLike[str]) -> None:
 
 
 def scan_name(image: str | Sequence[str]) -> str:
-    """The name of a scan: its (first) file's name without folder and extension."""
+    """The name of a scan: its (first) file's name without folder and extension.
+
+    Raises:
+        UserError: nothing is left of it, or ``..``, which as a folder for results would lie outside of theirs.
+    """
     file = image if isinstance(image, str) else image[0]
-    return _SUFFIXES.sub("", Path(file).name)
+    name = _SUFFIXES.sub("", Path(file).name)
+    if not name.strip(". "):
+        raise UserError(f"{file}: no scan can be called {name!r}; rename the file")
+    return name
 
 
 def scan_items(
