@@ -6,6 +6,7 @@ All take an image ``(B, C, D, H, W)`` of any size. ``.pt2`` and ``.onnx`` have a
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -51,7 +52,11 @@ def _program(network: nn.Module) -> torch.export.ExportedProgram:
     any_size = torch.export.Dim.AUTO
     shapes = ({0: any_size, **dict.fromkeys((2, 3, 4), any_size)}, {0: any_size})
     with torch.no_grad():
-        return torch.export.export(_TwoInputs(network).eval(), (image, code), dynamic_shapes=shapes, strict=False)
+        program = torch.export.export(_TwoInputs(network).eval(), (image, code), dynamic_shapes=shapes, strict=False)
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+            node.meta.pop("stack_trace", None)  # holds the paths of source files, with the user's name in them
+    return program
 
 
 def export_pt2(network: nn.Module, path: Path) -> Export:
@@ -110,7 +115,18 @@ def export_torchscript(bundle: Path, path: Path) -> Export:
         config_file=str(configs / "inference.json"),
         bundle_root=Path(bundle),
     )
+    _remove_source_paths(path)
     return torch.jit.load(path)
+
+
+def _remove_source_paths(script: Path) -> None:
+    """Take out of a TorchScript file what only its error messages use: its source files' paths and lines."""
+    bare = script.with_name(f"bare-{script.name}")
+    with zipfile.ZipFile(script) as before, zipfile.ZipFile(bare, "w") as after:
+        for entry in before.infolist():
+            if not entry.filename.endswith(".debug_pkl"):
+                after.writestr(entry, before.read(entry))
+    bare.replace(script)
 
 
 def check(exported: Export, network: nn.Module, channels: int, window: list[int]) -> Check:

@@ -13,7 +13,7 @@ from typing import Any
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import one_writer
 from conemos_bundle.overrides import has_setting, is_path_setting
-from conemos_bundle.paths import bundle_folder
+from conemos_bundle.paths import bundle_folder, without_folders
 from monai.bundle import ConfigWorkflow
 
 _of_workflow: ContextVar[ExitStack | None] = ContextVar("_of_workflow", default=None)
@@ -54,6 +54,21 @@ def hold_folder(folder: str | os.PathLike[str]) -> None:
         _of_process[place].__enter__()
 
 
+def _is_folder(value: Any) -> bool:
+    return isinstance(value, str | Path) and Path(value).is_absolute()  # else: an expression, or relative
+
+
+def _shared_config(config: Any) -> bytes:
+    """A configuration as it is kept in the run's folder, which others may see: without paths of this machine."""
+    folders: dict[str, Any] = {"RUN": config.get("output_dir"), "DATA": config.get("dataset_dir")}
+    if not _is_folder(folders["DATA"]):  # by default the datalist's
+        folders["DATA"] = Path(str(config.get("datalist"))).parent
+    folders = {name: folder for name, folder in folders.items() if _is_folder(folder)}
+    folders["BUNDLE"] = bundle_folder()
+    plain = json.loads(json.dumps(config, default=str))
+    return json.dumps(without_folders(plain, folders), indent=4, ensure_ascii=False).encode()
+
+
 def run_training_config(overlays: Sequence[str], options: Mapping[str, Any], logging_file: bool = True) -> None:
     """Run train.json with overlays.
 
@@ -83,7 +98,7 @@ def run_training_config(overlays: Sequence[str], options: Mapping[str, Any], log
         # a text that begins with "$" would be evaluated: paths go in as objects
         is_path = is_path_setting(option) and isinstance(value, str)
         workflow.parser[option] = Path(value).expanduser() if is_path else value
-    workflow.parser["resolved_config"] = json.dumps(workflow.parser.config, indent=4, default=str).encode()
+    workflow.parser["resolved_config"] = _shared_config(workflow.parser.config)
     with ExitStack() as held:
         outer = _of_workflow.set(held)
         try:

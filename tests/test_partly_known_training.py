@@ -18,6 +18,8 @@ from conemos_bundle.commands import evaluate, train
 from conemos_bundle.paths import bundle_folder
 from monai.utils import set_determinism
 
+from tests.machine_paths import machine_paths
+
 METHODS = ["", "paper", *sorted(file.stem for file in (bundle_folder() / "configs" / "methods").glob("*.json"))]
 TINY: dict[str, Any] = {
     "max_epochs": 1,
@@ -73,6 +75,7 @@ def datalist(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def test_training_and_evaluation(datalist: Path, tmp_path: Path, method: str) -> None:
     options = {**TINY, **TINY_FOR.get(method, {}), "output_dir": str(tmp_path / "run")}
     train(str(datalist), [method] if method else [], **options)
+    assert machine_paths(tmp_path / "run" / "config.json") == []
     curve = pd.read_csv(tmp_path / "run" / "curve.csv")
     assert np.isfinite(curve["loss"]).all() and (curve["loss"] > 0).all()
     assert "false_positive_ml_outer" not in curve

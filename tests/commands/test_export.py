@@ -14,6 +14,8 @@ from conemos_bundle.exports import check
 from conemos_bundle.networks import FiLMUNet
 from conemos_bundle.runs import load_weights, recorded_network
 
+from tests.machine_paths import machine_paths
+
 
 @pytest.fixture(scope="module")
 def exported(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -73,3 +75,8 @@ def test_refuses_what_is_no_bundle_and_unknown_formats(bundle: Path, tmp_path: P
     with pytest.raises(UserError, match="'onxx': use some of ts,pt2,onnx"):
         export(str(bundle), "onxx")
     assert [file.name for file in (bundle / "models").iterdir() if file.name.startswith("model.")] == ["model.pt"]
+
+
+def test_no_export_names_a_folder_of_this_machine(exported: Path) -> None:
+    files = [exported / "models" / f"model.{kind}" for kind in ("pt", "ts", "pt2", "onnx")]
+    assert [found for file in files for found in machine_paths(file)] == []
