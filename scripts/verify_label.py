@@ -15,13 +15,15 @@ import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import fire
+import label_trust
 import nibabel
 import numpy as np
 from conemos_bundle.commands.predict import predict
@@ -40,19 +42,37 @@ class Server:
         self.address = address
 
     def __call__(
-        self, method: str, path: str, body: Any = None, files: dict[str, Path] | None = None
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        files: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+        text: str | None = None,
+        form: dict[str, str] | None = None,
+        raw: bytes | None = None,
     ) -> tuple[int, bytes]:
-        """Status and content; ``body`` is sent as JSON, with ``files`` as the form field ``params``."""
-        data, headers = json.dumps(body or {}).encode(), {"Content-Type": "application/json"}
-        if files is not None:
+        """Status and content.
+
+        ``body`` is sent as JSON, with ``files`` (paths, or names and contents) as the form field ``params``; ``text``
+        stands for that JSON, ``form`` are other fields, and ``raw`` is sent as it is.
+        """
+        data, all_headers = json.dumps(body or {}).encode(), {"Content-Type": "application/json", **(headers or {})}
+        if files is not None or form is not None:
             mark = uuid.uuid4().hex
-            parts = [f'--{mark}\r\nContent-Disposition: form-data; name="params"\r\n\r\n'.encode() + data + b"\r\n"]
-            for name, file in files.items():
-                head = f'--{mark}\r\nContent-Disposition: form-data; name="{name}"; filename="{file.name}"\r\n\r\n'
-                parts.append(head.encode() + file.read_bytes() + b"\r\n")
+            fields = form or {"params": data.decode() if text is None else text}
+            parts = [
+                f'--{mark}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+                for name, value in fields.items()
+            ]
+            for name, file in (files or {}).items():
+                file_name, content = (file.name, file.read_bytes()) if isinstance(file, Path) else file
+                head = f'--{mark}\r\nContent-Disposition: form-data; name="{name}"; filename="{file_name}"\r\n\r\n'
+                parts.append(head.encode() + content + b"\r\n")
             data = b"".join([*parts, f"--{mark}--\r\n".encode()])
-            headers = {"Content-Type": f"multipart/form-data; boundary={mark}"}
-        request = urllib.request.Request(f"{self.address}{path}", data, headers, method=method)
+            all_headers["Content-Type"] = f"multipart/form-data; boundary={mark}"
+        safe = urllib.parse.quote(path, safe="/?&=%.~:")
+        request = urllib.request.Request(f"{self.address}{safe}", raw or data, all_headers, method=method)
         if method == "GET":
             request.data = None
         try:
@@ -70,6 +90,12 @@ class Server:
         file = Path(tempfile.mkdtemp(), "answer" + suffix)
         file.write_bytes(content)
         return status, file if suffix == ".seg.nrrd" else nibabel.load(file)
+
+    def train(self, **request: Any) -> dict[str, Any]:
+        """The task of a training, once it has ended; between two there is a pause."""
+        while self("POST", f"/train/{MODEL}", {"device": "cpu", **request})[0] == 429:
+            time.sleep(1)
+        return self.wait("/train/")
 
     def wait(self, path: str, minutes: float = 15) -> dict[str, Any]:
         """The task at ``path``, once it has ended; ``seconds`` says how long that took.
@@ -186,8 +212,9 @@ def batch(server: Server, studies: Path) -> Iterator[tuple[str, bool, str]]:
 
 def learning(server: Server, app: Path, folder: Path, labels: dict[str, Path]) -> Iterator[tuple[str, bool, str]]:
     """Active learning and training."""
-    status, content = server("POST", "/scoring/region_confidence?run_sync=true", {})
-    yield "scoring", status == 200 and json.loads(content)["scored"] == 3, content.decode()
+    server("POST", "/scoring/region_confidence", {})
+    task = server.wait("/scoring/")
+    yield "scoring", task["status"] == "DONE" and '"scored": 3' in str(task["details"]), str(list(task["details"])[-1:])
     proposals = [json.loads(server("POST", "/activelearning/least_confident_region", {})[1]) for _ in range(2)]
     shown = [(told["id"], told["region"], told["confidence"]) for told in proposals]
     yield "next scan and region, twice", shown[0] != shown[1] and shown[0][2] <= shown[1][2], str(shown)
@@ -212,11 +239,10 @@ def learning(server: Server, app: Path, folder: Path, labels: dict[str, Path]) -
 
     models = app / "model" / MODEL / "models"
     old = (models / "model.pt").read_bytes()
-    worse = {"device": "cpu", "max_epochs": 1, "steps_per_epoch": 1, "pretrained": False}
-    careful = {"device": "cpu", "max_epochs": 1, "steps_per_epoch": 2, "learning_rate": 2e-5}
+    worse: dict[str, Any] = {"max_epochs": 1, "steps_per_epoch": 1, "pretrained": False}
+    careful: dict[str, Any] = {"max_epochs": 1, "steps_per_epoch": 2, "learning_rate": 2e-5}
     for request, replaced in ((worse, False), (careful, None)):
-        server("POST", f"/train/{MODEL}", request)
-        task = server.wait("/train/")
+        task = server.train(**request)
         last = json.loads(server("GET", "/info/")[1])["train_stats"][MODEL]
         kept = (models / "model.pt").read_bytes() == old
         good = task["status"] == "DONE" and kept is not last["replaced"] and replaced in (None, last["replaced"])
@@ -228,7 +254,7 @@ def learning(server: Server, app: Path, folder: Path, labels: dict[str, Path]) -
     lists = sorted((app / "training").glob("*/datalist.json"))
     data = json.loads(lists[-1].read_text(encoding="utf-8"))
     saved = {
-        scan["subject"]: [r for r, mask in scan["masks"].items() if "/saved/" in str(mask)]
+        scan["subject"]: [r for r, mask in scan["masks"].items() if "saved/" in str(mask)]
         for scan in [*data["training"], *data["validation"]]
     }
     expected = {"straight": ["anterior"], "oblique": ["hippocampus", "anterior"], "third": ["anterior"]}
@@ -237,41 +263,74 @@ def learning(server: Server, app: Path, folder: Path, labels: dict[str, Path]) -
     yield "the model is served on", status == 200, str(status)
 
 
-def main(scans: str, environment: str = ".venv-label", port: int = 8137, only: str = "") -> None:
-    """Start the server, check, stop it; ``only`` inference, batch or learning, or all three."""
+class Starter:
+    """Starts the server, and waits until it answers."""
+
+    def __init__(self, folder: Path, environment: Path, server: Server) -> None:
+        self.server, self.log = server, folder / "server.log"
+        script = str(Path(__file__).with_name("start_label_server.py"))
+        port = server.address.rpartition(":")[2]
+        self.command = [
+            sys.executable, script, "--studies", str(folder / "studies"), "--app", str(folder / "app"),
+            "--environment", str(environment), "--port", port, "--region_bundles",
+        ]  # fmt: skip
+
+    def __call__(self, *options: str) -> subprocess.Popen[bytes]:
+        """The process; ``options`` are more of the starter's."""
+        with self.log.open("ab") as log:
+            process = subprocess.Popen([*self.command, *options], stdout=log, stderr=log)
+        for _ in range(1800):
+            try:
+                self.server("GET", "/info/")
+                return process
+            except OSError:
+                if process.poll() is not None:
+                    sys.exit(f"error: the server ended, see {self.log}")
+                time.sleep(1)
+        sys.exit(f"error: the server does not answer, see {self.log}")
+
+
+def main(scans: str, environment: str = ".venv-label", port: int = 8137, only: str | Sequence[str] = "") -> None:
+    """Start the server, check, stop it; ``only``: some of the names below, with commas between them."""
     folder = Path(tempfile.mkdtemp(prefix="verify_label_")).resolve()
     studies, app, hacked = folder / "studies", folder / "app", folder / "hacked"
     labels = make_studies(Path(scans), studies)
-    starter = [sys.executable, str(Path(__file__).with_name("start_label_server.py")), "--studies", str(studies)]
-    where = ["--app", str(app), "--environment", str(Path(environment).absolute()), "--port", str(port)]
-    server, failed = Server(f"http://127.0.0.1:{port}"), 0
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen([*starter, *where, "--region_bundles"], stdout=log, stderr=log)
-        try:
-            for _ in range(1800):
-                try:
-                    models = list(json.loads(server("GET", "/info/")[1])["models"])
-                    break
-                except (OSError, ValueError):
-                    if process.poll() is not None:
-                        sys.exit(f"error: the server ended, see {folder / 'server.log'}")
-                    time.sleep(1)
-            print(f"serves {', '.join(models)}")
-            checks: dict[str, Callable[[], Iterator[tuple[str, bool, str]]]] = {
-                "inference": lambda: inference(server, studies, labels, hacked),
-                "batch": lambda: batch(server, studies),
-                "learning": lambda: learning(server, app, folder, labels),
-            }
-            for check in [checks[only]] if only else checks.values():
-                for name, good, text in check():
-                    failed += not good
-                    print(f"{'ok ' if good else 'BAD'} {name}: {text}".rstrip(": "), flush=True)
-        finally:
+    server, failed, number = Server(f"http://127.0.0.1:{port}"), 0, 0
+    place = Path(environment).absolute()
+    start = Starter(folder, place, server)
+    quick = ("--training_pause", "3")
+    checks: dict[str, Callable[[], Iterator[tuple[str, bool, str]]]] = {
+        "inference": lambda: inference(server, studies, labels, hacked),
+        "batch": lambda: batch(server, studies),
+        "learning": lambda: learning(server, app, folder, labels),
+        "attacks": lambda: label_trust.attacks(server, MODEL, folder, app, start.log),
+        "limits": lambda: label_trust.limits(server, MODEL),
+        "trainings": lambda: label_trust.trainings(server, MODEL, app),
+        # these start servers of their own
+        "killed": lambda: label_trust.killed(lambda: start(*quick), server, MODEL, app),
+        "authentication": lambda: label_trust.authentication(start, server, MODEL, place / "bin" / "python"),
+    }
+    process = None
+    try:
+        for group in ([only] if isinstance(only, str) else only) if only else checks:
+            own = group in ("killed", "authentication")
+            if own and process is not None:
+                process.terminate()
+                process.wait()
+                process = None
+            elif not own and process is None:
+                process = start(*quick)
+                print(f"serves {', '.join(json.loads(server('GET', '/info/')[1])['models'])}", flush=True)
+            for name, good, text in checks[group]():
+                failed, number = failed + (not good), number + 1
+                print(f"{'ok ' if good else 'BAD'} {name}: {text}".rstrip(": "), flush=True)
+    finally:
+        if process is not None:
             process.terminate()
             process.wait()
     if not failed:
         shutil.rmtree(folder)
-    print(f"{failed} failed" + (f", see {folder}" if failed else ""))
+    print(f"{failed} of {number} failed" + (f", see {folder}" if failed else ""))
     sys.exit(bool(failed))
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from conemos_bundle.errors import find_user_error
+from conemos_bundle.errors import UserError, find_user_error
+from conemos_bundle.label_server.checks import checked_image, checked_name
 from conemos_bundle.label_server.dicomweb import use_our_reader
+from conemos_bundle.label_server.jobs import SERVER, in_job
+from conemos_bundle.label_server.options import known_options
 from conemos_bundle.label_server.requests import FORMATS, checked_format, refuse, refuse_bad_values
+from conemos_bundle.label_server.studies import see_moved_files, write_whole_files
 from conemos_bundle.label_server.tasks import (
     CONFIDENCE,
     LeastConfidentRegion,
@@ -18,32 +24,47 @@ from conemos_bundle.label_server.tasks import (
     RegionTrainTask,
     Segmenter,
 )
+from conemos_bundle.processes import end_with_command
 from conemos_bundle.transforms.seg_nrrd import write_seg_nrrd
 from monailabel.datastore import dicom as dicomweb_datastore
+from monailabel.datastore import local as folder_datastore
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
 from monailabel.tasks.infer.bundle import BundleInferTask
 
 logger = logging.getLogger(__name__)
+_one_at_a_time = threading.RLock()  # MONAI Label writes each request's options into the bundle's one configuration
 
 
 class RegionInferTask(BundleInferTask):
-    """MONAI Label's inference of a bundle; masks that overlap may be had as ``.seg.nrrd``, in the scan's geometry."""
+    """MONAI Label's inference of a bundle; masks that overlap may be had as ``.seg.nrrd``, in the scan's geometry.
 
-    def __init__(self, path: str, conf: dict[str, str]) -> None:
+    Args:
+        path: the bundle.
+        conf: MONAI Label's options.
+        folders: gives the folders that scans may lie in; None: any.
+    """
+
+    def __init__(
+        self, path: str, conf: dict[str, str], folders: Callable[[], Sequence[str | Path]] | None = None
+    ) -> None:
         super().__init__(path, conf)
         self._config["output_format"] = list(FORMATS)
+        self.folders = folders
 
     def __call__(self, request: dict[str, Any], callbacks: Any = None) -> tuple[Any, dict[str, Any]]:
-        """Segment a scan.
+        """Segment a scan; others wait for it.
 
         Raises:
             UserError: the request or the scan cannot be used.
         """
         refuse_bad_values(request, self._config["device"], self._config["model_filename"])
         checked_format(request.get("output_format", FORMATS[0]))
-        result: tuple[Any, dict[str, Any]] = super().__call__(request, callbacks)
+        if self.folders is not None:
+            request = {**request, "image": checked_image(request.get("image"), self.folders())}
+        with _one_at_a_time:
+            result: tuple[Any, dict[str, Any]] = super().__call__(request, callbacks)
         return result
 
     def writer(self, data: dict[str, Any], extension: Any = None, dtype: Any = None) -> tuple[Any, dict[str, Any]]:
@@ -62,15 +83,32 @@ class RegionApp(MONAILabelApp):
     """Serves each bundle in the app's folder ``model``."""
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        if in_job():
+            end_with_command()
         use_our_reader(dicomweb_datastore)
+        write_whole_files(folder_datastore)
         self.model_folders = sorted(path.parents[1] for path in Path(app_dir).glob("model/*/configs/inference.json"))
         super().__init__(
             app_dir, studies, conf, name="CoNeMOS Bundle", description="Segments any region on demand", version="0.1.0"
         )
 
+    def init_datastore(self) -> Any:
+        """The folder of the scans, or what stands for the DICOMweb store."""
+        datastore = super().init_datastore()
+        see_moved_files(datastore)
+        return datastore
+
+    def folders(self) -> list[str | Path]:
+        """Where scans may lie: of the studies, or of MONAI Label's copies of a store's; and what was sent with a
+        request."""
+        of_datastore, sessions = getattr(self.datastore(), "_datastore", None), self.sessions()
+        given = [of_datastore.image_path() if of_datastore else self.studies, sessions.store_path if sessions else None]
+        temporary = tempfile.gettempdir() if SERVER in os.environ else None  # it is the server's own then (asgi)
+        return [folder for folder in [*given, temporary] if folder]
+
     def init_infers(self) -> dict[str, Any]:
         """A task a bundle."""
-        return {folder.name: RegionInferTask(str(folder), self.conf) for folder in self.model_folders}
+        return {folder.name: RegionInferTask(str(folder), self.conf, self.folders) for folder in self.model_folders}
 
     def _segmenters(self) -> dict[str, Segmenter]:
         """The bundles of all regions; the thin ones share their weights."""
@@ -101,11 +139,26 @@ class RegionApp(MONAILabelApp):
             fastapi.HTTPException: 400, with one line that says what to mend in the request or in the scan.
         """
         try:
-            result: dict[str, Any] = super().infer(request, datastore)
+            result: dict[str, Any] = super().infer(self._known(request), datastore)
         except Exception as error:
             user_error = find_user_error(error)
             if user_error is None:
                 raise
-            logger.warning(f"refused: {user_error}")  # OHIF does not show the answer
-            refuse(user_error)
+            line = str(user_error).replace(tempfile.gettempdir() + os.sep, "")  # where an upload lies is ours to know
+            logger.warning(f"refused: {line}")  # OHIF does not show the answer
+            refuse(UserError(line))
         return result
+
+    def _known(self, request: dict[str, Any]) -> dict[str, Any]:
+        """What of a request is passed on.
+
+        Raises:
+            UserError: an option has a value that cannot be, or the scan is none of this server's.
+        """
+        known = known_options("infer", request)
+        image = known.get("image")
+        if not isinstance(image, str):
+            raise UserError("image: give the name of one scan, as GET /datastore/ lists them")
+        if Path(image).is_absolute():  # sent with the request, or of a session; or a client's guess
+            return {**known, "image": checked_image(image, self.folders())}
+        return {**known, "image": checked_name("image", image)}

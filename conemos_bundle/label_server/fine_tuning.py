@@ -15,6 +15,7 @@ import torch
 from conemos_bundle.data.datalist import read_datalist
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import part_folder, write_in_one_step
+from conemos_bundle.records import read_json
 from conemos_bundle.runs import load_weights, read_record, recorded_network
 from conemos_bundle.workflows import run_training_config
 
@@ -78,9 +79,15 @@ def add_to_history(models: Path, entry: dict[str, Any]) -> None:
 
 
 def read_history(models: Path) -> list[dict[str, Any]]:
-    """What trainings there were, and how they ended."""
+    """What trainings there were, and how they ended.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
     file = models / HISTORY
-    history: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    history = read_json(file) if file.is_file() else []
+    if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
+        raise UserError(f"{file}: is no list of trainings; put a copy back, or move it away")
     return history
 
 

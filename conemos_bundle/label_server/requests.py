@@ -6,13 +6,14 @@ import re
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NoReturn
 
+import torch
 from conemos_bundle.errors import UserError
 from conemos_bundle.inferers import asked_regions
 from monai.transforms import Transform
 
 FORMATS = ("labelmap", "seg.nrrd")
 _BOX = "region_"
-_DEVICE = re.compile(r"cpu|cuda(:\d+)?")
+_DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?")
 
 
 class Options(dict[str, Any]):
@@ -48,6 +49,9 @@ def requested_regions(request: Mapping[Hashable, Any], region_names: Sequence[st
     """
     known = ", ".join(region_names)
     named: Any = request.get("regions") or []
+    most = len(region_names) * (1 if isinstance(named, list | tuple) else 100)
+    if isinstance(named, str | list | tuple) and len(named) > most + 1:
+        raise UserError(f"regions: more than there are; this model knows: {known}")
     if isinstance(named, str):
         named = [name.strip() for name in named.split(",") if name.strip()]
     if not isinstance(named, list | tuple) or not all(isinstance(name, str) for name in named):
@@ -93,11 +97,19 @@ def refuse_bad_values(request: Mapping[str, Any], device_names: Sequence[str], m
         UserError: a device or a file that is not among them.
     """
     for option, allowed in (("device", device_names), ("model_filename", model_files)):
-        value = request.get(option)
+        value: Any = request.get(option)
         value = value[0] if isinstance(value, list | tuple) and value else value
-        is_device = option == "device" and isinstance(value, str) and _DEVICE.fullmatch(value)
-        if value and value not in allowed and not is_device:
+        if not value:
+            continue
+        is_device = option == "device" and isinstance(value, str) and bool(_DEVICE.fullmatch(value))
+        if not isinstance(value, str) or not (value in allowed or (is_device and not _is_missing_gpu(value))):
             raise UserError(f"{option}: use one of {', '.join(allowed)}")
+
+
+def _is_missing_gpu(name: str) -> bool:
+    """Without any GPU, MONAI Label takes the CPU instead."""
+    number = name.partition(":")[2]
+    return bool(number) and torch.cuda.is_available() and int(number) >= torch.cuda.device_count()
 
 
 def number(request: Mapping[str, Any], option: str, default: float, least: float, most: float) -> float:
@@ -115,8 +127,8 @@ def number(request: Mapping[str, Any], option: str, default: float, least: float
     return value
 
 
-def refuse(error: UserError) -> NoReturn:
-    """Answer with status 400 and the error's line; MONAI Label makes a bare 500 of any other error.
+def refuse(error: UserError, status: int = 400) -> NoReturn:
+    """Answer with the error's line; MONAI Label makes a bare 500 of any other error.
 
     Raises:
         fastapi.HTTPException: where there is a server; else the error itself.
@@ -125,7 +137,7 @@ def refuse(error: UserError) -> NoReturn:
         from fastapi import HTTPException
     except ImportError:
         raise error from None
-    raise HTTPException(status_code=400, detail=str(error)) from error
+    raise HTTPException(status_code=status, detail=str(error)) from error
 
 
 class AskedRegionsd(Transform):

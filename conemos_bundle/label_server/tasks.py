@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from conemos_bundle.errors import UserError, find_user_error
-from conemos_bundle.files import one_writer
+from conemos_bundle.errors import UserError, exit_with, find_user_error
+from conemos_bundle.files import one_writer, part_folder
 from conemos_bundle.label_server.annotations import known_relations, read_saved, regions_in
 from conemos_bundle.label_server.fine_tuning import fine_tune, read_history, trained_on
-from conemos_bundle.label_server.requests import number, refuse
+from conemos_bundle.label_server.jobs import in_job, in_server
+from conemos_bundle.label_server.requests import number, refuse, refuse_bad_values
 from conemos_bundle.label_server.training_set import Saved, write_training_set
 from conemos_bundle.label_server.uncertainty import least_confident
 from conemos_bundle.runs import read_record
@@ -103,7 +103,10 @@ class Segmenter:
 
 
 class RegionTrainTask(TrainTask):
-    """Train a served model on what annotators saved; see `fine_tune`."""
+    """Train a served model on what annotators saved; see `fine_tune`.
+
+    A training changes what the whole process goes by, so it is refused where the server runs: `Jobs` starts another.
+    """
 
     def __init__(self, segmenter: Segmenter) -> None:
         super().__init__("Train on the regions that annotators saved; a worse model is not served")
@@ -121,23 +124,30 @@ class RegionTrainTask(TrainTask):
         }
 
     def stats(self) -> dict[str, Any]:
-        """The last training, for the clients."""
-        history = read_history(self.segmenter.models)
+        """The last training, for the clients; ``error`` where the history cannot be read."""
+        try:
+            history = read_history(self.segmenter.models)
+        except UserError as error:
+            return {"error": str(error)}
         return history[-1] if history else {}
 
     def __call__(self, request: Mapping[str, Any], datastore: Any) -> dict[str, Any]:
         """Train.
 
         Raises:
-            fastapi.HTTPException: 400, with one line that says what to mend.
+            fastapi.HTTPException: 400, with one line that says what to mend; in a job that line is all that it prints.
         """
         try:
+            if in_server():
+                raise UserError("a training needs a process of its own; start it without run_sync")
             with one_writer(self.segmenter.models):
                 return self._train(request, datastore)
         except Exception as error:
             user_error = find_user_error(error)
             if user_error is None:
                 raise
+            if in_job():
+                exit_with(user_error)
             refuse(user_error)
 
     def _train(self, request: Mapping[str, Any], datastore: Any) -> dict[str, Any]:
@@ -146,18 +156,24 @@ class RegionTrainTask(TrainTask):
         steps = int(number(request, "steps_per_epoch", defaults["steps_per_epoch"], 1, 10**5))
         learning_rate = number(request, "learning_rate", defaults["learning_rate"], 0, 1)
         share = number(request, "val_split", defaults["val_split"], 0, 1)
+        refuse_bad_values({"device": request.get("device")}, defaults["device"], ())
         device = torch.device(name_to_device(request.get("device") or "cuda"))
-        app = self.segmenter.models.parents[2]
-        (app / "training").mkdir(exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=app / "training", prefix=time.strftime("%Y%m%d-%H%M%S_")))
-        saved = self.segmenter.saved(datastore)
-        before = trained_on(self.segmenter.models)
-        spacing = read_record(self.segmenter.models / "model.pt")["plan"]["spacing"]
-        unannotated = write_training_set(folder, saved, self.segmenter.region_names, spacing, share, before)
-        entry = fine_tune(
-            self.segmenter.models, folder, unannotated, device, epochs, steps, learning_rate,
-            pretrained=request.get("pretrained", True) not in (False, "false", "False"),
-        )  # fmt: skip
+        models = self.segmenter.models
+        before, spacing = trained_on(models), read_record(models / "model.pt")["plan"]["spacing"]
+        trainings = models.parents[2] / "training"
+        with part_folder(trainings) as part:  # nothing is left of a training that did not end
+            folder = part / time.strftime("%Y%m%d-%H%M%S")
+            folder.mkdir()
+            saved = self.segmenter.saved(datastore)
+            unannotated = write_training_set(folder, saved, self.segmenter.region_names, spacing, share, before)
+            entry = fine_tune(
+                models, folder, unannotated, device, epochs, steps, learning_rate,
+                pretrained=request.get("pretrained", True) not in (False, "false", "False"),
+            )  # fmt: skip
+            kept = trainings / folder.name
+            while kept.exists():
+                kept = kept.with_name(f"{kept.name}_")
+            os.replace(folder, kept)
         print(f"{'replaced' if entry['replaced'] else 'kept'}: {entry['reason']}", flush=True)
         return entry
 

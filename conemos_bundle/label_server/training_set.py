@@ -62,6 +62,8 @@ def write_training_set(
 ) -> list[str]:
     """Write ``datalist.json``, to train on, and ``judge.json``, to compare the old and the new model on.
 
+    Their paths of masks start at the folder, which may be moved.
+
     Only what is in a scan's saved label is annotated in it. A region without any saved mask to train on is rehearsed
     with the old model's own masks, and judged by them where no scan has a saved one: training shall not forget it.
 
@@ -87,9 +89,9 @@ def write_training_set(
     rehearsed = _missing([scan for scan in saved if scan.name in trained], region_names)
     training, validation, judges = [], [], []
     for index, scan in enumerate(saved):
-        masks = {region: _write(folder / "saved", index, region, m, scan) for region, m in scan.masks.items()}
+        masks = {region: _write(folder, "saved", index, region, m, scan) for region, m in scan.masks.items()}
         own = {
-            region: _write(folder / "predicted", index, region, scan.predicted[region], scan)
+            region: _write(folder, "predicted", index, region, scan.predicted[region], scan)
             for region in region_names
             if region in (*rehearsed, *unannotated)
             and region not in masks
@@ -116,8 +118,8 @@ def _scan(scan: Saved, masks: dict[str, Any]) -> Scan:
     return Scan(image=scan.image, subject=scan.name, masks=masks)
 
 
-def _write(folder: Path, index: int, region: str, mask: Mask, scan: Saved) -> str:
-    path = folder / region / f"scan_{index}.nii.gz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_mask(path, mask.astype(np.uint8), scan.affine, nifti_header(scan.image))
-    return str(path)
+def _write(folder: Path, kind: str, index: int, region: str, mask: Mask, scan: Saved) -> str:
+    path = f"{kind}/{region}/scan_{index}.nii.gz"
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    save_mask(folder / path, mask.astype(np.uint8), scan.affine, nifti_header(scan.image))
+    return path

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import shutil
 import sys
 import types
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from conemos_bundle.data.datalist import read_datalist
 from conemos_bundle.label_server.app_folder import write_app
 from conemos_bundle.networks import FiLMUNet
 from conemos_bundle.runs import RunRecord
+from filelock import FileLock
 from monai.bundle import ConfigParser
 
 
@@ -68,12 +71,25 @@ class BundleInferTask:
 
 class MONAILabelApp:
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str], name: str, description: str, version: str):
-        self.app_dir, self.conf = app_dir, conf
+        self.app_dir, self.conf, self.studies = app_dir, conf, studies
+        self._datastore = self.init_datastore()
         self._infers = self.init_infers()
         self._trainers, self._strategies = self.init_trainers(), self.init_strategies()
         self._scoring_methods = self.init_scoring_methods()
 
+    def init_datastore(self) -> Any:
+        files = Path(self.studies).glob("*.nii.gz")
+        return LocalDatastore({file.name.removesuffix(".nii.gz"): file for file in files})
+
+    def datastore(self) -> Any:
+        return self._datastore
+
+    def sessions(self) -> Any:
+        return None
+
     def infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
+        if not os.path.exists(request["image"]):
+            request = {**request, "image": self.datastore().get_image_uri(request["image"])}
         file, params = self._infers[request["model"]](request)
         return {"file": file, "params": params}
 
@@ -96,7 +112,7 @@ class LocalDatastore:
         return list(self.images)
 
     def get_image_uri(self, name: str) -> str:
-        return str(self.images[name])
+        return os.path.realpath(self.images[name]) if name in self.images else ""
 
     def get_image_info(self, name: str) -> dict[str, Any]:
         return dict(self.infos[name])
@@ -131,7 +147,7 @@ STAND_INS: dict[str, dict[str, Any]] = {
     "monailabel.tasks.activelearning.random": {"Random": Described},
     "monailabel.tasks.infer.bundle": {"BundleInferTask": BundleInferTask},
     "monailabel.datastore.dicom": {"dicom_to_nifti": lambda series_dir, is_seg=False: f"theirs {series_dir} {is_seg}"},
-    "monailabel.datastore.local": {"LocalDatastore": LocalDatastore},
+    "monailabel.datastore.local": {"LocalDatastore": LocalDatastore, "shutil": shutil, "FileLock": FileLock},
     "monailabel.interfaces.tasks.scoring": {"ScoringMethod": Described},
     "monailabel.interfaces.tasks.strategy": {"Strategy": Described},
     "monailabel.interfaces.tasks.train": {"TrainTask": Described},
@@ -141,7 +157,7 @@ OURS = ("conemos_bundle.label_server.tasks", "conemos_bundle.label_server.app")
 
 
 @pytest.fixture
-def label(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.SimpleNamespace]:
+def label(monkeypatch: pytest.MonkeyPatch, tiny_dataset: Path) -> Iterator[types.SimpleNamespace]:
     """Our ``app`` and ``tasks`` where monailabel is not installed, with stand-ins for what they import of it."""
     for name, contents in STAND_INS.items():
         parts = name.split(".")
@@ -156,8 +172,9 @@ def label(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.SimpleNamespace]:
         monkeypatch.delitem(sys.modules, name, raising=False)
     tasks, app = (importlib.import_module(name) for name in OURS)
     yield types.SimpleNamespace(
-        app=app, tasks=tasks, HTTPException=HTTPException, Folder=LocalDatastore, DICOMweb=DICOMWebDatastore
-    )
+        app=app, tasks=tasks, HTTPException=HTTPException, Folder=LocalDatastore, DICOMweb=DICOMWebDatastore,
+        studies=tiny_dataset / "images",
+    )  # fmt: skip
     for name in OURS:
         sys.modules.pop(name, None)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,8 @@ Label = types.SimpleNamespace
 REGIONS = ["outer", "inner core"]
 
 
-def served(label: Label, app_folder: Path) -> Any:
-    return label.app.RegionApp(str(app_folder), "studies", {})
+def served(label: Label, app_folder: Path, studies: Path | None = None) -> Any:
+    return label.app.RegionApp(str(app_folder), str(studies or label.studies), {})
 
 
 def test_thin_bundles_segment_and_only_the_whole_one_trains(label: Label, app_folder: Path) -> None:
@@ -113,9 +116,101 @@ def test_what_monai_label_would_pass_on_is_refused_before_it_sees_it(
 
 def test_a_scan_that_cannot_be_segmented_is_answered_with_400(label: Label, app_folder: Path, empty_scan: Path) -> None:
     with pytest.raises(label.HTTPException, match="400: .*empty.nii.gz: all voxels are equal"):
-        served(label, app_folder).infer({"model": "tiny", "image": str(empty_scan)})
+        served(label, app_folder, empty_scan.parent).infer({"model": "tiny", "image": "empty"})
 
 
 def test_an_error_of_the_server_stays_one(label: Label, app_folder: Path, scan: Path) -> None:
     with pytest.raises(KeyError, match="none"):
         served(label, app_folder).infer({"model": "none", "image": str(scan)})
+
+
+def test_scans_come_from_the_studies_alone(label: Label, app_folder: Path, scan: Path, tmp_path: Path) -> None:
+    studies = tmp_path / "studies"
+    studies.mkdir()
+    shutil.copy(scan, studies / "inside.nii.gz")
+    (studies / "linked.nii.gz").symlink_to(scan)
+    app = served(label, app_folder, studies)
+    for inside in ("inside", str(studies / "inside.nii.gz")):
+        assert list(app.infer({"model": "tiny", "image": inside})["params"]["regions"]) == REGIONS
+    runs = app._infers["tiny"].runs
+    wrong = [
+        "linked",
+        str(scan),
+        "/etc/passwd",
+        "../studies/inside.nii.gz",
+        "none",
+        "",
+        "$1",
+        ["inside"],
+        None,
+        5,
+        {"a": 1},
+    ]
+    for image in wrong:
+        with pytest.raises(label.HTTPException, match="400: image: ") as refused:
+            app.infer({"model": "tiny", "image": image})
+        assert "\n" not in refused.value.detail
+    assert app._infers["tiny"].runs == runs
+
+
+def test_what_was_sent_with_a_request_is_a_scan_where_the_servers_temporary_folder_is_its_own(
+    label: Label, app_folder: Path, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = served(label, app_folder, tmp_path)
+    (tmp_path / "own").mkdir()
+    sent = tmp_path / "own" / "tmpx.nii.gz"
+    shutil.copy(scan, sent)
+    monkeypatch.setattr(tempfile, "tempdir", str(sent.parent))
+    app.studies, app._datastore = str(app_folder), label.Folder({})
+    with pytest.raises(label.HTTPException, match="400: image: "):
+        app.infer({"model": "tiny", "image": str(sent)})
+    monkeypatch.setenv("CONEMOS_LABEL_SERVER", str(os.getpid()))
+    assert app.infer({"model": "tiny", "image": str(sent)})["params"]
+    sent.write_bytes(b"no scan")
+    with pytest.raises(label.HTTPException, match="400: tmpx.nii.gz: cannot be read"):
+        app.infer({"model": "tiny", "image": str(sent)})
+
+
+def test_options_that_are_not_known_reach_nobody(label: Label, app_folder: Path, scan: Path) -> None:
+    app, seen = served(label, app_folder), list[Any]()
+    task = app._infers["tiny"]
+    app._infers["tiny"] = lambda request: (seen.append(request), task(request))[1]
+    evil = {
+        "spacing": "$1",
+        "overlap": "$1",
+        "bundle_root": "$1",
+        "skip_writer": True,
+        "logging": "CRITICAL",
+        "label": "/etc",
+    }
+    assert list(
+        app.infer({"model": "tiny", "image": scan.name.partition(".")[0], "regions": "outer", **evil})["params"][
+            "regions"
+        ]
+    )
+    assert set(seen[0]) == {"model", "image", "regions"}
+    with pytest.raises(label.HTTPException, match="400: result_extension: "):
+        app.infer({"model": "tiny", "image": str(scan), "result_extension": "/../../../x"})
+
+
+def test_twenty_at_once_have_the_answers_of_one_each(label: Label, app_folder: Path, scan: Path) -> None:
+    app = served(label, app_folder)
+    alone = {region: app.infer({"model": "tiny", "image": str(scan), "regions": region}) for region in REGIONS}
+
+    def ask(k: int) -> bool:
+        answer = app.infer({"model": "tiny", "image": str(scan), "regions": REGIONS[k % 2]})
+        expected = alone[REGIONS[k % 2]]
+        return answer["params"] == expected["params"] and np.array_equal(answer["file"], expected["file"])
+
+    with ThreadPoolExecutor(20) as threads:
+        assert all(threads.map(ask, range(20)))
+
+
+def test_a_job_ends_with_the_server(label: Label, app_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = list[str]()
+    monkeypatch.setattr(label.app, "end_with_command", lambda: calls.append("watches"))
+    served(label, app_folder)
+    assert calls == []
+    monkeypatch.setenv("CONEMOS_LABEL_SERVER", "1")
+    served(label, app_folder)
+    assert calls == ["watches"]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conemos_bundle.paths import bundle_folder
 
 SCRIPTS = bundle_folder() / "scripts"
@@ -60,3 +61,24 @@ def test_the_programs_of_the_environment_are_found(tmp_path: Path) -> None:
     )
     assert started.returncode == 0, started.stderr
     assert started.stdout.split(os.pathsep)[0] == str(python.parent)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--host 0.0.0.0", "error: --host 0.0.0.0: whoever reaches it could read the scans"),
+        ("--host label.hospital --ssl_certfile c --ssl_keyfile k", "error: --host label.hospital: whoever"),
+        ("--authentication login.example", "error: --authentication: give the realm's address"),
+        ("--authentication http://x --without_authentication", "error: --authentication or --without_authentication"),
+        ("--ssl_certfile c", "error: --ssl_certfile and --ssl_keyfile go together"),
+        ("--host 0.0.0.0 --without_authentication", "warning: scans and tokens travel unencrypted"),
+        ("--host 0.0.0.0 --authentication https://x/realms/y", "warning: scans and tokens travel unencrypted"),
+        ("", "error: none: no such folder"),
+        ("--host localhost --authentication https://x", "error: none: no such folder"),
+    ],
+)
+def test_others_may_ask_only_where_somebody_says_so(options: str, message: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPTS / "start_label_server.py"), "--studies", "none", *options.split()]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1 and done.stderr.replace(f"{tmp_path}/", "").startswith(message)
+    assert not list(tmp_path.iterdir())

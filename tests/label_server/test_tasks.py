@@ -11,6 +11,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from conemos_bundle.label_server.fine_tuning import add_to_history, read_history
 
 Label = types.SimpleNamespace
 REGIONS = ["outer", "inner core"]
@@ -180,20 +181,21 @@ def test_a_training_is_as_the_request_says_on_what_was_saved(
     asked: list[Any] = []
 
     def fine_tune(*arguments: Any, **options: Any) -> dict[str, Any]:  # the real one is tested on its own
-        asked.extend([*arguments, options])
+        asked.extend([*arguments, options, json.loads((arguments[1] / "datalist.json").read_text())])
         return {"replaced": False, "reason": "not better"}
 
     monkeypatch.setattr(label.tasks, "fine_tune", fine_tune)
     for name in store.images:
         annotate(store, name, tmp_path / f"{name}.nii.gz", 2)
     label.tasks.RegionTrainTask(segmenter)(request_, store)
-    models, folder, unannotated, device, *numbers, options = asked
+    models, folder, unannotated, device, *numbers, options, data = asked
     assert models == tmp_path / "app" / "model" / "tiny" / "models" and str(device) == "cpu"
     assert tuple(numbers) == settings and options == {"pretrained": pretrained}
     assert capsys.readouterr().out.endswith("kept: not better\n")
-    data = json.loads((folder / "datalist.json").read_text())
+    (kept,) = (tmp_path / "app" / "training").iterdir()
+    assert kept.name == folder.name and json.loads((kept / "datalist.json").read_text()) == data
     saved = {
-        scan["subject"]: [region for region, mask in scan["masks"].items() if "/saved/" in str(mask)]
+        scan["subject"]: [region for region, mask in scan["masks"].items() if "saved/" in str(mask)]
         for scan in [*data["training"], *data["validation"]]
     }
     assert saved == {"test_0": ["inner core"], "training_0": ["inner core"]} and unannotated == ["outer"]
@@ -203,10 +205,10 @@ def test_a_training_is_as_the_request_says_on_what_was_saved(
 def test_what_the_served_model_was_trained_on_trains_and_the_other_scan_judges(
     seen: str, label: Label, segmenter: Any, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folders: list[Path] = []
+    lists: list[Any] = []
 
     def fine_tune(_: Path, folder: Path, *arguments: Any, **options: Any) -> dict[str, Any]:
-        folders.append(folder)
+        lists.extend(json.loads((folder / f"{name}.json").read_text()) for name in ("datalist", "judge"))
         return {"replaced": False, "reason": ""}
 
     monkeypatch.setattr(label.tasks, "fine_tune", fine_tune)
@@ -215,7 +217,7 @@ def test_what_the_served_model_was_trained_on_trains_and_the_other_scan_judges(
     for name in store.images:
         annotate(store, name, tmp_path / f"{name}.nii.gz", 2)
     label.tasks.RegionTrainTask(segmenter)({}, store)
-    data, judge = (json.loads((folders[0] / f"{name}.json").read_text()) for name in ("datalist", "judge"))
+    data, judge = lists
     assert [scan["subject"] for scan in data["training"]] == [seen]
     assert [scan["subject"] for scan in judge["validation"]] == [name for name in store.images if name != seen]
 
@@ -228,3 +230,61 @@ def test_clients_see_the_last_training(label: Label, segmenter: Any) -> None:
     assert list(task.config()) == [
         "device", "max_epochs", "steps_per_epoch", "learning_rate", "val_split", "pretrained",
     ]  # fmt: skip
+
+
+def test_a_history_that_is_torn_is_told_and_stops_trainings_alone(label: Label, segmenter: Any, store: Any) -> None:
+    task = label.tasks.RegionTrainTask(segmenter)
+    for text in ('[{"tim', '{"a": 1}', "[1]", "\x00"):
+        (segmenter.models / "history.json").write_text(text)
+        assert "history.json: " in task.stats()["error"] and "\n" not in task.stats()["error"]
+        with pytest.raises(label.HTTPException, match="400: .*history.json: "):
+            task({}, store)
+    assert segmenter(str(store.images["test_0"]))["result"]
+
+
+def test_a_training_is_refused_in_the_servers_own_process(
+    label: Label, segmenter: Any, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONEMOS_LABEL_SERVER", str(os.getpid()))
+    with pytest.raises(label.HTTPException, match="400: a training needs a process of its own"):
+        label.tasks.RegionTrainTask(segmenter)({}, store)
+
+
+def test_in_a_job_the_reason_is_the_last_line(
+    label: Label, segmenter: Any, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = list[str]()
+
+    def exit_with(error: Exception) -> None:
+        told.append(str(error))
+        raise SystemExit(1)
+
+    monkeypatch.setattr(label.tasks, "exit_with", exit_with)
+    monkeypatch.setenv("CONEMOS_LABEL_SERVER", "1")
+    with pytest.raises(SystemExit):
+        label.tasks.RegionTrainTask(segmenter)({"max_epochs": "ten"}, store)
+    assert told == ["max_epochs: give a number from 1 to 100000"]
+
+
+def test_of_two_trainings_at_once_one_is_refused_and_nothing_is_left_of_it(
+    label: Label, segmenter: Any, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fine_tune(models: Path, folder: Path, *arguments: Any, **options: Any) -> dict[str, Any]:
+        with pytest.raises(label.HTTPException) as refused:  # meanwhile
+            label.tasks.RegionTrainTask(segmenter)({}, store)
+        assert refused.value.status_code == 400 and "another process is writing there" in refused.value.detail
+        if options["pretrained"]:
+            raise RuntimeError("it fails")
+        entry = {"replaced": False, "reason": ""}
+        add_to_history(models, entry)
+        return entry
+
+    monkeypatch.setattr(label.tasks, "fine_tune", fine_tune)
+    annotate(store, "test_0", tmp_path / "label.nii.gz", 2)
+    task = label.tasks.RegionTrainTask(segmenter)
+    with pytest.raises(RuntimeError):
+        task({}, store)
+    assert list((tmp_path / "app" / "training").iterdir()) == []
+    for number in (1, 2):
+        task({"pretrained": False}, store)
+        assert len(read_history(segmenter.models)) == number == len(list((tmp_path / "app" / "training").iterdir()))

@@ -57,12 +57,12 @@ def test_only_what_was_saved_is_annotated_and_the_rest_rehearsed(tmp_path: Path)
     assert write_training_set(tmp_path, scans, REGIONS, SPACING, 0.2) == ["other"]
     data, judge = (read_datalist(tmp_path / f"{name}.json") for name in ("datalist", "judge"))
     assert [scan.subject for scan in data.training] == trained and [scan.subject for scan in data.validation] == judged
-    folders = {region: Path(str(mask)).parts[-3] for region, mask in data.training[0].masks.items()}
+    folders = {region: Path(str(mask)).parts[0] for region, mask in data.training[0].masks.items()}
     assert folders == {"inner": "saved", "outer": "predicted", "other": "predicted"}
     assert set(data.validation[0].masks) == {"inner", "outer"}
-    folders = {region: Path(str(mask)).parts[-3] for region, mask in judge.validation[0].masks.items()}
+    folders = {region: Path(str(mask)).parts[0] for region, mask in judge.validation[0].masks.items()}
     assert folders == {"inner": "saved", "outer": "saved", "other": "predicted"}
-    mask = nibabel.load(str(data.training[0].masks["inner"]))
+    mask = nibabel.load(tmp_path / str(data.training[0].masks["inner"]))
     np.testing.assert_array_equal(mask.affine, np.diag([1.0, 2, 3, 1]))
     assert mask.get_data_dtype() == np.uint8 and mask.get_fdata().all()
     assert data.training[0].image == f"/scans/{trained[0]}.nii.gz"
