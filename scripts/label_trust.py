@@ -100,6 +100,8 @@ def odd_requests(model: str, folder: Path) -> Iterator[tuple[str, str, str, dict
     yield "add code", "PUT", "/datastore/image?image=sitecustomize", {"files": {"file": ("sitecustomize.py", b"1")}}
     yield "label of no scan", "PUT", "/datastore/label?image=none&tag=final", {"files": {"label": file}}
     yield "information", "PUT", "/datastore/image/info?image=none", {"form": {"info": "[1]"}}
+    for info in ('{"region_confidence": 5}', '{"strategy": 5}'):
+        yield f"information {info}", "PUT", "/datastore/image/info?image=straight", {"form": {"info": info}}
     yield "no file", "PUT", "/datastore/label?image=straight&tag=final", {}
     yield "unpack an archive", "PUT", "/session/?uncompress=true", {"files": {"files": ("x.nii.gz", b"x")}}
     yield "session of code", "PUT", "/session/", {"files": {"files": ("x.py", b"x")}}

@@ -25,14 +25,21 @@ def label_values(info: Mapping[str, Any], region_names: Sequence[str]) -> dict[s
             segment; a label that the model made has ``params.label_names``. Without either: 1..K.
         region_names: the K regions. Upper and lower case are alike.
     """
-    listed = info.get("label_info") or []
-    told = {str(entry.get("name", "")).lower(): entry.get("idx") for entry in listed if isinstance(entry, Mapping)}
-    told = told or {
-        str(name).lower(): value for name, value in (info.get("params") or {}).get("label_names", {}).items()
-    }
-    values = {region: told.get(region.lower()) for region in region_names}
-    found = {region: int(value) for region, value in values.items() if value is not None}
+    told = {name.lower(): value for name, value in _told_values(info)}
+    found = {region: told[region.lower()] for region in region_names if region.lower() in told}
     return found or {region: k + 1 for k, region in enumerate(region_names)}
+
+
+def _told_values(info: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Names and values that a client sent with a label; what is no such pair is left out."""
+    listed, params = info.get("label_info"), info.get("params")
+    pairs = (
+        [(e.get("name"), e.get("idx")) for e in listed if isinstance(e, Mapping)] if isinstance(listed, list) else []
+    )
+    names = params.get("label_names") if isinstance(params, Mapping) else None
+    pairs = pairs or (list(names.items()) if isinstance(names, Mapping) else [])
+    whole = [(name, value) for name, value in pairs if isinstance(value, int | float) and value == value // 1]
+    return [(str(name), int(value)) for name, value in whole if abs(value) < 2**31]
 
 
 def masks_of_labels(

@@ -101,8 +101,8 @@ class RegionApp(MONAILabelApp):
     def folders(self) -> list[str | Path]:
         """Where scans may lie: of the studies, or of MONAI Label's copies of a store's; and what was sent with a
         request."""
-        of_datastore, sessions = getattr(self.datastore(), "_datastore", None), self.sessions()
-        given = [of_datastore.image_path() if of_datastore else self.studies, sessions.store_path if sessions else None]
+        sessions = self.sessions()
+        given = [getattr(self.datastore(), "_datastore_path", self.studies), sessions.store_path if sessions else None]
         temporary = tempfile.gettempdir() if SERVER in os.environ else None  # it is the server's own then (asgi)
         return [folder for folder in [*given, temporary] if folder]
 

@@ -12,11 +12,13 @@ import tempfile
 import monailabel.app
 import monailabel.datastore.local
 import requests
+from conemos_bundle.errors import UserError, exit_with
 from conemos_bundle.files import part_folder
 from conemos_bundle.label_server.authentication import accept_tokens
 from conemos_bundle.label_server.checks import checked_endpoint
 from conemos_bundle.label_server.guard import Guard, Limits
 from conemos_bundle.label_server.jobs import SERVER, Jobs
+from conemos_bundle.label_server.studies import refuse_strange_list
 from monailabel.config import settings
 from monailabel.endpoints import activelearning, batch_infer, datastore, infer, model, scoring, session, train
 from monailabel.endpoints.user import auth
@@ -39,6 +41,10 @@ CHECKED = {
     train: ["run", "run_model"],
 }  # fmt: skip
 
+try:
+    refuse_strange_list(settings.MONAI_LABEL_STUDIES)
+except UserError as error:
+    exit_with(error)
 limits = Limits.of_environment(os.environ)
 os.environ[SERVER] = str(os.getpid())
 # uploads and results on their way: in a folder of this process, which the next server removes after a kill

@@ -20,6 +20,8 @@ from conemos_bundle.label_server.requests import refuse
 Answer = TypeVar("Answer")
 IMAGES = (".nii.gz", ".nii", ".nrrd", ".mha")
 _SESSION = re.compile(r"[0-9a-f-]{36}")
+_SEPARATORS = set('/\\:*?"<>|' if os.name == "nt" else "/\\")
+_OWN = ("region_confidence", "strategy")  # what the server notes of a scan
 _NAMES = ("image", "label", "id", "tag")
 
 
@@ -27,10 +29,10 @@ def checked_name(what: str, value: Any) -> str:
     """The name of a scan, a label or a tag: one part of a path, at most.
 
     Raises:
-        UserError: it is no text, empty, hidden, longer than 200 characters, or would lead elsewhere.
+        UserError: it is no text, empty, hidden, longer than a file's name may be, or would lead elsewhere.
     """
-    good = isinstance(value, str) and 0 < len(value) <= 200 and value == value.strip() and value.isprintable()
-    if not good or value.startswith(".") or value.endswith(".") or set(value) & set('/\\:*?"<>|'):
+    good = isinstance(value, str) and 0 < len(value) <= 250 and value == value.strip() and value.isprintable()
+    if not good or value.startswith(".") or set(value) & _SEPARATORS:
         raise UserError(f"{what}: {str(value)[:80]!r} is no name here")
     return str(value)
 
@@ -103,7 +105,9 @@ def checked_endpoint(function: Callable[..., Answer], not_found: type[Exception]
 
 def _check_argument(function: str, name: str, value: Any) -> None:
     if name in ("params", "info") and isinstance(value, str):
-        checked_json(name, value)
+        told = checked_json(name, value)
+        if function in ("add_image", "update_image_info") and set(told) & set(_OWN):
+            raise UserError(f"{name}: {' and '.join(_OWN)} are for the server itself")
     elif hasattr(value, "filename"):
         checked_file_name(name, value.filename or "image.nii.gz", (*IMAGES, ".bin") if name == "label" else IMAGES)
     elif name == "files":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -75,9 +76,11 @@ def refuse_strangers(scope: Mapping[str, Any], origins: frozenset[str], local: b
     """
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
     host, origin = headers.get("host", "").lower(), headers.get("origin")
-    if local and host.rsplit(":", 1)[0].strip("[]") not in _LOCAL and host.strip("[]") not in _LOCAL:
+    if local and _machine(host) != "here":
         raise RefusedError(400, f"this server is for its own machine: ask for http://127.0.0.1, not for {host[:80]!r}")
-    if origin is not None and origin.partition("://")[2] != host and origin.rstrip("/") not in origins:
+    page = (origin or "").partition("://")[2].lower()
+    own = page == host or (local and _machine(page) == "here" and _port(page) == _port(host))
+    if origin is not None and not own and origin.rstrip("/") not in origins:
         raise RefusedError(403, f"pages of {origin[:80]!r} may not ask this server; --origin of its starter lets them")
     path, method = scope["path"], scope["method"]
     if any(part in ("..", ".") for part in path.split("/")) or "\\" in path or "\0" in path:
@@ -88,6 +91,16 @@ def refuse_strangers(scope: Mapping[str, Any], origins: frozenset[str], local: b
         raise RefusedError(403, "models are changed by training, or on the server itself in model/<name>/models")
     if path.startswith("/infer/wsi"):
         raise RefusedError(400, "this server has no models of slides; ask /infer/<model>")
+
+
+def _machine(address: str) -> str:
+    """``here`` for this machine's own names; ``address`` may have a port."""
+    name = re.sub(r":\d+$", "", address).strip("[]")
+    return "here" if name in _LOCAL else name
+
+
+def _port(address: str) -> str:
+    return address.rpartition(":")[2]
 
 
 def _kind(method: str, path: str) -> str:

@@ -132,9 +132,9 @@ class Jobs:
 
     def stop_all(self) -> None:
         """Stop what goes on, since Python would wait for it before it ends."""
-        for method in list(self.store.background_processes):
-            while self.store.background_processes[method]:
-                self.store.stop_background_task(method)
+        for processes in self.store.background_processes.values():
+            for process in list(processes.values()):
+                process.kill()
 
 
 def in_server() -> bool:

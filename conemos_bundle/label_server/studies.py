@@ -10,7 +10,38 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from conemos_bundle.errors import UserError
 from conemos_bundle.files import write_in_one_step
+from conemos_bundle.label_server.checks import IMAGES, checked_name
+from conemos_bundle.records import read_json
+
+LIST = "datastore_v2.json"
+
+
+def refuse_strange_list(studies: str) -> None:
+    """Refuse a folder whose ``datastore_v2.json``, which MONAI Label believes, leads out of it or cannot be read.
+
+    Raises:
+        UserError: so it is.
+    """
+    file = Path(studies, LIST)
+    if not file.exists():
+        return
+    hint = "; put a copy back, or move it away: scans and labels are found again, but not what it knew of them"
+    told = read_json(file, hint=hint)
+    try:
+        if told.get("images_dir", ".") not in ("", ".") or told.get("labels_dir", "labels") != "labels":
+            raise UserError("its folders are others than '.' and 'labels'")
+        for name, scan in told.get("objects", {}).items():
+            checked_name("scan", name)
+            for tag, data in {"final": scan["image"], **scan["labels"]}.items():
+                checked_name("tag", tag)
+                if data["ext"].lower() not in (*IMAGES, ".seg.nrrd") or not isinstance(data["info"], dict):
+                    raise UserError(f"{name}: {data['ext'][:20]!r} is no extension of a scan")
+    except UserError as error:
+        raise UserError(f"{file}: {error}{hint}") from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(f"{file}: is no list of MONAI Label's{hint}") from error
 
 
 def write_whole_files(local: Any) -> None:

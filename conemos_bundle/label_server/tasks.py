@@ -178,6 +178,18 @@ class RegionTrainTask(TrainTask):
         return entry
 
 
+def _confidence(datastore: Any, name: str) -> dict[str, Any]:
+    """What `_score` and the strategy wrote to a scan's information, where clients may write too: else nothing."""
+    told = datastore.get_image_info(name).get(CONFIDENCE)
+    told = told if isinstance(told, dict) else {}
+    known: dict[str, Any] = {"model": told["model"]} if isinstance(told.get("model"), int) else {}
+    for key in ("regions", "served"):
+        numbers = told.get(key)
+        if isinstance(numbers, dict) and all(isinstance(n, int | float) and n == n for n in numbers.values()):
+            known[key] = numbers
+    return known
+
+
 def _score(segmenter: Segmenter, datastore: Any, most: int) -> tuple[int, int]:
     """Write the confidence of each region to the information of scans that lack the present model's.
 
@@ -185,7 +197,7 @@ def _score(segmenter: Segmenter, datastore: Any, most: int) -> tuple[int, int]:
         numbers of scans that were segmented and that are left.
     """
     model = os.stat(segmenter.models / "model.pt").st_mtime_ns // 10**6
-    infos = {name: datastore.get_image_info(name).get(CONFIDENCE, {}) for name in sorted(datastore.list_images())}
+    infos = {name: _confidence(datastore, name) for name in sorted(datastore.list_images())}
     outdated = [name for name, info in infos.items() if info.get("model") != model]
     outdated.sort(key=lambda name: "model" in infos[name])  # those without any score first
     for name in outdated[:most]:
@@ -237,8 +249,13 @@ class LeastConfidentRegion(Strategy):
         Scans without a score are segmented first, at most ``max_scans`` of them: `RegionScoring` does all.
         """
         _score(self.segmenter, datastore, _max_scans(request, 10, 0))
-        infos = {name: datastore.get_image_info(name).get(CONFIDENCE, {}) for name in datastore.list_images()}
-        confidences = {name: info["regions"] for name, info in infos.items() if "regions" in info}
+        infos = {name: _confidence(datastore, name) for name in datastore.list_images()}
+        regions = self.segmenter.region_names
+        confidences = {
+            name: {region: told for region, told in info["regions"].items() if region in regions}
+            for name, info in infos.items()
+            if "regions" in info
+        }
         annotated = self.segmenter.annotated(datastore)
         served = {name: info.get("served", {}) for name, info in infos.items()}
         found = least_confident(confidences, annotated, served, time.time())

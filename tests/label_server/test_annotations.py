@@ -41,6 +41,13 @@ def read(label: str, info: dict[str, Any] | None = None, known: dict | None = No
     ("info", "expected"),
     [
         ({}, {"Uterus": 1, "placenta": 2, "brain": 3}),
+        ({"label_info": 5, "params": [1]}, {"Uterus": 1, "placenta": 2, "brain": 3}),
+        (
+            {"label_info": [5, {"name": ["brain"], "idx": {}}, {"name": "brain", "idx": "$1"}]},
+            {"Uterus": 1, "placenta": 2, "brain": 3},
+        ),
+        ({"label_info": [{"name": "brain", "idx": 7.0}, {"name": "uterus", "idx": float("nan")}]}, {"brain": 7}),
+        ({"params": {"label_names": {"brain": 4, "uterus": 10**400, "placenta": float("inf")}}}, {"brain": 4}),
         ({"label_info": [{"name": "uterus", "idx": 2}, {"name": "lesion", "idx": 1}]}, {"Uterus": 2}),
         ({"label_info": [{"name": "lesion", "idx": 1}]}, {"Uterus": 1, "placenta": 2, "brain": 3}),
         ({"params": {"label_names": {"uterus": 1, "brain": 3}}}, {"Uterus": 1, "brain": 3}),

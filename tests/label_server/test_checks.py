@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import types
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,14 @@ from conemos_bundle.label_server.checks import (
 from conemos_bundle.label_server.options import known_options
 
 
-@pytest.mark.parametrize("name", ["case_1", "Ünal 3 (T2)", "1.2.840.113619.2.55", "final", "a" * 200])
+@pytest.mark.parametrize("name", ["case_1", "Ünal 3 (T2)", "1.2.840.113619.2.55", "final", "a" * 250, "T2: sagittal"])
 def test_names(name: str) -> None:
     assert checked_name("image", name) == name
 
 
 @pytest.mark.parametrize(
     "name",
-    ["", " ", ".", "..", "../x", "/etc/passwd", "a/b", "a\\b", "C:x", ".hidden", "a.", "a\0", "a\nb", "a" * 201, 5,
+    ["", " ", ".", "..", "../x", "/etc/passwd", "a/b", "a\\b", ".hidden", "a\0", "a\nb", "a" * 251, 5,
     None, ["a"]],
 )  # fmt: skip
 def test_what_would_lead_elsewhere_is_no_name(name: Any) -> None:
@@ -63,6 +64,17 @@ def test_scans_lie_in_the_folders_of_the_server(tmp_path: Path) -> None:
     for wrong in ("", None, [str(studies / "x.nii.gz")], 5):
         with pytest.raises(UserError, match="give the name of one scan"):
             checked_image(wrong, [studies])
+
+
+def test_what_the_server_notes_of_a_scan_is_its_own(label: types.SimpleNamespace) -> None:
+    def update_image_info(image: str, info: str = "{}") -> str:
+        return info
+
+    call = checked_endpoint(update_image_info, NotFoundError)
+    assert call("case", '{"note": 1}') == '{"note": 1}'
+    for key in ("region_confidence", "strategy"):
+        with pytest.raises(label.HTTPException, match="400: info: .* for the server itself"):
+            call("case", info=json.dumps({key: 5}))
 
 
 def test_json() -> None:

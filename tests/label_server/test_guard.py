@@ -93,6 +93,8 @@ def test_what_may_be_asked_is_passed_on_whole(path: str) -> None:
         ("POST", "/train/model", [HERE, ("origin", "http://evil.example")], 403),
         ("POST", "/train/model", [HERE, ("origin", "null")], 403),
         ("POST", "/train/model", [HERE, ("origin", "http://127.0.0.1:8000")], 200),
+        ("POST", "/train/model", [HERE, ("origin", "http://localhost:8000")], 200),
+        ("POST", "/train/model", [HERE, ("origin", "http://localhost:8001")], 403),
         ("POST", "/train/model", [HERE, ("origin", "https://viewer.example")], 200),
         ("POST", "/proxy/dicom/../../tools/shutdown", [HERE], 400),
         ("GET", "/static/..\\x", [HERE], 400),

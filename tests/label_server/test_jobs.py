@@ -27,11 +27,6 @@ class Store:
     def tasks(self, method: str) -> list[dict[str, Any]]:
         return self.all.get(method, [])
 
-    def stop_background_task(self, method: str) -> None:
-        task, process = next(iter(self.background_processes[method].items()))
-        process.kill()
-        self.background_processes[method].pop(task)
-
 
 @pytest.fixture
 def jobs(label: types.SimpleNamespace) -> Any:

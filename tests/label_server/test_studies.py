@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conemos_bundle.errors import OutputError
-from conemos_bundle.label_server.studies import see_moved_files, write_whole_files
+from conemos_bundle.errors import OutputError, UserError
+from conemos_bundle.label_server.studies import refuse_strange_list, see_moved_files, write_whole_files
 from filelock import FileLock
 
 
@@ -69,3 +69,29 @@ def test_moved_files_are_seen() -> None:
     see_moved_files(store)
     assert store._handler.on_moved is print
     see_moved_files(types.SimpleNamespace())  # it watches nothing
+
+
+def listed(name: str = "case", ext: str = ".nii.gz", tag: str = "final", **more: Any) -> dict[str, Any]:
+    data = {"ext": ext, "info": {}}
+    return {"name": "x", "objects": {name: {"image": data, "labels": {tag: data}}}, **more}
+
+
+def test_a_folder_that_somebody_sent_is_not_led_out_of(tmp_path: Path) -> None:
+    file = tmp_path / "datastore_v2.json"
+    refuse_strange_list(str(tmp_path))
+    refuse_strange_list("http://store/dicom-web")
+    for good in (listed(), listed(ext=".seg.nrrd", images_dir="."), listed(images_dir="", labels_dir="labels"), {}):
+        file.write_text(json.dumps(good))
+        refuse_strange_list(str(tmp_path))
+    for bad in (
+        listed(images_dir="/"), listed(labels_dir="../x"), listed(name="../x"), listed(ext="/../../etc/passwd"),
+        listed(tag=".."), {"objects": {"case": {}}}, {"objects": {"case": 5}}, {"objects": [1]}, [1], 5,
+        {"objects": {"case": {"image": {"ext": 5, "info": {}}, "labels": {}}}},
+        {"objects": {"case": {"image": {"ext": ".nii", "info": 5}, "labels": {}}}},
+    ):  # fmt: skip
+        file.write_text(json.dumps(bad))
+        with pytest.raises(UserError, match=r"datastore_v2.json: .*; put a copy back"):
+            refuse_strange_list(str(tmp_path))
+    file.write_text('{"objects": {"case')
+    with pytest.raises(UserError, match=r"datastore_v2.json: not valid JSON .*; put a copy back"):
+        refuse_strange_list(str(tmp_path))

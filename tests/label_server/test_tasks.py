@@ -288,3 +288,12 @@ def test_of_two_trainings_at_once_one_is_refused_and_nothing_is_left_of_it(
     for number in (1, 2):
         task({"pretrained": False}, store)
         assert len(read_history(segmenter.models)) == number == len(list((tmp_path / "app" / "training").iterdir()))
+
+
+@pytest.mark.parametrize(
+    "told", [5, {"regions": 5}, {"regions": {"outer": "low"}}, {"served": {"outer": "$1"}}, {"model": "x"}]
+)
+def test_what_a_client_wrote_to_a_scan_stops_no_proposal(told: Any, label: Label, segmenter: Any, store: Any) -> None:
+    store.infos["test_0"]["region_confidence"] = told
+    proposed = label.tasks.LeastConfidentRegion(segmenter)({}, store)
+    assert proposed["region"] in REGIONS and proposed["not_scored"] == 0
