@@ -1,14 +1,17 @@
 # make demo: sets up its own environment and runs the whole thing on a phantom. make test: sets up and passes the tests.
+# make lock: renews requirements/*.txt. make audit: known vulnerabilities in them. make sbom: what the wheel installs.
 PYTHON ?= python3
 ENVIRONMENT ?= .venv
 BIN := $(ENVIRONMENT)/bin
+RELEASE := .venv-release
+UPGRADE ?=
 
-.PHONY: demo test lint
+.PHONY: demo test lint lock audit sbom
 
 demo: $(ENVIRONMENT)/ready
 	$(BIN)/python scripts/demo.py
 
-test: lint $(ENVIRONMENT)/experiments
+test: lint
 	$(BIN)/python -m pytest
 
 lint: $(ENVIRONMENT)/ready
@@ -16,13 +19,15 @@ lint: $(ENVIRONMENT)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# torch first, at the pinned version: with it installed, no range below makes pip look for a newer one
-$(ENVIRONMENT)/ready: pyproject.toml constraints.txt
+$(ENVIRONMENT)/ready: pyproject.toml requirements/build.txt requirements/torch.txt requirements/cuda.txt requirements/development.txt
 	$(PYTHON) -m venv $(ENVIRONMENT)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	bash requirements/install.sh $(ENVIRONMENT) development --editable .
 	touch $@
 
-$(ENVIRONMENT)/experiments: $(ENVIRONMENT)/ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[experiments]'
+$(RELEASE)/ready: requirements/release.txt
+	$(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements/release.txt
 	touch $@
+
+lock: $(RELEASE)/ready
+	$(RELEASE)/bin/python scripts/lock.py $(UPGRADE)
