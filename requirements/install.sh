@@ -9,7 +9,10 @@ shift 2
 locked() { "$python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation "$@"; }
 hashed() { for file; do locked --require-hashes --requirement "$here/$file.txt"; done; }
 
-hashed build torch "$lock"
+hashed build
+# a CPU build where pip has one at hand (PyPI has not; pip's find-links or an index may), else PyPI's
+hashed torch_cpu 2> /dev/null || hashed torch
+hashed "$lock"
 # PyPI's PyTorch for Linux needs CUDA's libraries, and says so in its metadata; a CPU build needs none
 if ! "$python" -c "from importlib.metadata import requires; exit('nvidia' in str(requires('torch')))"; then
     hashed cuda

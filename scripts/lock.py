@@ -4,7 +4,8 @@
     make lock UPGRADE=--upgrade     # the newest versions that pyproject.toml and requirements/*.in allow
 
 uv resolves them, for all systems and for Python 3.10 to 3.12 at once. PyTorch gets files of its own: its wheel for
-Linux on PyPI needs some GB of CUDA libraries, its CPU wheel none (``install.sh`` looks which one it got).
+Linux on PyPI needs some GB of CUDA libraries (``cuda.txt``), a CPU wheel none. The hashes of CPU wheels, which PyPI
+has not, are in ``torch_cpu.txt``, by hand.
 """
 
 from __future__ import annotations
@@ -46,16 +47,6 @@ def only_for_torch(block: str) -> bool:
     return name(block).startswith(CUDA) and all(each.startswith((*CUDA, "torch", "via")) for each in asking)
 
 
-def with_cpu_wheels(torch: str) -> str:
-    """PyTorch's part of a lock, with the hashes of the CPU wheels in ``torch_cpu.sha256`` too: PyPI has none."""
-    version = re.match(r"torch==(\S+)", torch)
-    lines = (FOLDER / "torch_cpu.sha256").read_text(encoding="utf-8").splitlines()
-    sums = [line.split()[0] for line in lines if version and f"torch-{version[1]}+cpu" in line and line.split()[0] not in torch]
-    return "".join([torch.split("\n", 1)[0] + "\n", *(f"    --hash=sha256:{each} \\\n" for each in sums)]) + (
-        torch.split("\n", 1)[1]
-    )
-
-
 def compile_lock(lock: str, upgrade: list[str]) -> list[str]:
     """One lock's parts, by uv."""
     inputs, python, options = LOCKS[lock]
@@ -88,7 +79,7 @@ def main() -> None:
     (FOLDER / ".development").write_text("".join(line for _, line in versions), encoding="utf-8")
     (FOLDER / ".torch").write_text("".join(line for each, line in versions if each == "torch"), encoding="utf-8")
     write("build", [block for block in everything if name(block) in BUILD])
-    write("torch", [with_cpu_wheels(block) for block in everything if name(block) == "torch"])
+    write("torch", [block for block in everything if name(block) == "torch"])
     write("cuda", [block for block in everything if name(block).startswith(CUDA)])
     for lock in LOCKS:
         found = everything if lock == "development" else compile_lock(lock, upgrade)
