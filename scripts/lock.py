@@ -1,7 +1,7 @@
 """Write the lock files in ``requirements/``: every package that is installed anywhere, its version, its hashes.
 
-    make lock                       # after a change of pyproject.toml or of a requirements/*.in: the other versions stay
-    make lock UPGRADE=--upgrade     # the newest versions that pyproject.toml and requirements/*.in allow
+    make lock                       # after a change of pyproject.toml or of requirements/*.in: the other versions stay
+    make lock UPGRADE=--upgrade     # the newest versions that those allow
 
 uv resolves them, for all systems and for Python 3.10 to 3.12 at once. PyTorch gets files of its own: its wheel for
 Linux on PyPI needs some GB of CUDA libraries (``cuda.txt``), a CPU wheel none. The hashes of CPU wheels, which PyPI
@@ -18,11 +18,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "requirements"
+DEPLOY = ["--constraint", "requirements/.torch", "--override", "requirements/deploy_left_out.in"]
 # inputs of each lock, and the oldest Python that it is for; later ones keep to the versions of development.txt
 LOCKS = {
     "development": (["pyproject.toml", "requirements/build.in"], "3.10", ["--all-extras"]),
     "runtime": (["pyproject.toml"], "3.10", ["--constraint", "requirements/.development"]),
-    "deploy": (["pyproject.toml", "requirements/deploy.in"], "3.10", ["--constraint", "requirements/.torch"]),
+    "deploy": (["pyproject.toml", "requirements/deploy.in"], "3.10", DEPLOY),
     "label": (["requirements/label.in"], "3.11", []),
     "monailabel": (["requirements/monailabel.in"], "3.11", ["--no-deps"]),
     "release": (["requirements/release.in"], "3.10", []),

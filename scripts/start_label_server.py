@@ -2,9 +2,10 @@
 
     python scripts/start_label_server.py --studies SCANS           # http://127.0.0.1:8000; Ctrl+C ends it
 
-Needs Python 3.10 or 3.11 and nothing else: the first start installs what it needs (some GB with torch). The scans are
-the images in SCANS, or a DICOMweb address. What annotators save goes to SCANS/labels, and what they train to the app
-folder: the bundle itself stays as it is. docs/monai_label.md says what to think of before others may ask it.
+Needs Python 3.11 and nothing else: the first start installs what it needs (some GB with torch), each file held against
+its hash in requirements/. The scans are the images in SCANS, or a DICOMweb address. What annotators save goes to
+SCANS/labels, and what they train to the app folder: the bundle itself stays as it is. docs/monai_label.md says what to
+think of before others may ask it.
 """
 
 from __future__ import annotations
@@ -17,8 +18,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-REQUIREMENTS = Path(__file__).with_name("label_requirements.txt")
-TORCH = ("torch==2.14.1", "torchvision==0.29.1")  # one built for the other: "torchvision::nms does not exist" else
+LOCKS = [ROOT / "requirements" / f"{lock}.txt" for lock in ("build", "label", "monailabel")]
 MONAI_LABEL = "monailabel==0.8.5"
 
 
@@ -30,17 +30,19 @@ def environment_python(folder: Path) -> Path:
 def install(folder: Path) -> None:
     """Make the environment, unless it is complete."""
     done = folder / f"{MONAI_LABEL}.installed"
-    wanted = "\n".join([*TORCH, REQUIREMENTS.read_text(encoding="utf-8")])
+    wanted = "\n".join(lock.read_text(encoding="utf-8") for lock in LOCKS)
     if done.is_file() and done.read_text(encoding="utf-8") == wanted:
         return
-    if sys.version_info[:2] not in ((3, 10), (3, 11)):
-        sys.exit("error: MONAI Label 0.8.5 needs Python 3.10 or 3.11; start this script with one of them")
+    if sys.version_info[:2] != (3, 11):
+        sys.exit("error: MONAI Label 0.8.5 is installed for Python 3.11; start this script with it")
     print(f"installing {MONAI_LABEL} in {folder}", flush=True)
     if not environment_python(folder).exists():
         venv.create(folder, with_pip=True)
     pip = [str(environment_python(folder)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    for packages in (TORCH, ("--requirement", str(REQUIREMENTS)), ("--no-deps", MONAI_LABEL)):
-        subprocess.run([*pip, *packages], check=True)
+    for lock in LOCKS:  # each names all there is to install; what is built, is built with build.txt
+        subprocess.run(
+            [*pip, "--no-deps", "--no-build-isolation", "--require-hashes", "--requirement", str(lock)], check=True
+        )
     done.write_text(wanted, encoding="utf-8")
 
 

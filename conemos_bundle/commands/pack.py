@@ -243,7 +243,7 @@ def pack(
     if tuple(map(int, described["numpy_version"].split(".")[:2])) > LAST_NUMPY_OF_PYTHON_3_10:
         print(
             f"numpy {described['numpy_version']}, named in the metadata, is not for Python 3.10, which the Model Zoo's "
-            "CI runs; install the versions of constraints.txt and pack again"
+            "CI runs; install the versions of requirements/runtime.txt and pack again"
         )
 
 

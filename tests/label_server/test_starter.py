@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import runpy
 import subprocess
 import sys
@@ -12,27 +11,23 @@ from pathlib import Path
 import pytest
 from conemos_bundle.paths import bundle_folder
 
+from tests.locks import locked, needed
+
 SCRIPTS = bundle_folder() / "scripts"
 
 
 def test_versions_that_monai_label_runs_with() -> None:
-    lines = (SCRIPTS / "label_requirements.txt").read_text(encoding="utf-8").splitlines()
-    major = {found[1]: int(found[2]) for line in lines if (found := re.match(r"([\w-]+)[^=]*==(\d+)", line))}
+    major = {name: int(version.split(".")[0]) for name, version in locked("label").items()}
     assert {name: major[name] for name in ("numpy", "pydicom", "pynetdicom", "jsonschema")} == {
         "numpy": 1, "pydicom": 2, "pynetdicom": 2, "jsonschema": 3,
     }  # fmt: skip
-    assert not any(line.startswith(("sam2", "mlflow", "torch", "monailabel")) for line in lines)
+    assert not major.keys() & {"sam2", "sam-2", "mlflow", "monailabel"}
+    assert locked("monailabel").keys() == {"monailabel"}
 
 
 def test_the_environment_has_what_the_package_needs() -> None:
     """`conemos label-app` runs there: a dependency that is missing ends the starter in a traceback."""
-    text = (SCRIPTS / "label_requirements.txt").read_text(encoding="utf-8")
-    installed = {re.split(r"[\[=<>]", line)[0].lower() for line in text.splitlines()} | {"torch"}  # by the starter
-    project = (bundle_folder() / "pyproject.toml").read_text(encoding="utf-8")
-    needed = re.search(r"^dependencies = \[(.*?)^\]", project, re.MULTILINE | re.DOTALL)
-    assert needed is not None
-    names = {re.split(r"[\[=<>]", line.strip().strip('",'))[0] for line in needed[1].splitlines() if line.strip()}
-    assert "monai" in names and names <= installed
+    assert "monai" in needed() and needed().keys() <= locked("label").keys()
 
 
 def test_a_folder_that_is_not_there_is_told_before_anything_is_installed(tmp_path: Path) -> None:
@@ -44,15 +39,14 @@ def test_a_folder_that_is_not_there_is_told_before_anything_is_installed(tmp_pat
 
 def test_the_programs_of_the_environment_are_found(tmp_path: Path) -> None:
     """MONAI Label fetches dcmqi from GitHub where it does not find it on the path."""
-    requirements = (SCRIPTS / "label_requirements.txt").read_text(encoding="utf-8")
-    assert "dcmqi==" in requirements
+    assert "dcmqi" in locked("label")
     starter = runpy.run_path(str(SCRIPTS / "start_label_server.py"))
     python = starter["environment_python"](tmp_path / "env")
     python.parent.mkdir(parents=True)
     python.write_text('#!/bin/sh\necho "$PATH"\n')  # in the place of `python -m conemos_bundle label-app …`
     python.chmod(0o755)
     done = tmp_path / "env" / f"{starter['MONAI_LABEL']}.installed"
-    done.write_text("\n".join([*starter["TORCH"], requirements]), encoding="utf-8")
+    done.write_text("\n".join(lock.read_text(encoding="utf-8") for lock in starter["LOCKS"]), encoding="utf-8")
     command = [sys.executable, str(SCRIPTS / "start_label_server.py"), "--studies", str(tmp_path), "--no_start"]
     started = subprocess.run(
         [*command, "--environment", str(tmp_path / "env"), "--app", str(tmp_path / "app")],
