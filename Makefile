@@ -31,3 +31,13 @@ $(RELEASE)/ready: requirements/release.txt
 
 lock: $(RELEASE)/ready
 	$(RELEASE)/bin/python scripts/lock.py $(UPGRADE)
+
+# pip-audit asks PyPI for each locked version
+audit: $(RELEASE)/ready
+	for lock in build torch cuda development deploy label monailabel release; do \
+	    $(RELEASE)/bin/pip-audit --disable-pip --require-hashes --requirement requirements/$$lock.txt || exit 1; done
+
+sbom: $(RELEASE)/ready
+	mkdir -p dist
+	cat requirements/build.txt requirements/torch.txt requirements/runtime.txt | $(RELEASE)/bin/python -W ignore -m cyclonedx_py requirements \
+	    --pyproject pyproject.toml --mc-type library --sv 1.6 --of JSON --output-reproducible --validate -o dist/sbom.json -
