@@ -1,12 +1,12 @@
 # make demo: sets up its own environment and runs the whole thing on a phantom. make test: sets up and passes the tests.
-# make lock: renews requirements/*.txt. make audit: known vulnerabilities in them. make sbom: what the wheel installs.
+# make lock: renews requirements/*.txt. make audit: known vulnerabilities in them. make release: wheel, source archive, SBOM and checksums in dist/.
 PYTHON ?= python3
 ENVIRONMENT ?= .venv
 BIN := $(ENVIRONMENT)/bin
 RELEASE := .venv-release
 UPGRADE ?=
 
-.PHONY: demo test lint lock audit sbom
+.PHONY: demo test lint lock audit sbom release
 
 demo: $(ENVIRONMENT)/ready
 	$(BIN)/python scripts/demo.py
@@ -24,9 +24,10 @@ $(ENVIRONMENT)/ready: pyproject.toml requirements/build.txt requirements/torch.t
 	bash requirements/install.sh $(ENVIRONMENT) development --editable .
 	touch $@
 
-$(RELEASE)/ready: requirements/release.txt
+$(RELEASE)/ready: requirements/build.txt requirements/release.txt
 	$(PYTHON) -m venv $(RELEASE)
-	$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements/release.txt
+	$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+	    --requirement requirements/build.txt --requirement requirements/release.txt
 	touch $@
 
 lock: $(RELEASE)/ready
@@ -41,3 +42,9 @@ sbom: $(RELEASE)/ready
 	mkdir -p dist
 	cat requirements/build.txt requirements/torch.txt requirements/runtime.txt | $(RELEASE)/bin/python -W ignore -m cyclonedx_py requirements \
 	    --pyproject pyproject.toml --mc-type library --sv 1.6 --of JSON --output-reproducible --validate -o dist/sbom.json -
+
+release: $(RELEASE)/ready
+	rm -rf dist
+	$(RELEASE)/bin/python -m build --no-isolation --outdir dist .
+	$(MAKE) sbom
+	cd dist && sha256sum * > SHA256SUMS

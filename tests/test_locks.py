@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
 from tests.locks import LOCKS, ROOT, locked, needed
 
 ALL = sorted(file.stem for file in LOCKS.glob("*.txt"))
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
 @pytest.mark.parametrize("lock", ALL)
@@ -54,3 +57,15 @@ def test_nothing_is_installed_without_hashes() -> None:
         for line in file.read_text(encoding="utf-8").splitlines():
             if "pip install" in line and "locked()" not in line:
                 assert "--require-hashes" in line or "--no-deps" in line, f"{file.name}: {line.strip()}"
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
+def test_workflows_read_only_and_take_actions_by_commit(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    workflow = yaml.safe_load(text)
+    assert workflow["permissions"] == {"contents": "read"}
+    writing = [name for name, job in workflow["jobs"].items() if "write" in str(job.get("permissions"))]
+    assert writing == (["publish"] if file.stem == "release" else [])
+    for line in re.findall(r"uses: .*", text):
+        assert re.fullmatch(r"uses: [\w/-]+@[0-9a-f]{40} # v[0-9.]+", line), line
+    assert all(job["timeout-minutes"] for job in workflow["jobs"].values())
