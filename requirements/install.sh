@@ -18,4 +18,4 @@ if ! "$python" -c "from importlib.metadata import requires; exit('nvidia' in str
     hashed cuda
 fi
 locked "$@"
-"$python" -m pip check --disable-pip-version-check
+"$python" "$here/check.py"
