@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from conemos_bundle.data.datalist import Datalist, read_datalist, scan_items, write_datalist
 from conemos_bundle.data.share import keep_share
+from conemos_bundle.files import folder_in_one_step, write_in_one_step
 from conemos_bundle.known import known_voxels
 from conemos_bundle.transforms.masks import vanishes
 from conemos_bundle.volumes import save_mask
@@ -33,9 +35,9 @@ def label_the_rest(
 ) -> list[dict[str, Any]]:
     """Both stages before the unified network: train individual networks, then label what no one annotated.
 
-    The teacher's training goes on where it was cut; the labels are written anew unless all of them are there. A real
-    annotation is never replaced. Where a prediction is empty, or too small for the spacing of training, the region
-    stays unknown.
+    The teacher's training goes on where it was cut, and so does labeling: scans that are labeled are not labeled
+    again, unless by another teacher. A real annotation is never replaced. Where a prediction is empty, or too small for
+    the spacing of training, the region stays unknown.
 
     Args:
         datalist: the datalist.
@@ -50,7 +52,8 @@ def label_the_rest(
         training items as `scan_items` gives them, with the pseudo-labels beside the annotations.
 
     Raises:
-        UserError: what the teacher's training says.
+        UserError: what the teacher's training says; or a scan could not be labeled, when the others are: training
+            would not take it either.
     """
     shared = {"datalist": Path(datalist), "dataset_dir": Path(dataset_dir), "share": share, "seed": seed}
     logger.info(f"pseudo-labelling, stage 1: individual networks, in {teacher_dir}")
@@ -60,7 +63,7 @@ def label_the_rest(
     done = folder / "datalist.json"
     if not done.exists():
         logger.info(f"pseudo-labelling, stage 2: labelling what is not annotated, in {folder}")
-        shutil.rmtree(folder, ignore_errors=True)
+        _forget_other_teachers(folder, Path(teacher_dir) / "model.pt")
         labelling = {
             **shared,
             "output_dir": folder,
@@ -73,6 +76,20 @@ def label_the_rest(
         write_datalist(with_pseudo_labels(data, dataset_dir, folder), done)
     set_determinism(seed)  # as if the network to come were the first
     return scan_items(read_datalist(done), "training", dataset_dir)
+
+
+def _forget_other_teachers(folder: Path, weights: Path) -> None:
+    """Remove the labels in ``folder``, unless they are of these weights."""
+    mark, teacher = folder / "teacher.txt", hashlib.sha256(weights.read_bytes()).hexdigest()
+    if mark.is_file() and mark.read_text(encoding="utf-8") == teacher:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    write_in_one_step(mark, lambda part: part.write_text(teacher, encoding="utf-8"))
+
+
+def unlabeled(items: Sequence[dict[str, Any]], folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Those of the items that `SaveUnknownRegions` has not made a folder for."""
+    return [item for item in items if not (Path(folder) / item["name"]).is_dir()]
 
 
 def with_pseudo_labels(data: Datalist, dataset_dir: str | os.PathLike[str], folder: Path) -> Datalist:
@@ -121,11 +138,10 @@ class SaveUnknownRegions:
         outputs: Any = engine.state.output
         for scan, output in zip(batch, outputs, strict=True):
             affine = np.asarray(output["image"].affine, float)
-            for k, region in enumerate(self.regions):
-                mask = convert_to_numpy(output["pred"][k]) > 0
-                known, _ = known_voxels(output["label"][k])
-                if known.any() or vanishes(mask, affine, self.spacing):
-                    continue
-                file = self.folder / str(scan["name"]) / f"{region}.nii.gz"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                save_mask(file, mask.astype(np.uint8), affine, output["image"].meta.get("nifti_header"))
+            with folder_in_one_step(self.folder / str(scan["name"])) as folder:  # that it is there says: labeled
+                for k, region in enumerate(self.regions):
+                    mask = convert_to_numpy(output["pred"][k]) > 0
+                    known, _ = known_voxels(output["label"][k])
+                    if not known.any() and not vanishes(mask, affine, self.spacing):
+                        header = output["image"].meta.get("nifti_header")
+                        save_mask(folder / f"{region}.nii.gz", mask.astype(np.uint8), affine, header)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -89,6 +90,7 @@ def test_batch_inference_goes_on_where_it_was_cut(tmp_path: Path, tiny_dataset: 
         shutil.copy(tiny_dataset / "images" / "test_0.nii.gz", scans / f"{name}.nii.gz")
 
     def names(**options: Any) -> list[str]:
+        """The scans that are segmented."""
         batch = workflow(
             ["inference", "batch_inference"],
             "inference",
@@ -106,6 +108,10 @@ def test_batch_inference_goes_on_where_it_was_cut(tmp_path: Path, tiny_dataset: 
     (tmp_path / "out" / "b" / "anterior.nii.gz").unlink()
     assert names(regions=["anterior"]) == ["b"]
     assert names(regions=["anterior"]) == []
+    assert names(regions=["anterior"], mode="whole") == ["a", "b"]
+    assert names(regions=["anterior"], mode="whole") == []
+    os.utime(scans / "a.nii.gz", (1, 1))  # another scan, as far as one can see
+    assert names(regions=["anterior"], mode="whole") == ["a"]
     assert names(regions=["anterior"], output_format="labelmap") == ["a", "b"]
     assert names(regions=["posterior"], output_format="labelmap") == ["a", "b"]
 

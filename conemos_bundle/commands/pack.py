@@ -150,6 +150,7 @@ class _Summary(Strict):
     model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
 
     regions: dict[RegionName, _Region]
+    failed: dict[str, str] = Field(default_factory=dict)
 
 
 def _summary(run: Path) -> dict[str, float]:
@@ -157,7 +158,13 @@ def _summary(run: Path) -> dict[str, float]:
     file = run / "evaluation_test" / "summary.json"
     if not file.is_file():
         return {}
-    means = {name: region.dice.mean for name, region in read_as(_Summary, file).regions.items()}
+    summary = read_as(_Summary, file)
+    if summary.failed:
+        raise UserError(
+            f"{file}: {len(summary.failed)} scans could not be evaluated: no result of the test split; mend them "
+            "and evaluate again, or remove the folder"
+        )
+    means = {name: region.dice.mean for name, region in summary.regions.items()}
     return {f"{name} mean Dice": round(mean, 4) for name, mean in means.items() if mean is not None}
 
 

@@ -65,6 +65,7 @@ def predict(
     output_format: str = "files",
     mode: str = "window",
     device: str | None = None,
+    resume: bool = True,
 ) -> None:
     """Segment regions of scans; only those asked for cost time. A scan that cannot be read does not end the others.
 
@@ -77,6 +78,8 @@ def predict(
         output_format: ``files`` (one a region), ``multichannel`` (4D NIfTI), ``labelmap`` or ``seg.nrrd`` (3D Slicer).
         mode: ``window``: sliding, as large as the training patches; ``whole``: the scan at once, less exact.
         device: such as ``cpu`` or ``cuda:0``.
+        resume: leave out scans whose regions are in ``output`` already, of the same scan, model and settings; False:
+            segment all of them again.
 
     Raises:
         UserError: something in the scans or the options is wrong; of several scans, when the others are done.
@@ -93,9 +96,10 @@ def predict(
     for option, value, allowed in (("output_format", output_format, FORMATS), ("mode", mode, MODES)):
         if value not in allowed:
             raise UserError(f"--{option} {value!r}: use one of {', '.join(allowed)}")
+    files = [folder / "inference.json", *([folder / "batch_inference.json"] if resume else [])]
     workflow = ConfigWorkflow(
         workflow_type="inference",
-        config_file=str(folder / "inference.json"),
+        config_file=[str(file) for file in files if file.is_file()],
         meta_file=str(folder / "metadata.json"),
         logging_file=False,
         dataset_dir=[Path(str(scan)) for scan in scans],

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from conemos_bundle.errors import UserError
+from conemos_bundle.fingerprints import file_stamps, fingerprint
 from conemos_bundle.names import RegionName
 from conemos_bundle.records import PathText, Strict, read_as
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 
 class _Result(Strict):
@@ -21,6 +22,12 @@ class _Result(Strict):
     image: PathText
     contents: dict[PathText, list[RegionName]]
     regions: dict[RegionName, dict[str, bool | int | float | str | None]]
+    made: dict[PathText, str] = Field(default_factory=dict)
+
+
+def made_of(image: str | Sequence[str], made_by: Mapping[str, Any] | None) -> str:
+    """A hash of a scan's files (path, size, time of change) and of what `model_and_settings` says."""
+    return fingerprint(made_by, image, file_stamps(image))
 
 
 def output_files(
@@ -77,4 +84,5 @@ def with_earlier(result: dict[str, Any], output_dir: str | os.PathLike[str], nam
     regions = {region: size for region, size in earlier.get("regions", {}).items() if region in held}
     for region, size in result["regions"].items():
         regions[region] = {**regions.get(region, {}), **size}
-    return {**earlier, **result, "outputs": list(contents), "contents": contents, "regions": regions}
+    made = {file: key for file, key in {**earlier.get("made", {}), **result["made"]}.items() if file in contents}
+    return {**earlier, **result, "outputs": list(contents), "contents": contents, "regions": regions, "made": made}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from conemos_bundle.data.channel_files import ScanFiles, group_channels
-from conemos_bundle.data.results import earlier_result, output_files
+from conemos_bundle.data.results import earlier_result, made_of, output_files
 from conemos_bundle.errors import UserError
 from conemos_bundle.volumes import EXTENSIONS, has_extension, read_geometry
 from conemos_bundle.volumes.dicom import check_series, part_problems
@@ -87,16 +87,19 @@ def unfinished_scans(
     output_dir: str | os.PathLike[str],
     regions: Sequence[str],
     output_format: str = "files",
+    made_by: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Those of ``items`` that `SaveImageRegionsd` has not written these regions of: a batch goes on where it was cut.
 
-    A scan counts as done where ``<name>_volumes.json`` names its file, and all that would be written is there.
+    A scan counts as done where ``<name>_volumes.json`` names its file, and all that would be written is there, made by
+    the same model in the same way of a scan that has not changed since. Those that are done are printed.
 
     Args:
         items: as `find_scans` gives them.
         output_dir: where the regions go.
         regions: those asked for.
         output_format: that asked for.
+        made_by: of `model_and_settings`.
 
     Raises:
         UserError: there is no scan.
@@ -107,12 +110,18 @@ def unfinished_scans(
         first = item["image"] if isinstance(item["image"], str) else item["image"][0]
         earlier = earlier_result(output_dir, item["name"])
         files = output_files(output_dir, item["name"], regions, output_format)
-        return earlier.get("image") == first and all(
-            Path(file).exists() and sorted(earlier["contents"].get(file, [])) == sorted(held)
+        made = made_of(item["image"], made_by)
+        there = all(Path(file).exists() for file in earlier.get("contents", []))  # else what it says is out of date
+        return (earlier.get("image") == first and there) and all(
+            Path(file).exists()
+            and sorted(earlier["contents"].get(file, [])) == sorted(held)
+            and earlier["made"].get(file) == made
             for file, held in files.items()
         )
 
-    return [item for item in items if not done(item)]
+    found = {item["name"]: done(item) for item in items}
+    print("".join(f"{name}: done already\n" for name, is_done in found.items() if is_done), end="", flush=True)
+    return [item for item in items if not found[item["name"]]]
 
 
 def _scans_at(path: Path) -> list[Path]:

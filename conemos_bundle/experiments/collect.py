@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +12,9 @@ import pandas as pd
 from conemos_bundle.errors import UserError
 from conemos_bundle.evaluation.tables import METRICS, ROW_COLUMNS
 from conemos_bundle.handlers.curve import CURVE
+from conemos_bundle.records import read_json
+from conemos_bundle.run_record import RECORD, as_dictionary, read_run
 
-RECORD = "run.json"
 PER_SCAN = Path("evaluation_test") / "per_scan.csv"
 RUN_COLUMNS = ("dataset", "method", "seed", "share", "n_conditioned", "all_conditioned", "steps", "batch_size", "run")
 
@@ -144,9 +144,14 @@ def _read_run(folder: Path, top: Path) -> Run | None:
     if not (folder / PER_SCAN).is_file() or _read_rows(folder / PER_SCAN)[list(METRICS)].isna().all(axis=None):
         print(f"{folder}: skipped, not evaluated (no {PER_SCAN} with values)")
         return None
+    summary = folder / PER_SCAN.with_name("summary.json")
+    failed = read_json(summary).get("failed") if summary.is_file() else None
+    if failed:
+        print(f"{folder}: skipped, of its evaluation {len(failed)} scans failed; mend them and evaluate it again")
+        return None
     path = folder / RECORD
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = as_dictionary(read_run(path))
         settings, network = record["settings"], record["network"]
         _ = record["regions"], record["plan"]["patch_size"]  # read later; a KeyError now
         epochs = int(settings["max_epochs"])
@@ -164,6 +169,8 @@ def _read_run(folder: Path, top: Path) -> Run | None:
             steps=epochs * int(settings["steps_per_epoch"]),
             batch_size=int(settings["batch_size"]),
         )
+    except UserError:
+        raise
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: cannot read the record of this run ({error}); train again") from error
     except (KeyError, TypeError) as error:

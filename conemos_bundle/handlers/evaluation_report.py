@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ import torch
 import torch.distributed
 from conemos_bundle.errors import UserError
 from conemos_bundle.evaluation import tables
+from conemos_bundle.evaluation.kept import ScanReport
 from conemos_bundle.evaluation.montage import View, draw_montage, orthogonal_views
 from conemos_bundle.experiments.slices import SLICES, Slice, largest_slice, write_slices
 from conemos_bundle.files import write_in_one_step
@@ -34,10 +35,11 @@ _Item = TypeVar("_Item")
 class EvaluationReport:
     """Write metrics and pictures of every scan that an evaluator has predicted.
 
-    Attach it to a MONAI evaluator that decollates. After each iteration ``engine.state.output`` holds one dictionary a
-    scan, on the scan's own grid: the image, a `MetaTensor` (C, D, H, W); the prediction (K, D, H, W), binary; the label
-    (K, D, H, W), binary, with NaN in ignored voxels and in the channels of regions that are unknown.
-    ``engine.state.batch`` names each scan (``name``, unique, and ``subject``). At the end, the first process writes:
+    Attach it to a MONAI evaluator that decollates, run that, and call `write`. After each iteration
+    ``engine.state.output`` holds one dictionary per scan, on the scan's own grid: the image, a `MetaTensor`
+    (C, D, H, W); the prediction (K, D, H, W), binary; the label (K, D, H, W), binary, with NaN in ignored voxels and in
+    the channels of regions that are unknown. ``engine.state.batch`` names each scan (``name``, unique, and
+    ``subject``). The first process writes:
 
     - ``per_scan.csv``: Dice, SD95 and volumes, one row per scan and region that is annotated or absent. Where the
       reference is empty, Dice and SD95 are too, and ``false_positive_ml`` is the volume predicted. Ignored voxels count
@@ -74,19 +76,18 @@ class EvaluationReport:
         self._slices: dict[tuple[str, str], Slice] = {}
 
     def attach(self, engine: Engine) -> None:
-        """Add the report to ``engine``'s events."""
-        engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_scans)
-        engine.add_event_handler(Events.COMPLETED, self._write)
+        """Follow the scans that ``engine`` predicts; `write` is for afterwards.
 
-    def _start(self, engine: Engine) -> None:
-        self._rows, self._views, self._slices = [], {}, {}
+        Raises:
+            UserError: there can be no folder for the report.
+        """
         try:  # before the evaluation, not after hours of it
             self.output_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(
                 f"{self.output_dir}: cannot make this folder for the report ({error.strerror}); choose another one"
             ) from error
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_scans)
 
     def _add_scans(self, engine: Engine) -> None:
         batch: Any = engine.state.batch
@@ -130,21 +131,48 @@ class EvaluationReport:
                 self._views[name, region] = orthogonal_views(grey, prediction, reference, affine)
                 self._slices[name, region] = largest_slice(grey, prediction, reference, affine)
 
-    def _write(self, engine: Engine) -> None:
-        gathered = sorted(_gather(self._rows), key=lambda row: (row["scan"], self.region_names.index(row["region"])))
+    def kept(self, name: str) -> ScanReport:
+        """What there is of a scan."""
+        return ScanReport(
+            [row for row in self._rows if row["scan"] == name],
+            {region: views for (scan, region), views in self._views.items() if scan == name},
+            {region: one for (scan, region), one in self._slices.items() if scan == name},
+        )
+
+    def take(self, name: str, kept: ScanReport) -> None:
+        """Add what `kept` gave."""
+        self._rows += kept.rows
+        self._views.update({(name, region): views for region, views in kept.views.items()})
+        self._slices.update({(name, region): one for region, one in kept.slices.items()})
+
+    def write(self, failed: Mapping[str, str] | None = None) -> None:
+        """Write all files, in the first process, and forget the scans.
+
+        Args:
+            failed: the scans that could not be evaluated, by name, and why.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        gathered = sorted(gather(self._rows), key=lambda row: (row["scan"], self.region_names.index(row["region"])))
         rows = pd.DataFrame(gathered, columns=list(tables.ROW_COLUMNS))
         rows = rows.drop_duplicates(["scan", "region"])  # samplers repeat scans so that each process has as many
         picks = {region: tables.best_median_worst(rows[rows["region"] == region]) for region in self.region_names}
         wanted = {(row["scan"], region) for region, picked in picks.items() for _, row in picked}
-        views = dict(_gather([(key, planes) for key, planes in self._views.items() if key in wanted]))
-        slices = dict(sorted(dict(_gather(list(self._slices.items()))).items()))
-        if _is_distributed() and torch.distributed.get_rank() > 0:
+        views = dict(gather([(key, planes) for key, planes in self._views.items() if key in wanted]))
+        slices = dict(sorted(dict(gather(list(self._slices.items()))).items()))
+        self._rows, self._views, self._slices = [], {}, {}
+        if is_distributed() and torch.distributed.get_rank() > 0:
             return
 
         summary = tables.summarise(rows, self.region_names)
         absent = tables.false_positives(rows, self.region_names)
         markdown = tables.to_markdown(summary, absent)
-        summary_json = json.dumps(tables.to_dict(summary, absent), indent=4, allow_nan=False) + "\n"
+        content = tables.to_dict(summary, absent)
+        if failed:
+            markdown += f"\nNot evaluated, and in no number above: {', '.join(failed)}.\n"
+            content["failed"] = dict(failed)
+        summary_json = json.dumps(content, indent=4, allow_nan=False) + "\n"
         texts = {"summary.md": markdown, "summary.json": summary_json}
         write_in_one_step(self.output_dir / "per_scan.csv", partial(rows.to_csv, index=False))
         write_in_one_step(self.output_dir / SLICES, partial(write_slices, slices=slices))
@@ -171,13 +199,14 @@ def _heading(role: str, row: pd.Series) -> str:
     return f"{role}: {name}\nDice {row['dice']:.3f}, SD95 {row['sd95_mm']:.1f} mm"
 
 
-def _is_distributed() -> bool:
+def is_distributed() -> bool:
+    """Whether this is one of several processes."""
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-def _gather(items: list[_Item]) -> list[_Item]:
+def gather(items: list[_Item]) -> list[_Item]:
     """The items of all processes, in every process."""
-    if not _is_distributed():
+    if not is_distributed():
         return items
     parts: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(parts, items)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from conemos_bundle.errors import OutputError, UserError, find_user_error
@@ -27,36 +28,67 @@ def segment_each(evaluator: Evaluator, dataset: Dataset) -> list[dict[str, Any]]
     Raises:
         UserError: at the end, where a scan could not be segmented; at once, where nothing can be written.
     """
-    logging.getLogger("ignite").setLevel(logging.CRITICAL)  # it would log the traceback of what is told in one line
-    evaluator.logger.setLevel(logging.CRITICAL)
     items = list(dataset.data)
     results: list[dict[str, Any]] = []
-    failed: dict[str, UserError] = {}
-    for item in items:
-        try:
-            results.append(_segment(evaluator, dataset, item))
-        except Exception as error:
-            told = find_user_error(error)
-            if told is None or isinstance(told, OutputError) or len(items) == 1:
-                raise
-            print(f"error: {told}", file=sys.stderr, flush=True)
-            failed[item["name"]] = told
-        else:
-            _show(item, results[-1])
+
+    def segment(item: dict[str, Any]) -> None:
+        if "problem" in item:
+            raise UserError(item["problem"])
+        results.append(run_scan(evaluator, dataset, item)[0].get("result", {}))
+        _show(item, results[-1])
+
+    failed = each_scan(items, segment)
     dataset.data = items
     if not items:
         print("nothing to do: all scans are done")
     if len(items) > 1:
-        width = max(len(item["name"]) for item in items)
-        print("\n".join(f"{i['name']:{width}}  {'FAILED' if i['name'] in failed else 'segmented'}" for i in items))
+        show_table(items, failed, "segmented")
     if failed:
         raise UserError(f"{len(failed)} of {len(items)} scans were not segmented: {', '.join(failed)}")
     return results
 
 
-def _segment(evaluator: Evaluator, dataset: Dataset, item: dict[str, Any]) -> dict[str, Any]:
-    if "problem" in item:
-        raise UserError(item["problem"])
+def each_scan(items: Sequence[dict[str, Any]], work: Callable[[dict[str, Any]], object]) -> dict[str, str]:
+    """Do something for each scan. One that a user could mend is told in one line, and the others are done.
+
+    Args:
+        items: of the scans, with their ``name``.
+        work: called with each item.
+
+    Returns:
+        what was wrong, by the names of the scans that failed.
+
+    Raises:
+        OutputError: nothing can be written: the next scan would fare no better.
+        UserError: the only scan failed.
+    """
+    failed: dict[str, str] = {}
+    for item in items:
+        try:
+            work(item)
+        except Exception as error:
+            told = find_user_error(error)
+            if told is None or isinstance(told, OutputError) or len(items) == 1:
+                raise
+            print(f"error: {told}", file=sys.stderr, flush=True)
+            failed[item["name"]] = str(told)
+    return failed
+
+
+def show_table(items: Sequence[dict[str, Any]], failed: Collection[str], done: str) -> None:
+    """Print what has become of each scan: ``done``, such as ``"segmented"``, or ``FAILED``."""
+    width = max(len(item["name"]) for item in items)
+    print("\n".join(f"{i['name']:{width}}  {'FAILED' if i['name'] in failed else done}" for i in items), flush=True)
+
+
+def run_scan(evaluator: Evaluator, dataset: Dataset, item: dict[str, Any]) -> list[Any]:
+    """Run an evaluator, made for ``dataset``, on one item alone; what it leaves as output.
+
+    Raises:
+        Exception: what went wrong, of whatever kind.
+    """
+    logging.getLogger("ignite").setLevel(logging.CRITICAL)  # it would log the traceback of what is told in one line
+    evaluator.logger.setLevel(logging.CRITICAL)
     dataset.data = [item]
     evaluator.state.epoch_length, evaluator.state.output = 1, None
     errors: list[Exception] = []
@@ -66,8 +98,7 @@ def _segment(evaluator: Evaluator, dataset: Dataset, item: dict[str, Any]) -> di
     if errors:
         raise errors[0]
     output: Any = evaluator.state.output
-    result: dict[str, Any] = output[0].get("result", {})
-    return result
+    return list(output)
 
 
 def _show(item: dict[str, Any], result: dict[str, Any]) -> None:

@@ -35,6 +35,8 @@ class LoadImageScand(MapTransform):
             volume = read_volume(path)
             first = path[0] if isinstance(path, list | tuple) else path
             meta: dict[str, Any] = {"filename_or_obj": str(first), "space": "RAS"}
+            if isinstance(path, list | tuple):
+                meta["channel_files"] = "\n".join(map(str, path))
             if volume.nifti_header is not None:
                 meta["nifti_header"] = np.frombuffer(volume.nifti_header, np.uint8).copy()
             affine = torch.from_numpy(volume.affine)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from conemos_bundle.data.datalist import scan_name
-from conemos_bundle.data.results import output_files, volumes_file, with_earlier
+from conemos_bundle.data.results import made_of, output_files, volumes_file, with_earlier
 from conemos_bundle.errors import OutputError, UserError
 from conemos_bundle.files import part_folder, publish
 from conemos_bundle.transforms.seg_nrrd import write_seg_nrrd
@@ -65,6 +65,7 @@ class SaveImageRegionsd(MapTransform):
         output_format: str = "files",
         paint_order: Sequence[str] | None = None,
         overwrite: bool = True,
+        made_by: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(keys)
         self.region_names = list(region_names)
@@ -73,6 +74,7 @@ class SaveImageRegionsd(MapTransform):
         self.output_dir = Path(output_dir).expanduser().absolute()
         self.output_format = output_format
         self.overwrite = overwrite
+        self.made_by = made_by
         self._written: dict[Path, str] = {}
         if output_format not in FORMATS:
             raise UserError(f"output format {output_format!r}: use one of {', '.join(FORMATS)}")
@@ -114,11 +116,14 @@ class SaveImageRegionsd(MapTransform):
         outputs = [Path(file) for file in contents]
         self._claim([*outputs, volumes_file(self.output_dir, name)], image)
 
+        files = str(prediction.meta.get("channel_files", "")).split("\n")
+        made = made_of(image if files == [""] else files, self.made_by)
         result: dict[str, Any] = {
             "image": image,
             "output_format": self.output_format,
             "outputs": list(contents),
             "contents": contents,
+            "made": dict.fromkeys(contents, made),
             "regions": {r: region_size(mask, affine) for r, mask in zip(self.regions, masks, strict=True)},
         }
         if self.output_format == "labelmap":

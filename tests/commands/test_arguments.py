@@ -47,7 +47,7 @@ def given(command: Any, *words: str) -> dict[str, Any]:
 def test_paths_and_names_stay_what_they_look_like(name: str) -> None:
     assert given(commands.predict, name, "b", "--output", name, f"--model={name}") == {
         "scans": (name, "b"), "regions": None, "output": name, "model": name, "output_format": "files",
-        "mode": "window", "device": None,
+        "mode": "window", "device": None, "resume": True,
     }  # fmt: skip
     checked = given(commands.check, name, name)
     assert checked["datalist"] == checked["dataset_dir"] == name

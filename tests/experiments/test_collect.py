@@ -130,7 +130,7 @@ def test_files_that_lack_something_are_named(tmp_path: Path, write_run: Callable
     with pytest.raises(UserError, match=r"a/run.json: lacks 'method'"):
         find_runs(tmp_path)
     (folder / "run.json").write_text("{")
-    with pytest.raises(UserError, match=r"a/run.json: cannot read the record"):
+    with pytest.raises(UserError, match=r"a/run.json: not valid JSON"):
         find_runs(tmp_path)
     (folder / "evaluation_test" / "per_scan.csv").write_text("scan,region,dice\na,b,0.5\n")
     with pytest.raises(UserError, match=r"per_scan.csv: lacks the column 'subject'"):

@@ -77,7 +77,7 @@ def test_a_network_that_cannot_be_made(tmp_path: Path, write_run: Callable[..., 
     folder = write_run(tmp_path / "a", DICE)
     record = folder / "run.json"
     record.write_text(record.read_text().replace('"n_conditioned"', '"n_unknown"'))
-    with pytest.raises(UserError, match=r"a: cannot make the network of its run.json .*n_unknown"):
+    with pytest.raises(UserError, match=r"a/run.json: network.n_unknown: Extra inputs"):
         measure(find_runs(tmp_path))
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.multiprocessing
 from conemos_bundle.errors import OutputError, UserError
+from conemos_bundle.evaluation.kept import find, keep
 from conemos_bundle.handlers import evaluation_report
 from conemos_bundle.handlers.evaluation_report import EvaluationReport
 from ignite.engine import Engine
@@ -42,8 +43,10 @@ def _evaluate(folder: Path, *batches: list[dict[str, Any]]) -> None:
         return [{key: scan[key] for key in ("image", "pred", "label")} for scan in batch]
 
     engine = Engine(step)
-    EvaluationReport(folder, REGIONS).attach(engine)
+    report = EvaluationReport(folder, REGIONS)
+    report.attach(engine)
     engine.run(batches)
+    report.write()
 
 
 def test_rows_of_annotated_regions(tmp_path: Path) -> None:
@@ -156,11 +159,13 @@ def test_no_annotated_scan(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "summary.json").read_text())["mean_over_regions"]["dice"] is None
 
 
-def test_a_second_run_starts_afresh(tmp_path: Path) -> None:
+def test_a_second_report_starts_afresh(tmp_path: Path) -> None:
     engine = Engine(lambda engine, batch: batch)
-    EvaluationReport(tmp_path, REGIONS).attach(engine)
-    engine.run([[_scan("a")]])
-    engine.run([[_scan("b")]])
+    report = EvaluationReport(tmp_path, REGIONS)
+    report.attach(engine)
+    for name in "ab":
+        engine.run([[_scan(name)]])
+        report.write()
     assert set(pd.read_csv(tmp_path / "per_scan.csv")["scan"]) == {"b"}
     with np.load(tmp_path / "slices.npz") as file:
         assert {key.partition("/")[0] for key in file} == {"b"}
@@ -194,14 +199,16 @@ def test_with_a_monai_evaluator(tmp_path: Path) -> None:
     scans = [_scan("a", missing=3), _scan("b", unknown=(0,))]
     for scan in scans:
         scan["image"][0, :6] = 1.0  # the "network" predicts where the image is 1, in both channels
+    report = EvaluationReport(tmp_path, REGIONS)
     evaluator = SupervisedEvaluator(
         device=torch.device("cpu"),
         val_data_loader=DataLoader(Dataset([{k: v for k, v in s.items() if k != "pred"} for s in scans]), batch_size=2),
         network=torch.nn.Identity(),
         inferer=lambda inputs, network: (inputs == 1).float().repeat(1, 2, 1, 1, 1),
-        val_handlers=[EvaluationReport(tmp_path, REGIONS)],
+        val_handlers=[report],
     )
     evaluator.run()
+    report.write()
     rows = pd.read_csv(tmp_path / "per_scan.csv")
     assert rows[["scan", "region"]].to_numpy().tolist() == [["a", "body"], ["a", "left eye"], ["b", "left eye"]]
     assert rows["predicted_ml"].tolist() == pytest.approx([6 * 14 * 10 * 6 / 1000] * 3)  # a voxel is 6 mm³
@@ -226,3 +233,39 @@ def test_two_processes_write_one_report(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "1") == []
     with np.load(tmp_path / "0" / "slices.npz") as file:
         assert {key.partition("/")[0] for key in file} == {"a", "b", "c"}
+
+
+def test_what_is_kept_of_a_scan_makes_the_same_report(tmp_path: Path) -> None:
+    scans = [_scan("a"), _scan("b", missing=3, unknown=(1,)), _scan("c", missing=2, empty=(0,))]
+    _evaluate(tmp_path / "whole", scans)
+    report = EvaluationReport(tmp_path / "parts", REGIONS)
+    for scan in scans[:2]:  # of an evaluation that was cut
+        engine = Engine(lambda engine, batch: batch)
+        first = EvaluationReport(tmp_path / "cut", REGIONS)
+        first.attach(engine)
+        engine.run([[scan]])
+        keep(tmp_path / "kept", scan["name"], "key", first.kept(scan["name"]))
+        assert find(tmp_path / "kept", scan["name"], "another key") is None
+        found = find(tmp_path / "kept", scan["name"], "key")
+        assert found is not None
+        report.take(scan["name"], found)
+    engine = Engine(lambda engine, batch: batch)
+    report.attach(engine)
+    engine.run([[scans[2]]])
+    report.write()
+    for file in sorted((tmp_path / "whole").iterdir()):
+        assert file.read_bytes() == (tmp_path / "parts" / file.name).read_bytes(), file.name
+    for file in (tmp_path / "kept").iterdir():
+        file.write_bytes(file.read_bytes()[:100])
+    assert find(tmp_path / "kept", "a", "key") is None
+
+
+def test_scans_that_failed_are_named_and_in_no_number(tmp_path: Path) -> None:
+    engine = Engine(lambda engine, batch: batch)
+    report = EvaluationReport(tmp_path, REGIONS)
+    report.attach(engine)
+    engine.run([[_scan("a")]])
+    report.write({"b": "b.nii.gz: truncated"})
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["failed"] == {"b": "b.nii.gz: truncated"} and summary["regions"]["body"]["dice"]["n"] == 1
+    assert "Not evaluated, and in no number above: b." in (tmp_path / "summary.md").read_text()

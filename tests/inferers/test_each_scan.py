@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import torch
 from conemos_bundle.commands import predict
 from conemos_bundle.errors import OutputError, find_user_error
 from conemos_bundle.transforms import saving
@@ -147,3 +148,26 @@ def test_two_formats_in_one_folder_are_both_listed(scans: Path, run: Path, tmp_p
         str(out / "a" / "outer.nii.gz"): ["outer"], str(out / "a_labelmap.nii.gz"): ["outer", "inner core"],
     }  # fmt: skip
     assert {region: size["value"] for region, size in result["regions"].items()} == {"outer": 1, "inner core": 2}
+
+
+def test_what_is_done_is_not_done_again_but_by_another_model(
+    scans: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, out = tmp_path / "run", tmp_path / "out"
+    shutil.copytree(run, model)
+    truncate(scans / "b.nii.gz")
+    assert "1 of 3 scans were not segmented: b" in fails(scans, run=model, output=out, regions="outer")
+    times = {name: (out / name / "outer.nii.gz").stat().st_mtime_ns for name in "ac"}
+    shutil.copy(scans / "a.nii.gz", scans / "b.nii.gz")
+    capsys.readouterr()
+    predict(str(scans), model=str(model), output=str(out), regions="outer")
+    assert "a: done already\nc: done already\n" in capsys.readouterr().out
+    assert times == {name: (out / name / "outer.nii.gz").stat().st_mtime_ns for name in "ac"}
+    assert (out / "b" / "outer.nii.gz").is_file()
+    predict(str(scans), model=str(model), output=str(out), regions="outer", resume=False)
+    assert times["a"] < (out / "a" / "outer.nii.gz").stat().st_mtime_ns
+    weights = torch.load(model / "model.pt", weights_only=True)
+    torch.save({name: tensor * 1.1 for name, tensor in weights.items()}, model / "model.pt")
+    capsys.readouterr()
+    predict(str(scans), model=str(model), output=str(out), regions="outer")
+    assert "done already" not in capsys.readouterr().out
