@@ -31,14 +31,16 @@ def datalist(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return file
 
 
-def bundle_run(processes: list[str], workflow: str, overlays: list[str], **settings: Any) -> None:
+def bundle_run(processes: list[str], workflow: str, overlays: list[str], fails: bool = False, **settings: Any) -> str:
+    """What it printed as errors."""
     files = [str(CONFIGS / f"{name}.json") for name in ["train", *overlays]]
     options = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
     command = [*processes, *BUNDLE_RUN, workflow, "--config_file", repr(files), "--bundle_root", str(CONFIGS.parent)]
     # Ignite and OpenMP each start a thread a core: two processes on two cores would wait for each other
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run([*command, *options], capture_output=True, text=True, env=environment, timeout=300)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert (done.returncode != 0) == fails, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,17 @@ def test_two_processes_evaluate_as_one_does(run: Path, datalist: Path, tiny_data
     one, two = (pd.read_csv(tmp_path / name / "per_scan.csv") for name in ("one", "two"))
     assert one["scan"].nunique() == 3
     pd.testing.assert_frame_equal(one, two)
+    scan = tiny_dataset / "images" / "validation_1.nii.gz"
+    content = scan.read_bytes()
+    try:
+        scan.write_bytes(content[:300])
+        told = bundle_run(TORCHRUN, "evaluating", overlays, fails=True, **shared, evaluation_dir=tmp_path / "bad")
+    finally:
+        scan.write_bytes(content)
+    assert told.count(f"error: {scan}: ") == 1
+    assert told.count("error: 1 of 3 scans were not evaluated: validation_1") == 1
+    rows = pd.read_csv(tmp_path / "bad" / "per_scan.csv")
+    pd.testing.assert_frame_equal(rows, one[one["scan"] != "validation_1"].reset_index(drop=True))
 
 
 def test_needs_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:

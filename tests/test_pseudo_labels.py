@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from conemos_bundle import pseudo_labels
 from conemos_bundle.data.datalist import read_datalist, scan_items
+from conemos_bundle.errors import find_user_error
 from conemos_bundle.pseudo_labels import SaveUnknownRegions, label_the_rest, with_pseudo_labels
+from conemos_bundle.workflows import run_training_config
 from ignite.engine import Engine
 from monai.data import MetaTensor
 
@@ -99,3 +103,35 @@ def test_stages_that_are_done_are_not_done_again(
     assert label_the_rest(*arguments) == labelled
     assert torch.rand(1) == random  # the network to come starts alike
     assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("model.pt")}.items() <= before.items()
+
+
+def test_a_scan_that_cannot_be_labeled_does_not_end_the_others(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scan is lost between the stages: training the teacher would not take it either."""
+    data = tmp_path / "data"
+    shutil.copytree(tiny_dataset, data)
+    arguments = (data / "datalist.json", data, tmp_path / "run", tmp_path / "teacher", SETTINGS)
+    bad, save, saved = data / "images" / "training_1.nii.gz", SaveUnknownRegions.save, []
+    content = bad.read_bytes()
+
+    def train_then_lose(overlays: list[str], *more: Any, **options: Any) -> None:
+        run_training_config(overlays, *more, **options)
+        if overlays == ["individual"] and not saved:
+            bad.write_bytes(b"")
+
+    def spy(self: SaveUnknownRegions, engine: Engine) -> None:
+        saved.append(engine.state.batch[0]["name"])
+        save(self, engine)
+
+    monkeypatch.setattr(pseudo_labels, "run_training_config", train_then_lose)
+    monkeypatch.setattr(SaveUnknownRegions, "save", spy)
+    with pytest.raises(Exception, match=".") as error:
+        label_the_rest(*arguments)
+    assert "1 of 4 scans were not evaluated: training_1" in str(find_user_error(error.value))
+    assert saved == ["training_0", "training_2", "training_3"]
+    folder = tmp_path / "run" / "pseudo_labels"
+    assert not (folder / "datalist.json").exists() and not (folder / "training_1").exists()
+    bad.write_bytes(content)
+    assert [item["name"] for item in label_the_rest(*arguments)] == [f"training_{i}" for i in range(4)]
+    assert saved[3:] == ["training_1"]
