@@ -59,7 +59,7 @@ def evaluate_each(
         if len(items) > 1:
             keep(folder, name, key, report.kept(name))
 
-    failed = dict(gather(list(each_scan(mine, evaluate).items())))
+    failed = dict(gather(list(each_scan(mine, evaluate, len(items)).items())))
     dataset.data = items
     if report is not None:
         report.write(failed)

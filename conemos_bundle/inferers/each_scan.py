@@ -48,12 +48,15 @@ def segment_each(evaluator: Evaluator, dataset: Dataset) -> list[dict[str, Any]]
     return results
 
 
-def each_scan(items: Sequence[dict[str, Any]], work: Callable[[dict[str, Any]], object]) -> dict[str, str]:
+def each_scan(
+    items: Sequence[dict[str, Any]], work: Callable[[dict[str, Any]], object], in_all: int | None = None
+) -> dict[str, str]:
     """Do something for each scan. One that a user could mend is told in one line, and the others are done.
 
     Args:
         items: of the scans, with their ``name``.
         work: called with each item.
+        in_all: number of scans, where these are one process's share of them.
 
     Returns:
         what was wrong, by the names of the scans that failed.
@@ -68,7 +71,7 @@ def each_scan(items: Sequence[dict[str, Any]], work: Callable[[dict[str, Any]], 
             work(item)
         except Exception as error:
             told = find_user_error(error)
-            if told is None or isinstance(told, OutputError) or len(items) == 1:
+            if told is None or isinstance(told, OutputError) or (in_all or len(items)) == 1:
                 raise
             print(f"error: {told}", file=sys.stderr, flush=True)
             failed[item["name"]] = str(told)
