@@ -68,10 +68,15 @@ def evaluate_each(
         show_table(items, failed, "evaluated")
     if first and report is not None and not failed:
         shutil.rmtree(report.output_dir / FOLDER, ignore_errors=True)
-    if failed and not first:
-        sys.exit(1)  # the first process says it
-    if failed:
-        raise UserError(
-            f"{len(failed)} of {len(items)} scans were not evaluated: {', '.join(failed)}; mend them and start again: "
-            "the others are not evaluated again"
-        )
+    if not failed:
+        return
+    told = UserError(
+        f"{len(failed)} of {len(items)} scans were not evaluated: {', '.join(failed)}; mend them and start again: "
+        "the others are not evaluated again"
+    )
+    if not is_distributed():
+        raise told
+    if first:
+        print(f"error: {told}", file=sys.stderr, flush=True)
+    distributed.barrier()  # torchrun ends all processes as soon as one has failed
+    sys.exit(1)
