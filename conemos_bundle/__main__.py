@@ -30,6 +30,8 @@ def _commands() -> dict[str, Callable[..., Any]]:
 
 
 def _run() -> None:
+    end_with_command()
+    forks_end_with_us()
     import fire
     from conemos_bundle.commands.arguments import keep_texts
 
@@ -41,8 +43,6 @@ def _run() -> None:
 
 def main() -> None:
     """Run a command; a user's error is one line on stderr and exit code 1."""
-    end_with_command()
-    forks_end_with_us()
     run_command(_run)
 
 
