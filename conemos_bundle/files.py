@@ -64,7 +64,6 @@ def folder_in_one_step(path: str | os.PathLike[str]) -> Iterator[Path]:
         OutputError: it cannot be written, or ``path`` has come into being meanwhile.
     """
     path = Path(path)
-    sweep(path.parent)
     try:
         with part_folder(path.parent) as part:
             new = part / path.name

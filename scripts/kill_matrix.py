@@ -312,14 +312,19 @@ def try_command(name: str, command: Command, work: Path, kills: int, chance: ran
     return counts
 
 
-def fixtures(work: Path) -> Path:
-    """A data set, two finished and evaluated runs and a bundle, all tiny; made once."""
-    place, hook = work / "fixtures", work / "hook"
+def hook_into_children(work: Path) -> None:
+    """Have every Python process below a command count its events too."""
+    hook = work / "hook"
     hook.mkdir(parents=True, exist_ok=True)
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(hook), str(ROOT)])  # for what a command starts
     (hook / "sitecustomize.py").write_text(
         f"import sys\nsys.path.append({str(ROOT / 'scripts')!r})\nimport kill_hook\nkill_hook.install()\n"
     )
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(hook), str(ROOT)])
+
+
+def fixtures(work: Path) -> Path:
+    """A data set, two finished and evaluated runs and a bundle, all tiny; made once."""
+    place = work / "fixtures"
     if (place / "done").exists():
         return place
     shutil.rmtree(place, ignore_errors=True)
@@ -366,6 +371,7 @@ def all_commands(place: Path) -> dict[str, Command]:
     train = ["train", data / "datalist.json", "--output_dir", "run", *tiny]
     phantom = ["phantom", "phantom", "--training", 3, "--validation", 0, "--test", 1, "--size", 24, "--workers"]
     weights = {f"run/{name}": run / name for name in ("model.pt", "run.json")}
+    tuning = [*train, "--overlay", "fine_tune", "--pretrained_path", run / "model.pt"]
     of_training: dict[str, Any] = {"grows": True, "differs": ("config.json", "run.json")}
     served = {f"models/{name}": run / name for name in ("model.pt", "run.json")}
     served |= {"training": place / "training", "set": place / "set"}
@@ -384,9 +390,7 @@ def all_commands(place: Path) -> dict[str, Command]:
         "datalist": Command(["datalist", data, "--output", "datalist.json"]),
         "train": Command(train, **of_training),
         "train workers": Command([*train, "--num_workers", 2], share=0.2, **of_training),
-        "fine-tune": Command(
-            [*train, "--overlay", "fine_tune", "--pretrained_path", run / "model.pt"], share=0.4, **of_training
-        ),
+        "fine-tune": Command(tuning, share=0.4, **of_training),
         "experiments": Command(
             ["experiments", data / "datalist.json", "--output", "out", "--methods", "conemos", *tiny],
             grows=True,
@@ -413,6 +417,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     work = options.work.absolute()
+    hook_into_children(work)
     every = all_commands(fixtures(work))
     rows = []
     for name in options.only.split(",") if options.only else every:

@@ -224,6 +224,7 @@ def test_two_processes_do_not_write_the_same_folder(tmp_path: Path) -> None:
     (tmp_path / ".part-another_host-1-0" / "x").mkdir(parents=True)
     with folder_in_one_step(tmp_path / "x"):  # a dead one does not count, nor one of which nothing is known
         pass
+    sweep(tmp_path)
     assert names(tmp_path) == [".part-another_host-1-0", "new", "x"]
 
 

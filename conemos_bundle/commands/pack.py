@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import torch
 from conemos_bundle.commands.export import export
 from conemos_bundle.errors import UserError
-from conemos_bundle.files import folder_in_one_step
+from conemos_bundle.files import folder_in_one_step, sweep
 from conemos_bundle.model_card import model_card
 from conemos_bundle.names import RegionName
 from conemos_bundle.paths import bundle_folder
@@ -201,6 +201,7 @@ def pack(
             in it or, with ``unit_tests``, part of the name of another bundle of that zoo or the other way round.
     """
     source, target = Path(run).expanduser(), Path(output).expanduser().absolute()
+    sweep(target.parent)
     if target.exists():
         raise UserError(f"{output}: exists; pass another --output")
     name = name or target.name

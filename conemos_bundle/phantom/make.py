@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 from conemos_bundle.data.datalist import SPLITS, Datalist, Scan, write_datalist
 from conemos_bundle.errors import UserError
-from conemos_bundle.files import folder_in_one_step
+from conemos_bundle.files import folder_in_one_step, sweep
 from conemos_bundle.phantom import counts
 from conemos_bundle.phantom.anatomy import REGIONS, draw_fetus, draw_mother, region_masks, signed_distances
 from conemos_bundle.phantom.appearance import epi_image
@@ -84,6 +84,7 @@ def make_phantom(
             raise UserError(f"{name} {number!r}: give a whole number, {smallest} or more")
     places = _full_places(scans, mothers, seed) if full else _small_places(scans, mothers, seed)
     target = Path(output).expanduser().resolve()
+    sweep(target.parent)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{output}: exists and is not an empty folder; pass another --output, or remove it")
     with folder_in_one_step(target) as part:
