@@ -11,7 +11,7 @@ WORK is a folder for the fixtures, which a later call uses again, and for the tr
 - blocked: the second run failed. Where it said that the result exists, and it did, whole, it is not blocked;
 - lost: a final file was cut or differed, then or after the second run, or training began before its last epoch;
 - strays: files and folders that the second run left and an undisturbed run does not;
-- orphans: processes that ran on when the command had ended, after two seconds;
+- orphans: processes that still ran ten seconds after the command had ended (workers look for it when they have begun);
 - untidy: Ctrl-C that ended in more than our line.
 """
 
@@ -53,7 +53,7 @@ from conemos_bundle.processes import end_with_parent  # noqa: E402
 from conemos_bundle.transforms.seg_nrrd import read_seg_nrrd  # noqa: E402
 
 PATIENCE = 300  # seconds for a command
-GRACE = 2.0  # seconds for children to end
+GRACE = 10.0  # seconds for children to end
 COLUMNS = ("tried", "survived", "blocked", "lost", "strays", "orphans", "untidy")
 NOT_OURS = ("tensorboard", ".snakemake", ".lock", "__pycache__")
 
@@ -394,7 +394,7 @@ def all_commands(place: Path) -> dict[str, Command]:
         "experiments": Command(
             ["experiments", data / "datalist.json", "--output", "out", "--methods", "conemos", *tiny],
             grows=True,
-            differs=("config.json", "run.json", "report.md", "cost.csv"),
+            differs=("config.json", "run.json", "report.md", "cost.csv", "runs.csv"),
             share=0.125,
         ),
         "export": Command(["export", "bundle", "--formats", "ts,pt2"], {"bundle": place / "bundle"}, share=0.2),

@@ -11,6 +11,7 @@ from typing import Any
 from conemos_bundle.data.channel_files import ScanFiles, group_channels
 from conemos_bundle.data.results import earlier_result, made_of, output_files
 from conemos_bundle.errors import UserError
+from conemos_bundle.files import sweep
 from conemos_bundle.volumes import EXTENSIONS, has_extension, read_geometry
 from conemos_bundle.volumes.dicom import check_series, part_problems
 from conemos_bundle.volumes.dicom_files import is_dicom
@@ -105,6 +106,7 @@ def unfinished_scans(
         UserError: there is no scan.
     """
     refuse_no_scans(items)
+    sweep(output_dir)
 
     def done(item: dict[str, Any]) -> bool:
         first = item["image"] if isinstance(item["image"], str) else item["image"][0]
