@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import io
+import logging
 import os
 import re
 import sys
+import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import NoReturn
 
@@ -64,6 +68,11 @@ _SYSTEM: list[tuple[str, str]] = [  # what torch, ITK and the system say; the fi
         f"memory is full; {_MEMORY}",
     ),
     (
+        r"unexpected pos \d+ vs|PytorchStreamWriter failed",
+        "weights cannot be written whole: the disk is full, or files may not be so large (ulimit -f); make room or "
+        "choose another folder, and start again",
+    ),
+    (
         r"items of ancdata|Too many open files|can't start new thread",
         "the system's limits are too low: see 'ulimit -a'",
     ),
@@ -85,6 +94,8 @@ def system_error(error: BaseException) -> UserError | None:
         return UserError(_SHARED)
     if isinstance(error, OSError) and error.errno in _OF_DISK:
         return _disk_error(error.strerror or str(error), error.filename2 or error.filename)
+    if isinstance(error, BrokenPipeError):
+        return OutputError("what reads the printed lines has ended, and so does this; run it again to go on")
     if isinstance(error, MemoryError):
         return UserError(f"memory is full; {_MEMORY}")
     if not isinstance(error, RuntimeError | OSError):
@@ -115,29 +126,50 @@ def exit_with(error: UserError) -> NoReturn:
 
     At once: threads of MONAI's cache may still be reading scans, and an orderly exit can abort in them.
     """
-    sys.stdout.flush()
+    with suppress(OSError):  # nobody reads it any more, or its disk is full
+        sys.stdout.flush()
     print(f"error: {error}", file=sys.stderr, flush=True)
     os._exit(1)
 
 
 def exit_interrupted() -> NoReturn:
     """Print one line and end the process with exit code 130, as a shell expects it after Ctrl-C."""
-    sys.stdout.flush()
+    with suppress(OSError):
+        sys.stdout.flush()
     print("error: interrupted; run the same command again to go on", file=sys.stderr, flush=True)
     os._exit(130)
 
 
+def _lost_folder() -> UserError | None:
+    try:
+        os.getcwd()
+    except OSError:
+        return UserError("the folder that this was started in is gone; change to another one")
+    return None
+
+
 def run_command(command: Callable[[], object]) -> None:
     """Run a command; a user's error is one line on stderr and exit code 1, other errors keep their traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names that a terminal cannot show
+    threading.excepthook = _forget_what_the_machine_refuses
+    logging.raiseExceptions = False  # a log that cannot be written is no reason for a traceback
     try:
         command()
     except Exception as error:
-        user_error = find_user_error(error)
+        user_error = find_user_error(error) or _lost_folder()
         if user_error is None:
             raise
         exit_with(user_error)
     except KeyboardInterrupt:
         exit_interrupted()
+
+
+def _forget_what_the_machine_refuses(args: threading.ExceptHookArgs) -> None:
+    """TensorBoard writes in a thread: a full disk ends the training with one line, not with that thread's traceback."""
+    if args.exc_value is None or system_error(args.exc_value) is None:
+        threading.__excepthook__(args)
 
 
 def show_user_errors_in_one_line() -> None:
@@ -155,3 +187,4 @@ def show_user_errors_in_one_line() -> None:
         sys.__excepthook__(kind, error, trace)
 
     sys.excepthook = hook
+    threading.excepthook = _forget_what_the_machine_refuses

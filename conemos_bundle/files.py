@@ -44,7 +44,7 @@ def write_in_one_step(path: str | os.PathLike[str], write: Callable[[Path], Any]
             write(part / path.name)
             publish(part / path.name, path)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}){_KEPT}") from error
+        raise OutputError(f"{path}: cannot be written ({_reason(error)}){_KEPT}") from error
     except RuntimeError as error:  # torch's writer says no more than that; ask the disk
         reason = _why_unwritable(path.parent)
         if reason is None:
@@ -81,7 +81,7 @@ def folder_in_one_step(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.replace(new, path)
             _to_disk(path.parent)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}){_KEPT}") from error
+        raise OutputError(f"{path}: cannot be written ({_reason(error)}){_KEPT}") from error
 
 
 @contextmanager
@@ -190,6 +190,13 @@ def refuse_unwritable(folder: str | os.PathLike[str]) -> None:
         raise OutputError(f"{folder}: cannot be made: {place} is not a folder; choose another one")
     if not os.access(place, os.W_OK | os.X_OK):
         raise OutputError(f"{folder}: cannot be written to (no permission, or a read-only disk); choose another one")
+
+
+def _reason(error: OSError) -> str:
+    """In a few words; shutil gives a list of all files that it could not copy, each with the same reason."""
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        return re.sub(r"\[Errno \d+\] |: '.*", "", str(error.args[0][-1][-1]))
+    return error.strerror or str(error)
 
 
 def _why_unwritable(folder: Path) -> str | None:

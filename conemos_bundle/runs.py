@@ -154,7 +154,8 @@ def read_record(weights: str | os.PathLike[str], datalist: Datalist | None = Non
     """
     path = Path(weights).parent / RECORD
     if not Path(weights).is_file():
-        raise UserError(f"{weights}: no such file; train first, or pass --ckpt_path with the model's weights")
+        hint = _how_to_rebuild(weights) or "train first, or pass --ckpt_path with the model's weights"
+        raise UserError(f"{weights}: no such file; {hint}")
     record = as_dictionary(read_run(path))
     regions = record["regions"]
     if datalist is not None:
@@ -206,6 +207,12 @@ def check_model(
         )
 
 
+def _how_to_rebuild(weights: str | os.PathLike[str]) -> str:
+    """What mends a run's weights; empty where they are no run's."""
+    checkpoint = Path(weights).with_name("checkpoint.pt")
+    return f"'conemos train' with the same arguments writes it again from {checkpoint}" if checkpoint.is_file() else ""
+
+
 def load_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     """The flat state_dict of a ``model.pt``, on the CPU.
 
@@ -215,7 +222,8 @@ def load_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever it likes on a broken file
-        raise UserError(f"{path}: cannot be read as weights; copy it again, or train again") from error
+        hint = _how_to_rebuild(path) or "copy it again, or train again"
+        raise UserError(f"{path}: cannot be read as weights; {hint}") from error
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise UserError(f"{path}: not a flat state_dict, which models/model.pt must be")
     return weights

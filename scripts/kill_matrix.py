@@ -328,7 +328,7 @@ def fixtures(work: Path) -> Path:
     if (place / "done").exists():
         return place
     shutil.rmtree(place, ignore_errors=True)
-    place.mkdir()
+    place.mkdir(parents=True)
     data, tiny = place / "data", training(place)
     steps = [
         ["phantom", data, "--training", 4, "--validation", 2, "--test", 4, "--size", 24],

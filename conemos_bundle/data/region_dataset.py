@@ -39,6 +39,30 @@ def _hash_item(item: dict[str, Any]) -> bytes:
     return json_hashing({"item": item, "stamps": stamps})
 
 
+class _DiskCache(PersistentDataset):
+    """MONAI's, and a file of it that cannot be read is made again."""
+
+    def _cachecheck(self, item_transformed: dict[str, Any]) -> Any:
+        file = Path(str(self.cache_dir), self.hash_func(item_transformed).decode() + self.transform_hash + ".pt")
+        try:
+            return super()._cachecheck(item_transformed)
+        except (RuntimeError, EOFError, ValueError, KeyError, OSError):
+            if not _is_damaged(file):
+                raise  # the scan is, or the disk is full
+            file.unlink(missing_ok=True)
+            return super()._cachecheck(item_transformed)
+
+
+def _is_damaged(file: Path) -> bool:
+    try:
+        torch.load(file, weights_only=True)
+    except FileNotFoundError:
+        return False
+    except Exception:  # torch.load raises whatever it likes on a broken file
+        return True
+    return False
+
+
 class RegionDataset(torch.utils.data.Dataset):
     """(scan, region) pairs, indexed by a `Draw`.
 
@@ -95,7 +119,7 @@ class RegionDataset(torch.utils.data.Dataset):
         elif cache == "disk":
             if not cache_dir:
                 raise UserError("cache 'disk' needs --cache_dir, a folder to keep the prepared scans in")
-            self.scans = PersistentDataset(
+            self.scans = _DiskCache(
                 self.data, self.preparation, cache_dir, hash_func=_hash_item, hash_transform=pickle_hashing
             )
         else:

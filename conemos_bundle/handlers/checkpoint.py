@@ -67,6 +67,7 @@ class Checkpoint:
         self.also = dict(also or {})
         self.best: float | None = None
         self.best_epoch = 0
+        self._best_weights: dict[str, torch.Tensor] | None = None
 
     @property
     def path(self) -> Path:
@@ -108,6 +109,9 @@ class Checkpoint:
             module.load_state_dict(saved["also"][name])
         self.best, self.best_epoch = saved["best"], saved["best_epoch"]
         engine.state.epoch, engine.state.iteration = saved["epoch"], saved["iteration"]
+        is_best = self.best is None or self.best_epoch == saved["epoch"]
+        self._best_weights = saved["network"] if is_best else saved.get("best_network")
+        self._mend_model(engine)
         logger.info(f"resumed after epoch {saved['epoch']} (step {saved['iteration']}) from {self.path}")
 
     def save(self, engine: Engine) -> None:
@@ -127,11 +131,15 @@ class Checkpoint:
         weights = {name: tensor.detach().cpu() for name, tensor in plain(self.network).state_dict().items()}
         if value is not None and (self.best is None or value > self.best):
             self.best, self.best_epoch = value, engine.state.epoch
-            save_in_one_step(weights, self.folder / "model.pt")
-        elif value is None and self.best is None:
+            is_best = True
+        else:
+            is_best = value is None and self.best is None
+        if is_best:
+            self._best_weights = {name: tensor.clone() for name, tensor in weights.items()}
             save_in_one_step(weights, self.folder / "model.pt")
         content = {
             "network": weights,
+            "best_network": None if is_best else self._best_weights,  # model.pt, should that be lost
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "also": {name: module.state_dict() for name, module in self.also.items()},
@@ -142,6 +150,30 @@ class Checkpoint:
             "identity": self.identity,
         }
         save_in_one_step(content, self.path)
+
+    def _mend_model(self, engine: Engine) -> None:
+        """Write ``model.pt`` again where it is lost or damaged.
+
+        Raises:
+            UserError: training is over, and a checkpoint of an earlier version does not hold the best epoch's weights.
+        """
+        file = self.folder / "model.pt"
+        if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
+            return
+        try:
+            torch.load(file, map_location="cpu", weights_only=True)
+            return
+        except Exception as error:  # torch.load raises whatever it likes on a broken file
+            if self._best_weights is not None:
+                save_in_one_step(self._best_weights, file)
+                logger.info(f"{file}: written again, from {self.path}")
+            elif engine.state.epoch < (engine.state.max_epochs or 0):
+                self.best = None  # the next epoch writes it
+            else:
+                raise UserError(
+                    f"{file}: cannot be read, and {self.path} does not hold the best epoch's weights; train again, in "
+                    "another --output_dir"
+                ) from error
 
     def _validated(self, engine: Engine) -> float | None:
         """This epoch's validation metric, or None where none was computed."""

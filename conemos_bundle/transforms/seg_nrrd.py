@@ -6,6 +6,7 @@ Format: https://slicer.readthedocs.io/en/latest/developer_guide/modules/segmenta
 from __future__ import annotations
 
 import colorsys
+import errno
 import itertools
 import os
 import re
@@ -64,6 +65,12 @@ def write_seg_nrrd(
         part.write_bytes(
             re.sub(rb"\nkinds: \S+ (domain domain domain)\n", rb"\nkinds: list \1\n", part.read_bytes(), count=1)
         )
+        try:  # ITK does not say when the disk is full
+            same = np.array_equal(read_seg_nrrd(part)[0], masks)
+        except UserError:
+            same = False
+        if not same:
+            raise OSError(errno.ENOSPC, "not written whole: the disk is full, or files may not be as large")
 
     write_in_one_step(path, write)
 
