@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +174,41 @@ def test_a_changed_file_is_read_anew_from_the_disk_cache(tmp_path: Path, items: 
     write(mask, 1 - make_mask(0, 2))  # of the same size as before
     os.utime(mask, ns=(mask.stat().st_atime_ns, mask.stat().st_mtime_ns + 1))
     np.testing.assert_array_equal(dataset(items, **options)[draw]["label"].numpy()[0], 1 - make_mask(0, 2))
+
+
+class Mark:
+    """What would leave a mark where a cache file is loaded as code."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "end", "random", "list", "code"])
+def test_a_damaged_file_of_the_disk_cache_is_made_again(
+    tmp_path: Path, items: list[dict[str, Any]], damage: str
+) -> None:
+    options = {"cache": "disk", "cache_dir": str(tmp_path / "cache")}
+    draw = Draw(0, 2, 0)
+    whole = dataset(items, **options)[draw]
+    (kept,) = (tmp_path / "cache").iterdir()
+    content = kept.read_bytes()
+    if damage == "code":
+        torch.save({"image": Mark(tmp_path / "mark")}, kept)
+    else:
+        kept.write_bytes(
+            {"empty": b"", "cut": content[:500], "end": content[:-20], "random": os.urandom(3000), "list": b"[]"}[
+                damage
+            ]
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        again = dataset(items, **options)[draw]
+    assert torch.equal(again["image"], whole["image"]) and torch.equal(again["label"], whole["label"])
+    assert len(torch.load(kept, weights_only=True)) == len(torch.load(io.BytesIO(content), weights_only=True))
+    assert not (tmp_path / "mark").exists()
 
 
 def test_each_preparation_has_its_own_disk_cache(tmp_path: Path, items: list[dict[str, Any]]) -> None:

@@ -239,3 +239,35 @@ def test_other_modules_come_back_too(tmp_path: Path) -> None:
     Training(tmp_path, also={"teacher": teacher}).run(2)
     Training(tmp_path, also={"teacher": again}).run(2)
     assert_equal(dict(teacher.state_dict()), dict(again.state_dict()))
+
+
+@pytest.mark.parametrize("scores", [None, [0.1, 0.4, 0.3, 0.2], [0.1, 0.2, 0.3, 0.4]])
+@pytest.mark.parametrize("damage", ["lost", "cut", "other"])
+def test_a_damaged_model_is_written_again(tmp_path: Path, damage: str, scores: list[float] | None) -> None:
+    Training(tmp_path, scores).run()
+    file, whole = tmp_path / "model.pt", content(tmp_path, "model.pt")
+    interrupt(tmp_path / "cut", 3, scores)
+    for folder in (tmp_path, tmp_path / "cut"):
+        file = folder / "model.pt"
+        {
+            "lost": file.unlink,
+            "cut": lambda file=file: file.write_bytes(file.read_bytes()[:100]),
+            "other": lambda file=file: file.write_text("[1, 2]"),
+        }[damage]()
+        Training(folder, scores).run()
+        assert_equal(content(folder, "model.pt"), whole)
+
+
+def test_a_checkpoint_without_the_best_weights(tmp_path: Path) -> None:
+    """As an earlier version wrote it: of a later epoch than the best one."""
+    Training(tmp_path, [0.1, 0.4, 0.3, 0.2]).run()
+    saved = content(tmp_path, "checkpoint.pt")
+    assert saved.pop("best_network") is not None
+    torch.save(saved, tmp_path / "checkpoint.pt")
+    (tmp_path / "model.pt").unlink()
+    with pytest.raises(
+        UserError, match=r"model.pt: cannot be read, and .*checkpoint.pt does not hold the best epoch's"
+    ):
+        Training(tmp_path, [0.1, 0.4, 0.3, 0.2]).run()
+    Training(tmp_path, [0.1, 0.4, 0.3, 0.2, 0.1]).run(max_epochs=5)  # there the fifth is the best that can be had
+    assert_equal(content(tmp_path, "model.pt"), content(tmp_path, "checkpoint.pt")["network"])

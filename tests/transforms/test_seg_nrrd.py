@@ -10,7 +10,7 @@ import itk
 import nibabel
 import numpy as np
 import pytest
-from conemos_bundle.errors import UserError
+from conemos_bundle.errors import OutputError, UserError
 from conemos_bundle.transforms.seg_nrrd import find_segment, pad_to_grid, read_seg_nrrd, read_segments, write_seg_nrrd
 from conemos_bundle.volumes import is_sheared
 from nibabel.affines import apply_affine
@@ -220,3 +220,19 @@ def test_a_larger_grid_is_cut_where_nothing_lies_beyond_the_scan() -> None:
     larger = np.pad(masks, ((0, 0), (2, 0), (0, 1), (3, 3)))
     placed = affines()["flipped"] @ nibabel.affines.from_matvec(np.eye(3), [-2, 0, -3])
     np.testing.assert_array_equal(pad_to_grid(larger, placed, (9, 7, 5), affines()["flipped"]), masks)
+
+
+@pytest.mark.parametrize("part", [0.2, 0.9, 0.999])
+def test_what_itk_does_not_write_whole_is_no_file(tmp_path: Path, part: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ITK says nothing where the disk is full."""
+    masks = (np.random.default_rng(0).random((2, 20, 20, 20)) > 0.5).astype(np.uint8)
+    write = itk.imwrite
+
+    def cut(image: object, file: Path, **options: object) -> None:
+        write(image, file, **options)
+        file.write_bytes(file.read_bytes()[: int(part * file.stat().st_size)])
+
+    monkeypatch.setattr(itk, "imwrite", cut)
+    with pytest.raises(OutputError, match="not written whole"):
+        write_seg_nrrd(tmp_path / "a.seg.nrrd", masks, np.eye(4), ["a", "b"])
+    assert list(tmp_path.iterdir()) == []
