@@ -199,11 +199,22 @@ def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _why_unwritable(folder: Path) -> str | None:
-    """Why a megabyte cannot be written into a folder; None where it can."""
+def refuse_no_room(folder: str | os.PathLike[str], size: int) -> None:
+    """Before something is written by a library that ends the process where a disk is full.
+
+    Raises:
+        OutputError: a file of ``size`` bytes cannot be written there.
+    """
+    reason = _why_unwritable(Path(folder), size)
+    if reason is not None:
+        raise OutputError(f"{folder}: {size >> 20} MB cannot be written ({reason}){_KEPT}")
+
+
+def _why_unwritable(folder: Path, size: int = 2**20) -> str | None:
+    """Why a file of that size cannot be written into a folder; None where it can."""
     try:
         with part_folder(folder) as part:
-            (part / "probe").write_bytes(bytes(2**20))
+            (part / "probe").write_bytes(bytes(size))
             _to_disk(part / "probe")
     except OSError as error:
         return error.strerror

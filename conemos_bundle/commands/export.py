@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from conemos_bundle import exports
 from conemos_bundle.errors import UserError
-from conemos_bundle.files import part_folder, publish
+from conemos_bundle.files import part_folder, publish, refuse_no_room
+from conemos_bundle.records import read_json
 from conemos_bundle.runs import load_weights, recorded_network
 
 FORMATS = ("ts", "pt2", "onnx")
@@ -33,11 +33,16 @@ def export(bundle: str = ".", formats: str | Sequence[str] = FORMATS) -> None:
     file = folder / "configs" / "inference.json"
     if not file.is_file():
         raise UserError(f"{folder}: not a bundle (no configs/inference.json); 'conemos pack' makes one of a run")
-    config = json.loads(file.read_text(encoding="utf-8"))
+    config = read_json(file)
     network = recorded_network({"network": config["network_def"]}).eval()
-    network.load_state_dict(load_weights(folder / "models" / "model.pt"))
+    weights = folder / "models" / "model.pt"
+    try:
+        network.load_state_dict(load_weights(weights))
+    except RuntimeError as error:
+        raise UserError(f"{weights}: does not fit the network of {file}; pack the run again") from error
     for name in asked:
         path = folder / "models" / f"model.{name}"
+        refuse_no_room(path.parent, 4 * weights.stat().st_size + 2**20)  # TorchScript would end the process
         with part_folder(path.parent) as part:
             if name == "ts":
                 exported = exports.export_torchscript(folder, part / path.name)

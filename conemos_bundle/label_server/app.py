@@ -149,6 +149,30 @@ class RegionApp(MONAILabelApp):
             refuse(UserError(line))
         return result
 
+    def batch_infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
+        """Segment many scans; MONAI Label's own batch ends at the first that cannot be.
+
+        Again with ``"images": "unlabeled"``, it does those that are missing.
+
+        Raises:
+            fastapi.HTTPException: 400 at the end, naming the scans that could not be segmented.
+        """
+        failed: dict[str, str] = {}
+
+        def infer(one: dict[str, Any], store: Any = None) -> dict[str, Any]:
+            try:
+                return self.infer(one, store)
+            except Exception as error:  # of one scan: the others may do
+                failed[str(one.get("image"))] = str(getattr(error, "detail", None) or error)
+                return {}
+
+        result: dict[str, Any] = self._batch_infer(request, datastore or self.datastore(), infer)
+        for name in result:
+            logger.info(f"{name}: {f'FAILED: {failed[name]}' if name in failed else 'segmented'}")
+        if failed:
+            refuse(UserError(f"{len(failed)} of {len(result)} scans were not segmented: {', '.join(failed)}"))
+        return result
+
     def _known(self, request: dict[str, Any]) -> dict[str, Any]:
         """What of a request is passed on.
 

@@ -93,6 +93,9 @@ class MONAILabelApp:
         file, params = self._infers[request["model"]](request)
         return {"file": file, "params": params}
 
+    def _batch_infer(self, request: dict[str, Any], datastore: Any, infer: Any) -> dict[str, Any]:
+        return {name: infer({**request, "image": name}, datastore) for name in sorted(datastore.list_images())}
+
 
 class Described:
     """A task with a description."""

@@ -228,3 +228,20 @@ def test_a_job_ends_with_the_server(label: Label, app_folder: Path, monkeypatch:
     monkeypatch.setenv("CONEMOS_LABEL_SERVER", "1")
     served(label, app_folder)
     assert calls == ["watches"]
+
+
+def test_a_bad_scan_does_not_end_a_batch(label: Label, app_folder: Path, scan: Path, tmp_path: Path) -> None:
+    studies = tmp_path / "studies"
+    studies.mkdir()
+    for name in "abcd":
+        shutil.copy(scan, studies / f"{name}.nii.gz")
+    (studies / "b.nii.gz").write_bytes(b"text")
+    app = served(label, app_folder, studies)
+    (studies / "c.nii.gz").unlink()
+    answers: dict[str, Any] = {}
+    batch = app._batch_infer
+    app._batch_infer = lambda *given: answers.update(batch(*given)) or answers
+    with pytest.raises(Exception, match=".") as error:
+        app.batch_infer({"model": "tiny", "regions": "outer"})
+    assert "2 of 4 scans were not segmented: b, c" in str(getattr(error.value, "detail", error.value))
+    assert {name: bool(answer) for name, answer in answers.items()} == {"a": True, "b": False, "c": False, "d": True}
