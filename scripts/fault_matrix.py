@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import ctypes
 import os
 import re
 import resource
@@ -105,6 +106,14 @@ def lose_folder() -> None:
     shutil.rmtree(Path.cwd())
 
 
+def small_shared_memory() -> None:
+    """/dev/shm of one page, for this process and its children."""
+    if ctypes.CDLL(None, use_errno=True).unshare(0x20000):  # CLONE_NEWNS
+        raise OSError(ctypes.get_errno(), "unshare")
+    for words in (["--make-rprivate", "/"], ["-t", "tmpfs", "-o", "size=4k", "tmpfs", "/dev/shm"]):
+        subprocess.run(["mount", *words], check=True)
+
+
 def no_temporary_folder() -> None:
     """TMPDIR names none."""
     os.environ["TMPDIR"] = tempfile.tempdir = "/nowhere"
@@ -125,6 +134,7 @@ FAULTS = {
     "output_closed": Fault(process=close_output),
     "ascii_terminal": Fault(process=write_ascii),
     "folder_lost": Fault(process=lose_folder),
+    "small_shared_memory": Fault(process=small_shared_memory),
     "no_temporary_folder": Fault(process=no_temporary_folder),
 }
 

@@ -2,8 +2,8 @@
 
     python scripts/verify_cohort.py WORK
 
-WORK is a folder that does not exist yet. Prints, for each entry, how many were done and the exit code; exit code 1 where
-one of them is not as it should be. About two minutes on a CPU.
+WORK is a folder that does not exist yet. Prints, for each entry, how many were done and the exit code; ends with exit
+code 1 where one of them is not as it should be. About two minutes on a CPU.
 """
 
 from __future__ import annotations
