@@ -56,9 +56,13 @@ def runs(pid: int) -> bool | None:
     return True
 
 
-def end_with_parent() -> None:
-    """End this process when its parent ends: at once on Linux, else within moments."""
-    parent = os.getppid()
+def end_with_parent(parent: int | None = None) -> None:
+    """End this process when its parent ends: at once on Linux, else within moments.
+
+    Args:
+        parent: number of the process that started this one, which may have ended since; None: the parent of now.
+    """
+    parent = os.getppid() if parent is None else parent
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
         if os.getppid() != parent:

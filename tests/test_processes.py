@@ -68,3 +68,10 @@ def test_a_process_is_known_by_its_number_and_its_start() -> None:
         process.send_signal(signal.SIGKILL)
     assert runs(process.pid) is False
     assert runs(1) is True and started(2**22 + 1) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others look for it every quarter of a second")
+def test_a_child_that_begins_when_its_parent_has_ended_ends_too() -> None:
+    code = "from conemos_bundle.processes import end_with_parent; end_with_parent(2**22 + 1); print('goes on')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")

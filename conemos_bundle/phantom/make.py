@@ -156,12 +156,12 @@ def _write_split(
     if not workers:
         return _with_progress(map(write, indexed), split, len(indexed))
     # a new interpreter each: a fork would copy locks that threads of this process may hold
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, (os.getpid(),)) as pool:
         return _with_progress(pool.map(write, indexed), split, len(indexed))
 
 
-def _start_worker() -> None:
-    end_with_parent()
+def _start_worker(parent: int) -> None:
+    end_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one tells
 
 
