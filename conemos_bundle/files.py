@@ -44,12 +44,12 @@ def write_in_one_step(path: str | os.PathLike[str], write: Callable[[Path], Any]
             write(part / path.name)
             publish(part / path.name, path)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({_reason(error)}){_KEPT}") from error
+        raise OutputError(f"{shown(path)}: cannot be written ({_reason(error)}){_KEPT}") from error
     except RuntimeError as error:  # torch's writer says no more than that; ask the disk
         reason = _why_unwritable(path.parent)
         if reason is None:
             raise
-        raise OutputError(f"{path}: cannot be written ({reason}){_KEPT}") from error
+        raise OutputError(f"{shown(path)}: cannot be written ({reason}){_KEPT}") from error
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def folder_in_one_step(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.replace(new, path)
             _to_disk(path.parent)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({_reason(error)}){_KEPT}") from error
+        raise OutputError(f"{shown(path)}: cannot be written ({_reason(error)}){_KEPT}") from error
 
 
 @contextmanager
@@ -199,6 +199,11 @@ def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def shown(path: str | os.PathLike[str]) -> str:
+    """A path as users know it: where a file will lie, not the hidden folder that it is written in."""
+    return str(Path(*(part for part in Path(path).parts if not _PART.fullmatch(part))))
+
+
 def refuse_no_room(folder: str | os.PathLike[str], size: int) -> None:
     """Before something is written by a library that ends the process where a disk is full.
 
@@ -207,7 +212,7 @@ def refuse_no_room(folder: str | os.PathLike[str], size: int) -> None:
     """
     reason = _why_unwritable(Path(folder), size)
     if reason is not None:
-        raise OutputError(f"{folder}: {size >> 20} MB cannot be written ({reason}){_KEPT}")
+        raise OutputError(f"{shown(folder)}: {size >> 20} MB cannot be written ({reason}){_KEPT}")
 
 
 def _why_unwritable(folder: Path, size: int = 2**20) -> str | None:

@@ -304,3 +304,12 @@ def test_folders_that_cannot_be_made_are_refused_and_nothing_is_made(
     monkeypatch.setattr(files.os, "access", lambda *_: False)
     with pytest.raises(OutputError, match="no permission, or a read-only disk"):
         refuse_unwritable(tmp_path / "new")
+
+
+def test_errors_name_the_place_that_users_know(tmp_path: Path) -> None:
+    def fail(part: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with part_folder(tmp_path) as part, pytest.raises(OutputError) as error:
+        write_in_one_step(part / "a" / "b.txt", fail)
+    assert str(error.value).startswith(f"{tmp_path / 'a' / 'b.txt'}: cannot be written (No space left on device)")

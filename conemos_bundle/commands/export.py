@@ -8,7 +8,7 @@ from pathlib import Path
 
 from conemos_bundle import exports
 from conemos_bundle.errors import UserError
-from conemos_bundle.files import part_folder, publish, refuse_no_room
+from conemos_bundle.files import part_folder, publish, refuse_no_room, shown
 from conemos_bundle.records import read_json
 from conemos_bundle.runs import load_weights, recorded_network
 
@@ -51,6 +51,6 @@ def export(bundle: str = ".", formats: str | Sequence[str] = FORMATS) -> None:
             result = exports.check(exported, network, config["network_def"]["in_channels"], config["window"])
             publish(part / path.name, path)
         print(
-            f"wrote {path} ({os.path.getsize(path) / 2**20:.1f} MiB): differs by {result.difference:.1e}, "
+            f"wrote {shown(path)} ({os.path.getsize(path) / 2**20:.1f} MiB): differs by {result.difference:.1e}, "
             f"{result.seconds:.3f} s a window of all regions (PyTorch {result.network_seconds:.3f} s)"
         )
