@@ -136,6 +136,7 @@ def _copy_model(source: Path, target: Path) -> None:
     """A copy, since annotators may train it further; one that is there stays."""
     if not (source / "model.pt").is_file():
         raise UserError(f"{source / 'model.pt'}: no such file; this bundle has no weights")
+    sweep(target)
     for file in ("model.pt", "run.json"):
         if (source / file).is_file() and not (target / file).exists():
             write_in_one_step(target / file, partial(shutil.copyfile, source / file))

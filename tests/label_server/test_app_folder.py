@@ -15,6 +15,7 @@ from conemos_bundle.commands.label_app import label_app
 from conemos_bundle.errors import UserError
 from conemos_bundle.label_server.app_folder import served_config, write_app
 from conemos_bundle.paths import bundle_folder
+from conemos_bundle.processes import host
 from monai.bundle import ConfigParser
 from scipy.spatial.transform import Rotation
 
@@ -150,3 +151,11 @@ def test_an_inference_config_of_another_version() -> None:
 
 def test_nothing_imports_monailabel(app: Path) -> None:
     assert "monailabel" not in sys.modules
+
+
+def test_what_a_killed_start_left_is_removed(bundle: Path, tmp_path: Path) -> None:
+    (target,) = write_app(bundle, tmp_path / "app", "tiny")
+    left = target / "models" / f".part-{host()}-4194305-0"  # of a process that there cannot be
+    left.mkdir()
+    write_app(bundle, tmp_path / "app", "tiny")
+    assert not left.exists()
