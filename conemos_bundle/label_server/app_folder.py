@@ -13,7 +13,7 @@ from typing import Any
 
 from conemos_bundle.bundle_metadata import read_metadata
 from conemos_bundle.errors import UserError
-from conemos_bundle.files import part_folder, write_in_one_step
+from conemos_bundle.files import part_folder, sweep, write_in_one_step
 from conemos_bundle.records import read_json
 
 PACKAGE = Path(__file__).resolve().parents[1]
