@@ -16,6 +16,7 @@ from pathlib import Path
 
 ENDS_WITH = "CONEMOS_ENDS_WITH"
 _EVERY = 0.25  # seconds
+_forking = 0  # number of the process that forks
 _SET_PARENT_DEATH_SIGNAL = 1  # Linux's <sys/prctl.h>
 
 
@@ -56,13 +57,12 @@ def runs(pid: int) -> bool | None:
     return True
 
 
-def end_with_parent(parent: int | None = None) -> None:
+def end_with_parent(parent: int) -> None:
     """End this process when its parent ends: at once on Linux, else within moments.
 
     Args:
-        parent: number of the process that started this one, which may have ended since; None: the parent of now.
+        parent: number of the process that started this one, which may have ended since.
     """
-    parent = os.getppid() if parent is None else parent
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
         if os.getppid() != parent:
@@ -77,7 +77,24 @@ def forks_end_with_us() -> None:
     For commands, not for a library: on Linux such a process ends with the thread that forked it.
     """
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=end_with_parent)
+        os.register_at_fork(before=_note_parent, after_in_child=lambda: end_with_parent(_forking))
+
+
+def _note_parent() -> None:
+    global _forking
+    _forking = os.getpid()
+
+
+def start_worker(parent: int) -> None:
+    """The first that a process of a pool does: here, since other modules take seconds to import.
+
+    Ctrl-C reaches all processes, and the parent tells of it.
+
+    Args:
+        parent: see `end_with_parent`.
+    """
+    end_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def commands_end_with_us() -> dict[str, str]:

@@ -105,10 +105,10 @@ def run(command: Command, folder: Path, after: float | None = None, number: int 
     count.unlink(missing_ok=True)
     output.write_text("")
     ready = os.pipe()
-    pid = os.fork()
+    harness, pid = os.getpid(), os.fork()
     if pid == 0:
         try:
-            _in_fork(command, folder, output, temporary, count, ready[1], **kill)
+            _in_fork(command, folder, output, temporary, count, ready[1], harness, **kill)
         finally:
             os._exit(99)
     os.close(ready[1])
@@ -139,11 +139,13 @@ def _in_fork(
     temporary: Path,
     count: Path,
     ready: int,
+    harness: int,
     at: int = 0,
     main: bool = False,
 ) -> None:
     os.setsid()
-    end_with_parent()
+    end_with_parent(harness)
+    sys.modules["__main__"] = sys.modules["conemos_bundle.__main__"]  # what new interpreters begin with
     os.dup2(os.open(output, os.O_WRONLY), 1)
     os.dup2(1, 2)
     sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))  # noqa: SIM115

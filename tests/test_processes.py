@@ -75,3 +75,8 @@ def test_a_child_that_begins_when_its_parent_has_ended_ends_too() -> None:
     code = "from conemos_bundle.processes import end_with_parent; end_with_parent(2**22 + 1); print('goes on')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (1, "")
+
+
+def test_a_worker_begins_before_the_heavy_imports() -> None:
+    code = "import sys; from conemos_bundle.processes import start_worker; print({'torch', 'numpy'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -21,7 +20,7 @@ from conemos_bundle.phantom.appearance import epi_image
 from conemos_bundle.phantom.field_of_view import FIELD
 from conemos_bundle.phantom.full import GREY_LEVELS, draw_full_scan
 from conemos_bundle.phantom.geometry import Array, grid_points
-from conemos_bundle.processes import end_with_parent
+from conemos_bundle.processes import start_worker
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -156,13 +155,8 @@ def _write_split(
     if not workers:
         return _with_progress(map(write, indexed), split, len(indexed))
     # a new interpreter each: a fork would copy locks that threads of this process may hold
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, (os.getpid(),)) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker, (os.getpid(),)) as pool:
         return _with_progress(pool.map(write, indexed), split, len(indexed))
-
-
-def _start_worker(parent: int) -> None:
-    end_with_parent(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one tells
 
 
 def _with_progress(scans: Iterable[Scan], split: str, number: int) -> list[Scan]:

@@ -7,6 +7,7 @@ its libraries may end the process that they run in when data are damaged.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -36,7 +37,7 @@ MISSING = "its pixels are missing or truncated; export the series again"
 DECODER = Path(__file__).with_name("dicom_decoder.py")
 START = (
     "import json, runpy, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from conemos_bundle.processes import end_with_parent; end_with_parent(); "
+    "from conemos_bundle.processes import end_with_parent; end_with_parent(int(sys.argv[3])); "
     "runpy.run_path(sys.argv[2], run_name='__main__')"
 )
 PATIENCE = 120  # seconds for the decoder to start, and 2 more per slice
@@ -157,7 +158,7 @@ def _decode(headers: Sequence[Dataset]) -> Iterator[npt.NDArray[Any]]:
     """
     if not headers:
         return
-    command = [sys.executable, "-c", START, json.dumps(sys.path), str(DECODER)]
+    command = [sys.executable, "-c", START, json.dumps(sys.path), str(DECODER), str(os.getpid())]
     process = subprocess.Popen(  # noqa: S603
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
