@@ -41,6 +41,8 @@ def region_name(name: str) -> str:
         raise ValueError(f"region name {shown!r}: {len(name)} letters; use at most {MOST_LETTERS}")
     if _DEVICES.fullmatch(name):
         raise ValueError(f"region name {shown!r}: Windows keeps this name for a device; choose another one")
+    if name.casefold() == "background":  # channel 0 of a label map, for MONAI and its hosts
+        raise ValueError(f"region name {shown!r}: background is what belongs to no region; choose another one")
     return name
 
 

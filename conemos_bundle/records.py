@@ -7,6 +7,8 @@ expression, a reference or a macro.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from conemos_bundle.errors import UserError
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 MOST_BYTES = 2**26
 MOST_LETTERS = 10_000
@@ -58,6 +60,9 @@ def path_text(text: str) -> str:
 
 PathText = Annotated[str, AfterValidator(path_text)]
 Text = Annotated[str, Field(max_length=MOST_LETTERS), AfterValidator(plain_text)]
+_missing = BeforeValidator(lambda cell: None if cell in ("", "nan") else cell)
+Share = Annotated[float | None, Field(ge=0, le=1), _missing]  # cells of a table; where there is no number, they are
+Amount = Annotated[float | None, Field(ge=0), _missing]  # empty
 Model = TypeVar("Model", bound="Strict")
 
 
@@ -79,6 +84,26 @@ def one_line(error: ValidationError) -> str:
     return " ".join(line.split()) if len(line) < 600 else f"{' '.join(line[:600].split())} …"
 
 
+def read_text(path: str | os.PathLike[str], what: str = " it", hint: str = "") -> str:
+    """The content of a text file in UTF-8; arguments as for `read_json`.
+
+    Raises:
+        UserError: it cannot be read, is no file, no text, or larger than 64 MB.
+    """
+    try:
+        if Path(path).exists() and not Path(path).is_file():  # a device or a pipe might never end
+            raise UserError(f"{path}: cannot read{what} (not a file){hint}")
+        with open(path, "rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise UserError(f"{path}: cannot read{what} (larger than {MOST_BYTES >> 20} MB){hint}")
+        return content.decode("utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot read{what} ({error.strerror or error}){hint}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: cannot read{what} (not UTF-8 text){hint}") from error
+
+
 def read_json(path: str | os.PathLike[str], what: str = " it", hint: str = "") -> Any:
     """The content of a JSON file: no number that is not finite, no key twice, no depth that exhausts the stack.
 
@@ -90,24 +115,13 @@ def read_json(path: str | os.PathLike[str], what: str = " it", hint: str = "") -
     Raises:
         UserError: it cannot be read so.
     """
+    content = read_text(path, what, hint)
     try:
-        if Path(path).exists() and not Path(path).is_file():  # a device or a pipe might never end
-            raise UserError(f"{path}: cannot read{what} (not a file){hint}")
-        with open(path, "rb") as file:
-            content = file.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise UserError(f"{path}: cannot read{what} (larger than {MOST_BYTES >> 20} MB){hint}")
-        return json.loads(content.decode("utf-8"), object_pairs_hook=_dictionary, parse_constant=_refuse_constant)
-    except OSError as error:
-        raise UserError(f"{path}: cannot read{what} ({error.strerror or error}){hint}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: cannot read{what} (not UTF-8 text){hint}") from error
+        return json.loads(content, object_pairs_hook=_dictionary, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: not valid JSON (line {error.lineno}: {error.msg}){hint}") from error
     except RecursionError as error:
         raise UserError(f"{path}: not valid JSON (nested too deeply){hint}") from error
-    except UserError:
-        raise
     except ValueError as error:  # a key twice, a number of thousands of digits
         raise UserError(f"{path}: not valid JSON ({error}){hint}") from error
 
@@ -125,6 +139,40 @@ def read_as(schema: type[Model], path: str | os.PathLike[str], what: str = " it"
         raise UserError(f"{path}: {one_line(error)}") from error
     except RecursionError as error:
         raise UserError(f"{path}: nested too deeply") from error
+
+
+def read_table(schema: type[Model], path: str | os.PathLike[str], hint: str = "; write it again") -> list[Model]:
+    """The rows of a table (CSV with a header), each held against a schema.
+
+    Args:
+        schema: of a row; texts become its types.
+        path: the file.
+        hint: what to do where it is no such table.
+
+    Raises:
+        UserError: it cannot be read, or is no such table.
+    """
+    content = read_text(path, " this table", hint)
+    try:
+        lines = csv.DictReader(io.StringIO(content, newline=""), strict=True)
+        columns = list(lines.fieldnames or [])
+        rows = list(lines)
+    except csv.Error as error:
+        raise UserError(f"{path}: cannot read this table ({error}){hint}") from error
+    twice = [column for column in columns if columns.count(column) > 1]
+    missing = [name for name, field in schema.model_fields.items() if field.is_required() and name not in columns]
+    if missing or twice:
+        wrong = f"lacks the column {missing[0]!r}" if missing else f"has the column {twice[0][:60]!r} twice"
+        raise UserError(f"{path}: {wrong}{hint}")
+    checked = []
+    for i, row in enumerate(rows):
+        if None in row or None in row.values():
+            raise UserError(f"{path}: cannot read this table (row {i + 1} has not {len(columns)} cells){hint}")
+        try:
+            checked.append(schema.model_validate(row, strict=False))
+        except ValidationError as error:
+            raise UserError(f"{path}: row {i + 1}: {one_line(error)}{hint}") from error
+    return checked
 
 
 def _dictionary(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from conemos_bundle.files import write_in_one_step
 from conemos_bundle.handlers.checkpoint import plain
 from conemos_bundle.names import folder_name
 from conemos_bundle.records import one_line
-from conemos_bundle.run_record import RECORD, NetworkConfig, as_dictionary, read_run
+from conemos_bundle.run_record import RECORD, NetworkConfig, Run, as_dictionary, read_run
 from ignite.engine import Engine, Events
 from pydantic import ValidationError
 from torch import nn
@@ -125,7 +125,11 @@ class RunRecord:
         engine.add_event_handler(Events.STARTED, self.write)
 
     def write(self, engine: Engine) -> None:
-        """Write the record and the configuration."""
+        """Write the record and the configuration.
+
+        Raises:
+            UserError: a setting could not be read again.
+        """
         description = self.datalist.model_dump(include={"name", "description", "modality", "licence", "reference"})
         counts = {
             split: {
@@ -134,7 +138,11 @@ class RunRecord:
             }
             for split, scans in ((s, self.datalist.scans(s)) for s in ("training", "validation", "test"))
         }
-        record = {**self.record, "data": {**description, "annotated": counts}}
+        told = {**self.record, "data": {**description, "annotated": counts}}
+        try:  # as it will be read
+            record = as_dictionary(Run.model_validate(json.loads(json.dumps(told))))
+        except ValidationError as error:
+            raise UserError(f"{self.folder / RECORD}: not written: {one_line(error)}") from error
         files = {RECORD: (json.dumps(record, indent=4) + "\n").encode()}
         if self.config is not None:
             files["config.json"] = self.config

@@ -175,7 +175,7 @@ def _rate(run: Path) -> float:
     if len(rows) < 2:
         return 0.0
     before, last = rows[-2:]
-    return round((int(last["step"]) - int(before["step"])) / (float(last["seconds"]) - float(before["seconds"])), 3)
+    return round((last.step - before.step) / (last.seconds - before.seconds), 3)
 
 
 def _record(folder: Path, name: str, run: Path) -> None:

@@ -93,6 +93,14 @@ def record_run(folder: Path, network: torch.nn.Module) -> dict[str, Any]:
     return read_record(folder / "model.pt", DATA)
 
 
+@pytest.mark.parametrize("settings", [{"seed": "$7"}, {"rate": float("nan")}, {"_target_": "x"}, {"a": {"b": 1}}])
+def test_what_could_not_be_read_again_is_not_recorded(settings: dict[str, Any], tmp_path: Path) -> None:
+    record = RunRecord(str(tmp_path), DATA, PLAN, make_network(), settings)
+    with pytest.raises(UserError, match=r"run\.json: not written: settings\."):
+        record.write(None)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_a_finished_run_is_known_by(tmp_path: Path) -> None:
     record = record_run(tmp_path / "new" / "run", make_network())
     assert [file.name for file in sorted((tmp_path / "new" / "run").iterdir())] == ["model.pt", "run.json"]

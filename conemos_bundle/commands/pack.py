@@ -8,16 +8,15 @@ import shutil
 from collections.abc import Sequence
 from importlib.metadata import distribution
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from conemos_bundle.commands.export import export
 from conemos_bundle.errors import UserError
+from conemos_bundle.evaluation.tables import SUMMARY, read_summary
 from conemos_bundle.files import folder_in_one_step, sweep
 from conemos_bundle.model_card import model_card
-from conemos_bundle.names import RegionName
 from conemos_bundle.paths import bundle_folder
-from conemos_bundle.records import Strict, read_as
 from conemos_bundle.runs import RECORD, load_weights, package_versions, read_record, recorded_network
 from conemos_bundle.zoo import (
     write_archive,
@@ -26,7 +25,6 @@ from conemos_bundle.zoo import (
     write_large_files,
     write_unit_tests,
 )
-from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 LAST_NUMPY_OF_PYTHON_3_10 = (2, 2)
@@ -136,33 +134,14 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
 
 
-class _Mean(BaseModel, strict=True):
-    mean: Annotated[float, Field(ge=0, le=1)] | None
-
-
-class _Region(BaseModel, strict=True):
-    dice: _Mean
-
-
-class _Summary(Strict):
-    """As far as it is read here."""
-
-    model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
-
-    regions: dict[RegionName, _Region]
-    failed: dict[str, str] = Field(default_factory=dict)
-
-
 def _summary(run: Path) -> dict[str, float]:
     """Mean Dice a region of the test split, where the run has been evaluated."""
-    file = run / "evaluation_test" / "summary.json"
-    if not file.is_file():
-        return {}
-    summary = read_as(_Summary, file)
+    folder = run / "evaluation_test"
+    summary = read_summary(folder)
     if summary.failed:
         raise UserError(
-            f"{file}: {len(summary.failed)} scans could not be evaluated: no result of the test split; mend them "
-            "and evaluate again, or remove the folder"
+            f"{folder / SUMMARY}: {len(summary.failed)} scans could not be evaluated: no result of the test split; "
+            "mend them and evaluate again, or remove the folder"
         )
     means = {name: region.dice.mean for name, region in summary.regions.items()}
     return {f"{name} mean Dice": round(mean, 4) for name, mean in means.items() if mean is not None}

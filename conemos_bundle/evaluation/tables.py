@@ -6,16 +6,68 @@ The rows are a pandas DataFrame with `ROW_COLUMNS`; a metric without a value is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import pandas as pd
+from conemos_bundle.names import RegionName
+from conemos_bundle.records import Amount, PathText, Share, Strict, read_as
+from pydantic import ConfigDict, Field
 
+SUMMARY = "summary.json"
 METRICS = {"dice": "Dice", "sd95_mm": "SD95 (mm)", "sd95_voxels": "SD95 (voxels)"}
 STATISTICS = ("mean", "standard_deviation", "median", "n")
 ROW_COLUMNS = ("scan", "subject", "region", *METRICS, "reference_ml", "predicted_ml", "false_positive_ml")
 
 _DECIMALS = {"dice": 3, "sd95_mm": 2, "sd95_voxels": 2}
 _NO_VALUE = "n/a"
+
+
+class EvaluatedRegion(Strict):
+    """A row of ``per_scan.csv``: a scan and region that is annotated or absent."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    scan: PathText
+    subject: Annotated[str, Field(max_length=256)]
+    region: RegionName
+    dice: Share
+    sd95_mm: Amount
+    sd95_voxels: Amount
+    reference_ml: Amount
+    predicted_ml: Amount
+    false_positive_ml: Amount = None  # earlier evaluations lack it
+
+
+class _Statistics(Strict):
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    mean: Share
+
+
+class _Region(Strict):
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    dice: _Statistics
+
+
+class Summary(Strict):
+    """``summary.json``, as far as it is read."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    regions: dict[RegionName, _Region]
+    failed: dict[str, str] = Field(default_factory=dict)
+
+
+def read_summary(folder: Path) -> Summary:
+    """The summary in an evaluation's folder; an empty one where there is none.
+
+    Raises:
+        UserError: it cannot be read, or is no summary.
+    """
+    file = folder / SUMMARY
+    return read_as(Summary, file) if file.exists() else Summary(regions={})
 
 
 def summarise(rows: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:

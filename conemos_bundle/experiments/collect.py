@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 from conemos_bundle.errors import UserError
-from conemos_bundle.evaluation.tables import METRICS, ROW_COLUMNS
-from conemos_bundle.handlers.curve import CURVE
-from conemos_bundle.records import read_json
+from conemos_bundle.evaluation.tables import METRICS, ROW_COLUMNS, EvaluatedRegion, read_summary
+from conemos_bundle.handlers.curve import CURVE, Epoch, read_curve
+from conemos_bundle.records import read_table
 from conemos_bundle.run_record import RECORD, as_dictionary, read_run
 
 PER_SCAN = Path("evaluation_test") / "per_scan.csv"
@@ -109,34 +109,14 @@ def curve(run: Run) -> pd.DataFrame:
 
 
 def _read_curve(path: Path) -> pd.DataFrame:
-    needed = ["epoch", "step", "seconds", "validation_dice"]
-    if not path.exists():
-        return pd.DataFrame(columns=needed, dtype=float)
-    return _read_csv(path, needed)
+    rows = [epoch.model_dump() for epoch in read_curve(path)]
+    return pd.DataFrame(rows, columns=None if rows else list(Epoch.model_fields), dtype=float)
 
 
 def _read_rows(path: Path) -> pd.DataFrame:
-    texts = ("scan", "subject", "region")  # a scan may be called 007 or NA
-    numbers = [column for column in ROW_COLUMNS if column not in texts]
-    rows = _read_csv(
-        path,
-        [column for column in ROW_COLUMNS if column != "false_positive_ml"],  # which earlier evaluations lack
-        dtype={**dict.fromkeys(texts, str), **dict.fromkeys(numbers, float)},
-        keep_default_na=False,
-        na_values={column: ["", "nan"] for column in numbers},
-    )
-    return rows.reindex(columns=list(ROW_COLUMNS))
-
-
-def _read_csv(path: Path, needed: list[str], **options: Any) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, **options)
-    except (OSError, ValueError) as error:  # pandas' ParserError is a ValueError
-        raise UserError(f"{path}: cannot read this table ({str(error).splitlines()[0]}); write it again") from error
-    missing = [column for column in needed if column not in table]
-    if missing:
-        raise UserError(f"{path}: lacks the column {missing[0]!r}; write it again with this version")
-    return table
+    rows = pd.DataFrame([row.model_dump() for row in read_table(EvaluatedRegion, path)], columns=list(ROW_COLUMNS))
+    numbers = [column for column in ROW_COLUMNS if column not in ("scan", "subject", "region")]
+    return rows.astype(dict.fromkeys(numbers, float))
 
 
 def _read_run(folder: Path, top: Path) -> Run | None:
@@ -144,9 +124,7 @@ def _read_run(folder: Path, top: Path) -> Run | None:
     if not (folder / PER_SCAN).is_file() or _read_rows(folder / PER_SCAN)[list(METRICS)].isna().all(axis=None):
         print(f"{folder}: skipped, not evaluated (no {PER_SCAN} with values)")
         return None
-    summary = folder / PER_SCAN.with_name("summary.json")
-    failed = read_json(summary).get("failed") if summary.is_file() else None
-    if failed:
+    if failed := read_summary((folder / PER_SCAN).parent).failed:
         print(f"{folder}: skipped, of its evaluation {len(failed)} scans failed; mend them and evaluate it again")
         return None
     path = folder / RECORD

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from conemos_bundle.files import write_in_one_step
+from conemos_bundle.names import region_name
+from conemos_bundle.records import Amount, Share, Strict, read_table
 from ignite.engine import Engine, Events
+from pydantic import ConfigDict, Field, model_validator
 
 CURVE = "curve.csv"
 FALSE_POSITIVES = "val_false_positive_ml"
@@ -65,9 +69,9 @@ class Curve:
         self.ended = time.perf_counter()
 
     def _epoch_completed(self, engine: Engine) -> None:
-        rows = read_curve(self.path)
-        rows = [row for row in rows if int(row["epoch"]) < engine.state.epoch]
-        seconds = float(rows[-1]["seconds"]) if rows else 0.0
+        earlier = [one for one in read_curve(self.path) if one.epoch < engine.state.epoch]
+        rows = [one.model_dump(exclude_unset=True) for one in earlier]
+        seconds = earlier[-1].seconds if earlier else 0.0
         row: dict[str, Any] = {
             "epoch": engine.state.epoch,
             "step": engine.state.iteration,
@@ -102,9 +106,35 @@ def false_positives(evaluator: Engine, regions: Sequence[str]) -> dict[str, floa
     return {region: mean for region, mean in zip(regions, means, strict=True) if not math.isnan(mean)}
 
 
-def read_curve(path: Path) -> list[dict[str, str]]:
-    """The rows of a ``curve.csv``; none where there is no such file."""
+class Epoch(Strict):
+    """A row of ``curve.csv``; what is there of each region is extra."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    __pydantic_extra__: dict[str, Amount] = Field(init=False)
+
+    epoch: Annotated[int, Field(ge=1)]
+    step: Annotated[int, Field(ge=0)]
+    seconds: Annotated[float, Field(ge=0)]
+    loss: Annotated[float, Field(allow_inf_nan=True)]  # of an epoch that failed
+    learning_rate: Amount
+    validation_dice: Share
+
+    @model_validator(mode="after")
+    def _of_a_region(self) -> Epoch:
+        for column in self.model_extra or {}:
+            found = re.match(r"(validation_dice|false_positive_ml)_(.+)", column)
+            if found is None:
+                raise ValueError(f"{column[:60]!r} is no column of a {CURVE}")
+            region_name(found[2])
+        return self
+
+
+def read_curve(path: Path) -> list[Epoch]:
+    """The rows of a ``curve.csv``; none where there is no such file.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return read_table(Epoch, path, "; put a copy back, or move it away")

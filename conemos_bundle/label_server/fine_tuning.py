@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-import pandas as pd
 import torch
 from conemos_bundle.data.datalist import read_datalist
 from conemos_bundle.errors import UserError
+from conemos_bundle.evaluation.tables import EvaluatedRegion
 from conemos_bundle.files import part_folder, write_in_one_step
-from conemos_bundle.records import read_json
+from conemos_bundle.names import RegionName
+from conemos_bundle.records import Amount, Share, Strict, Text, one_line, read_json, read_table
 from conemos_bundle.runs import load_weights, read_record, recorded_network
 from conemos_bundle.workflows import run_training_config
+from pydantic import Field, TypeAdapter, ValidationError
 
 HISTORY = "history.json"
 LEAST_KEPT = 0.8
+
+
+class Training(Strict):
+    """An entry of the history."""
+
+    time: Text = ""
+    replaced: bool
+    reason: Text = ""
+    before: dict[RegionName, Share] = Field(default_factory=dict)  # mean Dice
+    after: dict[RegionName, Share] = Field(default_factory=dict)
+    not_annotated: list[RegionName] = Field(default_factory=list)
+    trained_on: list[str] = Field(default_factory=list)
+    max_epochs: int | None = None
+    learning_rate: Amount = None
+    backup: str = ""
+
+
+_HISTORY = TypeAdapter(list[Training])
 
 
 def mean_dice(weights: Path, judge: Path, output: Path, device: torch.device) -> dict[str, float]:
@@ -33,12 +55,11 @@ def mean_dice(weights: Path, judge: Path, output: Path, device: torch.device) ->
         "device": device,
     }
     run_training_config(["evaluate"], options, logging_file=False)
-    # a region may be called 1 or null
-    rows = pd.read_csv(
-        output / "per_scan.csv", dtype={"region": str, "dice": float}, keep_default_na=False, na_values={"dice": ""}
-    )
-    means = rows.groupby("region")["dice"].mean()
-    return {str(region): round(float(value), 4) for region, value in means.items()}
+    values: dict[str, list[float]] = {}
+    for row in read_table(EvaluatedRegion, output / "per_scan.csv"):
+        if row.dice is not None:
+            values.setdefault(row.region, []).append(row.dice)
+    return {region: round(fmean(values[region]), 4) for region in sorted(values)}
 
 
 def verdict(before: dict[str, float], after: dict[str, float], unannotated: Sequence[str]) -> tuple[bool, str]:
@@ -50,7 +71,7 @@ def verdict(before: dict[str, float], after: dict[str, float], unannotated: Sequ
         unannotated: regions whose masks are the old model's own; the new one shall still find them.
     """
     judged = [region for region in before if region not in unannotated]
-    old, new = (sum(means[region] for region in judged) / max(len(judged), 1) for means in (before, after))
+    old, new = (sum(means.get(r, math.nan) for r in judged) / max(len(judged), 1) for means in (before, after))
     if not new > old:
         return False, f"mean Dice {old:.4f} before, {new:.4f} after: not better, the old model stays"
     for region in unannotated:
@@ -85,10 +106,12 @@ def read_history(models: Path) -> list[dict[str, Any]]:
         UserError: the file cannot be read.
     """
     file = models / HISTORY
-    history = read_json(file) if file.is_file() else []
-    if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
-        raise UserError(f"{file}: is no list of trainings; put a copy back, or move it away")
-    return history
+    hint = "; put a copy back, or move it away"
+    history = read_json(file, hint=hint) if file.exists() else []
+    try:
+        return [entry.model_dump(exclude_unset=True) for entry in _HISTORY.validate_python(history)]
+    except ValidationError as error:
+        raise UserError(f"{file}: is no list of trainings ({one_line(error)}){hint}") from error
 
 
 def trained_on(models: Path) -> set[str]:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from unicodedata import normalize
 
 import itk
 import nibabel
@@ -140,13 +141,13 @@ def read_segments(path: str | os.PathLike[str]) -> list[Segment]:
 
 
 def find_segment(path: str | os.PathLike[str], name: str) -> Segment:
-    """The segment of that name, upper and lower case told apart.
+    """The segment of that name, upper and lower case told apart; macOS may compose its letters in another way.
 
     Raises:
         UserError: there is none or more than one, or as `read_segments`.
     """
     segments = read_segments(path)
-    found = [segment for segment in segments if segment.name == name]
+    found = [segment for segment in segments if normalize("NFC", segment.name) == normalize("NFC", name)]
     if len(found) != 1:
         there = ", ".join(repr(segment.name) for segment in segments)
         raise UserError(

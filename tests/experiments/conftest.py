@@ -86,7 +86,8 @@ def write_run(
     epochs_done = epochs if done is None else done
     if epochs_done:
         steps = [10 * (epoch + 1) for epoch in range(epochs_done)]
-        curve = {"epoch": range(1, epochs_done + 1), "step": steps, "seconds": [360.0 * step for step in steps]}
+        curve: dict[str, Any] = {"epoch": range(1, epochs_done + 1), "step": steps}
+        curve |= {"seconds": [360.0 * step for step in steps], "loss": 0.5, "learning_rate": 0.001}
         best = float(np.nanmean(np.concatenate([list(values) for values in dice.values()] + [[0.5]])))
         validation = [None, *(best * (1 - 0.5**i) for i in range(1, epochs_done))]
         pd.DataFrame({**curve, "validation_dice": validation}).to_csv(folder / "curve.csv", index=False)

@@ -46,7 +46,9 @@ def test_cost_is_the_mean_over_runs(tmp_path: Path, write_run: Callable[..., Pat
     write_run(tmp_path / "b", {"body": OURS}, seed=1)
     write_run(tmp_path / "c", {"body": OURS}, method="DoDNet", done=0)
     runs = find_runs(tmp_path)
-    (tmp_path / "b" / "curve.csv").write_text("epoch,step,seconds,validation_dice\n1,10,1000,\n4,40,21600,\n")
+    (tmp_path / "b" / "curve.csv").write_text(
+        "epoch,step,seconds,loss,learning_rate,validation_dice\n1,10,1000,1,0.1,\n4,40,21600,1,0.1,\n"
+    )
     unmeasured = cost(runs)
     assert unmeasured["method"].tolist() == ["DoDNet", "CoNeMOS"]
     # 4 epochs of 10 steps of 360 s, 4 h, and 6 h

@@ -26,6 +26,7 @@ from conemos_bundle.label_server.fine_tuning import (
         ({"a": 0.8}, {"a": 0.8}, [], False),
         ({"a": 0.8}, {"a": 0.7}, [], False),
         ({"a": 0.8}, {"a": float("nan")}, [], False),
+        ({"a": 0.8}, {}, [], False),
         ({"a": 0.8, "b": 1.0}, {"a": 0.9, "b": 0.85}, ["b"], True),  # b's masks are the old model's own
         ({"a": 0.8, "b": 1.0}, {"a": 0.9, "b": 0.5}, ["b"], False),  # b is forgotten
     ],
@@ -37,7 +38,7 @@ def test_verdict(before: dict[str, float], after: dict[str, float], unannotated:
 def test_the_old_model_is_kept_where_clients_do_not_see_it(tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(b"old")
     (tmp_path / "new.pth").write_bytes(b"new")
-    entry = {"time": "20260102-030405"}
+    entry = {"time": "20260102-030405", "replaced": True, "reason": "better"}
     replace_model(tmp_path, tmp_path / "new.pth", entry)
     assert (tmp_path / "model.pt").read_bytes() == b"new"
     assert read_history(tmp_path) == [entry]
@@ -47,7 +48,9 @@ def test_the_old_model_is_kept_where_clients_do_not_see_it(tmp_path: Path) -> No
 
 
 def test_regions_may_be_named_like_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = "scan,region,dice\ns,1,0.5\ns,null,0.25\nt,null,\ns,1e3,1\n"
+    header = "scan,subject,region,dice,sd95_mm,sd95_voxels,reference_ml,predicted_ml\n"
+    values = [("s", "1", "0.5"), ("s", "null", "0.25"), ("t", "null", ""), ("s", "1e3", "1"), ("s", "absent", "")]
+    rows = header + "".join(f"{scan},{scan},{region},{dice},,,,\n" for scan, region, dice in values)
     monkeypatch.setattr(
         fine_tuning, "run_training_config", lambda *_, **__: (tmp_path / "per_scan.csv").write_text(rows)
     )

@@ -11,6 +11,10 @@ import pytest
 import torch
 from conemos_bundle.commands import evaluate, pack, predict, report, train
 from conemos_bundle.errors import UserError, find_user_error
+from conemos_bundle.evaluation.tables import EvaluatedRegion
+from conemos_bundle.handlers.curve import read_curve
+from conemos_bundle.label_server.fine_tuning import read_history
+from conemos_bundle.records import read_table
 from conemos_bundle.run_record import Run, as_dictionary, read_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,7 +58,7 @@ def test_no_place_of_a_record_takes_what_monai_would_run(
 
 NAMES = [
     "..", ".", "/", "a/b", "../../x", "a\\b", "a\0b", "a\nb", "CON", "nul", "com1.txt", "LPT9", "x.", "x ", " x", "-rf",
-    ".hidden",
+    ".hidden", "background", "Background",
     "a:b", "a*b", "a?b", "a|b", "a<b",
     "x" * 65, "т" * 64 + "т", "👶", "a\u202eb", "a\u200bb", "\ufeffa", "ㅤ", "a\ufe0f", "\ud800",
     "$x", "@x", "%x", "", "~", "`id`", "$(id)", "a;b", "a&b", "a'b", 'a"b', "_target_",
@@ -181,6 +185,63 @@ def test_tables_of_a_run_are_data(sent: Path, room: Path, expression: str) -> No
     (sent / "evaluation_test" / "per_scan.csv").write_text(f"scan,subject,region,dice\n{expression},=cmd,../x,inf\n")
     with pytest.raises(UserError, match=r"per_scan\.csv: lacks the column"):
         report(str(sent), str(room / "report"))
+
+
+PER_SCAN = "scan,subject,region,dice,sd95_mm,sd95_voxels,reference_ml,predicted_ml\n"
+CURVE = "epoch,step,seconds,loss,learning_rate,validation_dice"
+BAD_ROWS = [
+    "s,s,../x,0.5,1,1,1,1", "s,s,$x,0.5,1,1,1,1", "s,s,outer,7,1,1,1,1", "s,s,outer,-1,1,1,1,1",
+    "s,s,outer,inf,1,1,1,1", "s,s,outer,0.5,1e999,1,1,1", "s,s,outer,=1+1,1,1,1,1", "s,s,outer,0.5,1,1,1",
+    "s,s,outer,0.5,1,1,1,1,1", "\0,s,outer,0.5,1,1,1,1", ",s,outer,0.5,1,1,1,1", '"s,s,outer,0.5,1,1,1,1',
+]  # fmt: skip
+BAD_CURVES = [
+    f"{CURVE}\n0,1,1,1,1,\n", f"{CURVE}\n1.5,1,1,1,1,\n", f"{CURVE}\n1,1,inf,1,1,\n", f"{CURVE}\n1,1,1,1,1,2\n",
+    f"{CURVE},more\n1,1,1,1,1,,1\n", f"{CURVE},validation_dice_../x\n1,1,1,1,1,,1\n", f"{CURVE},loss\n1,1,1,1,1,,1\n",
+    f"{CURVE},validation_dice_outer\n1,1,1,1,1,,$x\n", "epoch\n1\n", "\xff",
+]  # fmt: skip
+
+
+def test_whole_tables_are_read(sent: Path) -> None:
+    (sent / "per_scan.csv").write_text(f"{PER_SCAN}007,NA,outer,0.5,1,,1,1\ns,s,1e3,,nan,,1,\n")
+    rows = [row.model_dump() for row in read_table(EvaluatedRegion, sent / "per_scan.csv")]
+    assert [(row["scan"], row["subject"], row["region"], row["dice"], row["sd95_mm"]) for row in rows] == [
+        ("007", "NA", "outer", 0.5, 1.0), ("s", "s", "1e3", None, None),
+    ]  # fmt: skip
+    (sent / "curve.csv").write_text(f"{CURVE},validation_dice_inner core\n1,4,2.5,nan,1e-3,0.5,\n")
+    (row,) = read_curve(sent / "curve.csv")
+    assert (row.epoch, row.step, row.seconds, row.learning_rate, row.validation_dice) == (1, 4, 2.5, 1e-3, 0.5)
+    assert row.model_extra == {"validation_dice_inner core": None} and row.loss != row.loss
+
+
+@pytest.mark.parametrize("row", BAD_ROWS)
+def test_rows_of_an_evaluation_have_a_schema(row: str, sent: Path, room: Path) -> None:
+    (sent / "evaluation_test").mkdir(exist_ok=True)
+    (sent / "evaluation_test" / "per_scan.csv").write_text(f"{PER_SCAN}s,s,outer,0.5,1,1,1,1\n{row}\n")
+    with pytest.raises(UserError, match=r"per_scan\.csv: (row 2|cannot read)") as error:
+        report(str(sent), str(room / "report"))
+    assert "\n" not in str(error.value) and not (room / "report").exists()
+
+
+@pytest.mark.parametrize("text", BAD_CURVES)
+def test_a_curve_has_a_schema(text: str, sent: Path) -> None:
+    (sent / "curve.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=r"curve\.csv: .*; put a copy back, or move it away") as error:
+        read_curve(sent / "curve.csv")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        5, {}, [5], [{}], [{"replaced": 1}], [{"replaced": True, "reason": "$x"}], [{"replaced": True, "more": 1}],
+        [{"replaced": True, "before": {"../x": 1.0}}], [{"replaced": True, "after": {"outer": 2.0}}],
+        [{"replaced": True, "trained_on": "test_0"}], [{"replaced": True, "time": {"_target_": "os.system"}}],
+    ],
+)  # fmt: skip
+def test_a_history_has_a_schema(history: Any, sent: Path) -> None:
+    (sent / "history.json").write_text(json.dumps(history))
+    with pytest.raises(UserError, match=r"history\.json: is no list of trainings \(.*\); put a copy back"):
+        read_history(sent)
 
 
 @pytest.mark.parametrize(

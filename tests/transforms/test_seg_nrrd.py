@@ -170,6 +170,8 @@ def test_segments_are_found_by_their_exact_name(tmp_path: Path) -> None:
     assert find_segment(tmp_path / "x.seg.nrrd", "Brain").layer == 1
     with pytest.raises(UserError, match=r"x.seg.nrrd: no segment is called 'BRAIN'; has 'brain', 'Brain', 'left eye'"):
         find_segment(tmp_path / "x.seg.nrrd", "BRAIN")
+    write_seg_nrrd(tmp_path / "y.seg.nrrd", overlapping_masks(2), np.eye(4), ["a", "foie\u0301"])
+    assert find_segment(tmp_path / "y.seg.nrrd", "foi\u00e9").layer == 1  # as macOS composes it
     write_seg_nrrd(tmp_path / "x.seg.nrrd", overlapping_masks(2), np.eye(4), ["brain", "brain"])
     with pytest.raises(UserError, match="several segments are called 'brain'"):
         find_segment(tmp_path / "x.seg.nrrd", "brain")
