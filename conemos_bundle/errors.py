@@ -16,8 +16,18 @@ from types import TracebackType
 from typing import NoReturn
 
 
+def printable(text: str) -> str:
+    """The text in one line that a terminal shows: a file's name may hold line breaks and control characters."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 class UserError(ValueError):
     """A problem in what the user gave us. The message names the file and says what to do, in one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class OutputError(UserError):
@@ -126,18 +136,21 @@ def exit_with(error: UserError) -> NoReturn:
 
     At once: threads of MONAI's cache may still be reading scans, and an orderly exit can abort in them.
     """
-    with suppress(OSError):  # nobody reads it any more, or its disk is full
-        sys.stdout.flush()
-    print(f"error: {error}", file=sys.stderr, flush=True)
-    os._exit(1)
+    _end(f"error: {error}", 1)
 
 
 def exit_interrupted() -> NoReturn:
     """Print one line and end the process with exit code 130, as a shell expects it after Ctrl-C."""
-    with suppress(OSError):
+    _end("error: interrupted; run the same command again to go on", 130)
+
+
+def _end(line: str, code: int) -> NoReturn:
+    # nobody reads it any more, its disk is full, or it was closed before this started (ValueError, AttributeError)
+    with suppress(OSError, ValueError, AttributeError):
         sys.stdout.flush()
-    print("error: interrupted; run the same command again to go on", file=sys.stderr, flush=True)
-    os._exit(130)
+    with suppress(OSError, ValueError, AttributeError):
+        print(line, file=sys.stderr, flush=True)
+    os._exit(code)
 
 
 def _lost_folder() -> UserError | None:

@@ -63,7 +63,7 @@ def folder_in_one_step(path: str | os.PathLike[str]) -> Iterator[Path]:
         UserError: another process of this machine is writing the same folder.
         OutputError: it cannot be written, or ``path`` has come into being meanwhile.
     """
-    path = Path(path)
+    path = Path(path).absolute()
     try:
         with part_folder(path.parent) as part:
             new = part / path.name
@@ -164,10 +164,31 @@ def one_writer(folder: str | os.PathLike[str]) -> Iterator[None]:
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise OutputError(
-                    f"{folder}: cannot be written to ({error.strerror or error}); choose another folder"
+                    f"{error.filename or folder}: cannot be written to ({error.strerror or error}); remove what is in "
+                    "the way, or choose another folder"
                 ) from error
         sweep(folder)
         yield
+
+
+@contextmanager
+def one_at_a_time(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Wait until no other process is in such a block for the same folder, which exists; nothing is left in it.
+
+    Not on Windows, which locks no folder, nor on network disks without locks.
+    """
+    if os.name == "nt":
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _remove_if_unused(folder: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from conemos_bundle.errors import UserError
+from conemos_bundle.fingerprints import weights_hash
 from conemos_bundle.handlers.checkpoint import plain
 from conemos_bundle.networks.region_order import reorder_regions
 from conemos_bundle.runs import RECORD, load_weights, network_difference, read_record
@@ -32,6 +33,15 @@ def weights_file(path: str | os.PathLike[str]) -> Path:
             f"{place}: no such file; pass --pretrained_path with a model.pt, or the folder of a run or bundle"
         )
     return found[0]
+
+
+def pretrained_hash(path: str | os.PathLike[str] | None) -> str:
+    """What the weights are known by; empty where there are none.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    return "" if path is None else weights_hash(weights_file(path))
 
 
 def pretrained_spacing(path: str | os.PathLike[str] | None) -> list[float] | None:

@@ -61,9 +61,9 @@ def label_the_rest(
     data = keep_share(read_datalist(datalist), share, seed)
     folder = Path(output_dir) / "pseudo_labels"
     done = folder / "datalist.json"
+    _forget_other_teachers(folder, Path(teacher_dir) / "model.pt")
     if not done.exists():
         logger.info(f"pseudo-labelling, stage 2: labelling what is not annotated, in {folder}")
-        _forget_other_teachers(folder, Path(teacher_dir) / "model.pt")
         labelling = {
             **shared,
             "output_dir": folder,
@@ -75,7 +75,8 @@ def label_the_rest(
         run_training_config(["evaluate", "label_unknown"], labelling, logging_file=False)
         write_datalist(with_pseudo_labels(data, dataset_dir, folder), done)
     set_determinism(seed)  # as if the network to come were the first
-    return scan_items(read_datalist(done), "training", dataset_dir)
+    # not what stands in the file: the run may have been moved or copied since
+    return scan_items(with_pseudo_labels(data, dataset_dir, folder), "training", dataset_dir)
 
 
 def _forget_other_teachers(folder: Path, weights: Path) -> None:

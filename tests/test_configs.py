@@ -110,7 +110,9 @@ def test_batch_inference_goes_on_where_it_was_cut(tmp_path: Path, tiny_dataset: 
     assert names(regions=["anterior"]) == []
     assert names(regions=["anterior"], mode="whole") == ["a", "b"]
     assert names(regions=["anterior"], mode="whole") == []
-    os.utime(scans / "a.nii.gz", (1, 1))  # another scan, as far as one can see
+    os.utime(scans / "a.nii.gz", (1, 1))  # the same scan
+    assert names(regions=["anterior"], mode="whole") == []
+    shutil.copy(tiny_dataset / "images" / "training_1.nii.gz", scans / "a.nii.gz")
     assert names(regions=["anterior"], mode="whole") == ["a"]
     assert names(regions=["anterior"], output_format="labelmap") == ["a", "b"]
     assert names(regions=["posterior"], output_format="labelmap") == ["a", "b"]

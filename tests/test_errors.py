@@ -87,3 +87,14 @@ def test_a_command_ends_in_one_line_where_a_user_can_mend_it(statement: str, las
     lines = done.stderr.splitlines()
     assert (done.returncode, lines[-1]) == (130 if "interrupted" in last_line else 1, last_line)
     assert (len(lines) == 1) == last_line.startswith("error: ")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_end_with_the_exit_code_alone(closed: str) -> None:
+    code = "from conemos_bundle.errors import *; run_command(lambda: (_ for _ in ()).throw(UserError('bad')))"
+    done = subprocess.run(["sh", "-c", f'"$0" -c "$1" {closed}', sys.executable, code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "" if "2" in closed else "error: bad\n")
+
+
+def test_a_message_is_one_line_that_a_terminal_shows() -> None:
+    assert str(UserError("a\nb\x1b[31m.nii: größe")) == "a\\nb\\x1b[31m.nii: größe"

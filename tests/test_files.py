@@ -313,3 +313,10 @@ def test_errors_name_the_place_that_users_know(tmp_path: Path) -> None:
     with part_folder(tmp_path) as part, pytest.raises(OutputError) as error:
         write_in_one_step(part / "a" / "b.txt", fail)
     assert str(error.value).startswith(f"{tmp_path / 'a' / 'b.txt'}: cannot be written (No space left on device)")
+
+
+def test_a_new_folder_by_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with folder_in_one_step("new/one") as part:
+        (part / "file").write_text("x")
+    assert (tmp_path / "new" / "one" / "file").read_text() == "x"

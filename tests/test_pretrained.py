@@ -132,6 +132,13 @@ def test_fine_tuning_on_a_datalist_in_another_order(
     assert after["epoch"] == 1
     name = "backbone.final.weight"
     torch.testing.assert_close(after["network"][name], checkpoint["network"][name])
+    shutil.copytree(run, tmp_path / "other")
+    weights = torch.load(run / "model.pt")
+    torch.save({key: value * 2 for key, value in weights.items()}, tmp_path / "other" / "model.pt")
+    for changed in ({"pretrained_path": str(tmp_path / "other")}, {"rotation_degrees": 90}, {"val_interval": 3}):
+        with pytest.raises(Exception, match=".") as error:
+            train(str(turned), overlay="fine_tune", **{**options, **changed})
+        assert "belongs to a run with other" in str(find_user_error(error.value))
 
 
 def test_fine_tuning_that_does_not_fit_leaves_nothing(

@@ -102,6 +102,9 @@ def test_stages_that_are_done_are_not_done_again(
     monkeypatch.setattr(SaveUnknownRegions, "save", None)  # would fail
     assert label_the_rest(*arguments) == labelled
     assert torch.rand(1) == random  # the network to come starts alike
+    shutil.move(tmp_path / "run", tmp_path / "moved")
+    moved = label_the_rest(*arguments[:2], tmp_path / "moved", *arguments[3:])
+    assert moved == json.loads(json.dumps(labelled).replace(str(tmp_path / "run"), str(tmp_path / "moved")))
     assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("model.pt")}.items() <= before.items()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from conemos_bundle.data.sampling import Draw
 from conemos_bundle.errors import UserError
+from conemos_bundle.fingerprints import file_stamps
 from conemos_bundle.known import IGNORED, to_target
 from conemos_bundle.transforms.masks import expand_regions
 from monai.data import CacheDataset, Dataset, PersistentDataset, get_track_meta, set_track_meta
@@ -32,11 +33,7 @@ ignore_crop_warnings()
 
 def _hash_item(item: dict[str, Any]) -> bytes:
     """Hash an item with its files' sizes and times: a scan that changed is read anew."""
-    images = [item["image"]] if isinstance(item["image"], str) else list(item["image"])
-    sources = item["masks"].values()
-    files = sorted({*images, *(source[key] for source in sources for key in ("file", "known") if key in source)})
-    stamps = [(file, Path(file).stat().st_size, Path(file).stat().st_mtime_ns) for file in files if Path(file).exists()]
-    return json_hashing({"item": item, "stamps": stamps})
+    return json_hashing({"item": item, "stamps": file_stamps(item)})
 
 
 class _DiskCache(PersistentDataset):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from conemos_bundle.errors import UserError
-from conemos_bundle.fingerprints import file_stamps, fingerprint
+from conemos_bundle.fingerprints import fingerprint
 from conemos_bundle.names import RegionName
 from conemos_bundle.records import PathText, Strict, read_as
 from pydantic import ConfigDict, Field
@@ -25,9 +25,9 @@ class _Result(Strict):
     made: dict[PathText, str] = Field(default_factory=dict)
 
 
-def made_of(image: str | Sequence[str], made_by: Mapping[str, Any] | None) -> str:
-    """A hash of a scan's files (path, size, time of change) and of what `model_and_settings` says."""
-    return fingerprint(made_by, image, file_stamps(image))
+def made_of(contents: Sequence[str], made_by: Mapping[str, Any] | None) -> str:
+    """A hash of what `file_contents` says of a scan and `model_and_settings` of how it is segmented."""
+    return fingerprint(made_by, list(contents))
 
 
 def output_files(

@@ -10,8 +10,9 @@ from typing import Any
 
 from conemos_bundle.data.channel_files import ScanFiles, group_channels
 from conemos_bundle.data.results import earlier_result, made_of, output_files
-from conemos_bundle.errors import UserError
+from conemos_bundle.errors import UserError, printable
 from conemos_bundle.files import sweep
+from conemos_bundle.fingerprints import file_contents
 from conemos_bundle.volumes import EXTENSIONS, has_extension, read_geometry
 from conemos_bundle.volumes.dicom import check_series, part_problems
 from conemos_bundle.volumes.dicom_files import is_dicom
@@ -53,6 +54,7 @@ def find_scans(
     series: dict[Path, list[Dataset]] = {}
     for path in paths:
         try:
+            _refuse_name(path)
             if path.is_dir():
                 series[path], found[path] = check_series(path), 1
             else:
@@ -112,7 +114,7 @@ def unfinished_scans(
         first = item["image"] if isinstance(item["image"], str) else item["image"][0]
         earlier = earlier_result(output_dir, item["name"])
         files = output_files(output_dir, item["name"], regions, output_format)
-        made = made_of(item["image"], made_by)
+        made = made_of(file_contents(item["image"]), made_by)
         there = all(Path(file).exists() for file in earlier.get("contents", []))  # else what it says is out of date
         return (earlier.get("image") == first and there) and all(
             Path(file).exists()
@@ -122,7 +124,7 @@ def unfinished_scans(
         )
 
     found = {item["name"]: done(item) for item in items}
-    print("".join(f"{name}: done already\n" for name, is_done in found.items() if is_done), end="", flush=True)
+    print("".join(f"{printable(name)}: done already\n" for name in found if found[name]), end="", flush=True)
     return [item for item in items if not found[item["name"]]]
 
 
@@ -143,6 +145,8 @@ def _scans_in(folder: Path) -> list[Path]:
     for place in (folder, *entries):
         if place.is_dir() and has_extension(place):  # MONAI would take it for a file
             raise UserError(f"{place}: a folder that is named like an image; rename it, or give the file in it")
+    written = _results_in(folder, entries)
+    entries = [entry for entry in entries if str(entry) not in written]
     scans = [entry for entry in entries if entry.is_file() and has_extension(entry)]
     if _holds_dicom(entries):
         if scans:
@@ -154,8 +158,24 @@ def _scans_in(folder: Path) -> list[Path]:
     return scans
 
 
+def _results_in(folder: Path, entries: Sequence[Path]) -> set[str]:
+    """The files among ``entries`` that inference wrote there, of which nobody wants regions."""
+    suffix = "_volumes.json"
+    names = [entry.name.removesuffix(suffix) for entry in entries if entry.name.endswith(suffix)]
+    return {file for name in names for file in earlier_result(folder, name).get("contents", {})}
+
+
 def _holds_dicom(entries: Sequence[Path]) -> bool:
     return any(entry.is_file() and not has_extension(entry) and is_dicom(entry) for entry in entries)
+
+
+def _refuse_name(path: Path) -> None:
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{path}: its name, or a folder's, is no text in UTF-8; rename it, or start with PYTHONUTF8=1 set"
+        ) from error
 
 
 def _channels(path: Path) -> int:

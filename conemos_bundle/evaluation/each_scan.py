@@ -6,13 +6,16 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from conemos_bundle.errors import UserError
 from conemos_bundle.evaluation.kept import FOLDER, find, keep
-from conemos_bundle.fingerprints import file_stamps, fingerprint, model_and_settings
+from conemos_bundle.fingerprints import file_contents, file_stamps, fingerprint, model_and_settings, weights_hash
+from conemos_bundle.handlers.checkpoint import plain
 from conemos_bundle.handlers.evaluation_report import EvaluationReport, gather, is_distributed
 from conemos_bundle.inferers.each_scan import each_scan, run_scan, show_table
+from conemos_bundle.run_record import RECORD
 from monai.data import Dataset
 from monai.engines import Evaluator
 from torch import distributed
@@ -44,18 +47,27 @@ def evaluate_each(
     mine = items if indices is None else [items[i] for i in indices]
     inferer: Any = vars(evaluator).get("inferer")
     regions = [] if report is None else report.region_names
-    settings = model_and_settings(weights, regions=regions, inference=getattr(inferer, "keywords", {}))
+    settings = model_and_settings(
+        weights,
+        network=plain(vars(evaluator)["network"]),
+        record=weights_hash(Path(weights).with_name(RECORD)),  # regions, spacing
+        regions=regions,
+        inference=getattr(inferer, "keywords", {}),
+    )
 
     def evaluate(item: dict[str, Any]) -> None:
         if report is None:
             run_scan(evaluator, dataset, item)
             return
-        name, folder, key = item["name"], report.output_dir / FOLDER, fingerprint(settings, item, file_stamps(item))
+        name, folder, stamps = item["name"], report.output_dir / FOLDER, file_stamps(item)
+        key = fingerprint(settings, item, file_contents(item))
         kept = find(folder, name, key)
         if kept is not None:
             report.take(name, kept)
             return
         run_scan(evaluator, dataset, item)
+        if file_stamps(item) != stamps:
+            raise UserError(f"{item['image']}: it or a mask of it changed while it was evaluated")
         if len(items) > 1:
             keep(folder, name, key, report.kept(name))
 

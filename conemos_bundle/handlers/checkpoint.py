@@ -91,7 +91,7 @@ class Checkpoint:
             raise UserError(f"{self.path}: exists; pass another --output_dir, or --resume True to go on with it")
         try:
             saved = torch.load(self.path, map_location="cpu", weights_only=True)
-            identity = saved["identity"]
+            identity = dict(saved["identity"])
         except Exception as error:  # torch.load raises whatever it likes on a broken file
             raise UserError(
                 f"{self.path}: cannot be read; remove it to start anew, or pass another --output_dir"
@@ -99,20 +99,34 @@ class Checkpoint:
         for key, value in self.identity.items():
             if identity.get(key) != value:
                 raise UserError(
-                    f"{self.path}: belongs to a run with other {key} ({saved['identity'].get(key)}, now {value}); "
+                    f"{self.path}: belongs to a run with other {key} ({identity.get(key)}, now {value}); "
                     "pass another --output_dir"
                 )
+        try:
+            self._take(engine, saved)
+        except Exception as error:  # whatever torch makes of fields that are missing or of another type
+            raise UserError(
+                f"{self.path}: is no checkpoint of this training; remove it to start anew, or pass another --output_dir"
+            ) from error
+        self._mend_model(engine)
+        logger.info(f"resumed after epoch {saved['epoch']} (step {saved['iteration']}) from {self.path}")
+
+    def _take(self, engine: Engine, saved: dict[str, Any]) -> None:
         plain(self.network).load_state_dict(saved["network"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scheduler.load_state_dict(saved["scheduler"])
         for name, module in self.also.items():
             module.load_state_dict(saved["also"][name])
-        self.best, self.best_epoch = saved["best"], saved["best_epoch"]
-        engine.state.epoch, engine.state.iteration = saved["epoch"], saved["iteration"]
-        is_best = self.best is None or self.best_epoch == saved["epoch"]
+        epoch, iteration, best, best_epoch = (saved[key] for key in ("epoch", "iteration", "best", "best_epoch"))
+        counts = (epoch, iteration, best_epoch)
+        if not all(type(count) is int and count >= 0 for count in counts) or not isinstance(best, float | None):
+            raise ValueError("counts that are none")
+        if epoch > (engine.state.max_epochs or epoch):
+            raise ValueError("more epochs than there are")
+        self.best, self.best_epoch = best, best_epoch
+        engine.state.epoch, engine.state.iteration = epoch, iteration
+        is_best = self.best is None or self.best_epoch == epoch
         self._best_weights = saved["network"] if is_best else saved.get("best_network")
-        self._mend_model(engine)
-        logger.info(f"resumed after epoch {saved['epoch']} (step {saved['iteration']}) from {self.path}")
 
     def save(self, engine: Engine) -> None:
         """Save the epoch; the best model first, so that whoever is killed in between does the epoch again.

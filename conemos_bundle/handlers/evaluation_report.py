@@ -176,6 +176,9 @@ class EvaluationReport:
         texts = {"summary.md": markdown, "summary.json": summary_json}
         write_in_one_step(self.output_dir / "per_scan.csv", partial(rows.to_csv, index=False))
         write_in_one_step(self.output_dir / SLICES, partial(write_slices, slices=slices))
+        montages = {self.output_dir / f"montage_{region}.png" for region, picked in picks.items() if picked}
+        for earlier in set(self.output_dir.glob("montage_*.png")) - montages:  # of an evaluation of other regions
+            earlier.unlink(missing_ok=True)
         for region, picked in picks.items():
             if picked:
                 columns = [(_heading(role, row), views[row["scan"], region]) for role, row in picked]

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from conemos_bundle.errors import OutputError, UserError, find_user_error
+from conemos_bundle.errors import OutputError, UserError, find_user_error, printable
 from ignite.engine import Events
 from monai.data import Dataset
 from monai.engines import Evaluator
@@ -80,8 +80,9 @@ def each_scan(
 
 def show_table(items: Sequence[dict[str, Any]], failed: Collection[str], done: str) -> None:
     """Print what has become of each scan: ``done``, such as ``"segmented"``, or ``FAILED``."""
-    width = max(len(item["name"]) for item in items)
-    print("\n".join(f"{i['name']:{width}}  {'FAILED' if i['name'] in failed else done}" for i in items), flush=True)
+    names = {printable(item["name"]): item["name"] in failed for item in items}
+    width = max(map(len, names))
+    print("\n".join(f"{name:{width}}  {'FAILED' if bad else done}" for name, bad in names.items()), flush=True)
 
 
 def run_scan(evaluator: Evaluator, dataset: Dataset, item: dict[str, Any]) -> list[Any]:
@@ -106,8 +107,8 @@ def run_scan(evaluator: Evaluator, dataset: Dataset, item: dict[str, Any]) -> li
 
 def _show(item: dict[str, Any], result: dict[str, Any]) -> None:
     files = [item["image"]] if isinstance(item["image"], str) else item["image"]
-    print(", ".join(files))
+    print(", ".join(map(printable, files)))
     for region, size in result.get("regions", {}).items():
         print(f"  {region}: {size['voxels']} voxels, {size['volume_ml']:.3f} ml")
     for written in result.get("outputs", []):
-        print(f"  {written}", flush=True)
+        print(f"  {printable(written)}", flush=True)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from conemos_bundle.data.datalist import scan_name
-from conemos_bundle.data.results import made_of, output_files, volumes_file, with_earlier
+from conemos_bundle.data.results import earlier_result, made_of, output_files, volumes_file, with_earlier
 from conemos_bundle.errors import OutputError, UserError
-from conemos_bundle.files import part_folder, publish
+from conemos_bundle.files import one_at_a_time, part_folder, publish, shown, write_in_one_step
 from conemos_bundle.transforms.seg_nrrd import write_seg_nrrd
 from conemos_bundle.volumes import is_sheared, save_mask
 from monai.config import KeysCollection
@@ -21,6 +23,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey, ensure_tuple
 
+_OF_ONE_SCAN = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EILSEQ}
 FORMATS = ("files", "multichannel", "labelmap", "seg.nrrd")
 
 
@@ -114,10 +117,8 @@ class SaveImageRegionsd(MapTransform):
             )
         contents = output_files(self.output_dir, name, self.regions, self.output_format)
         outputs = [Path(file) for file in contents]
-        self._claim([*outputs, volumes_file(self.output_dir, name)], image)
-
-        files = str(prediction.meta.get("channel_files", "")).split("\n")
-        made = made_of(image if files == [""] else files, self.made_by)
+        # of when it was read: the file may be another one by now
+        made = made_of(str(prediction.meta.get("contents", "")).split("\n"), self.made_by)
         result: dict[str, Any] = {
             "image": image,
             "output_format": self.output_format,
@@ -130,26 +131,44 @@ class SaveImageRegionsd(MapTransform):
             result["paint_order"] = [region for region in self.paint_order if region in self.regions]
             for region in self.regions:
                 result["regions"][region]["value"] = self.region_names.index(region) + 1
-        written = with_earlier(result, self.output_dir, name)
         try:
             with part_folder(self.output_dir) as part:
                 parts = [part / path.name for path in outputs]
                 self._write(parts, masks, affine, prediction.meta.get("nifti_header"))
-                volumes = part / f"{name}_volumes.json"
-                _write_json(volumes, written)
-                for source, target in zip([*parts, volumes], [*outputs, self.output_dir / volumes.name], strict=True):
-                    publish(source, target)
+                with one_at_a_time(self.output_dir):  # masks and what is said of them are of one process
+                    self._publish(name, part, result)
         except OSError as error:
+            if error.errno in _OF_ONE_SCAN and self.output_dir.is_dir():
+                file = shown(error.filename2 or error.filename or self.output_dir)
+                raise UserError(f"{file}: cannot be written ({error.strerror}); rename {image or name}") from error
             raise OutputError(
                 f"{self.output_dir}: cannot write the regions of {name} ({error.strerror}); pass another --output_dir"
             ) from error
         return result
+
+    def _publish(self, name: str, part: Path, result: dict[str, Any]) -> None:
+        targets = [*map(Path, result["contents"]), volumes_file(self.output_dir, name)]
+        self._claim(targets, result["image"])
+        _write_json(part / targets[-1].name, with_earlier(result, self.output_dir, name))
+        self._outdate(name, result["contents"])
+        for target in targets:
+            publish(part / target.name, target)
+
+    def _outdate(self, name: str, contents: Iterable[str]) -> None:
+        """Say of files that are about to be replaced that nothing is known of how they were made: whoever is killed
+        between two of them leaves masks of two models."""
+        earlier = earlier_result(self.output_dir, name)
+        if set(earlier.get("made", {})).intersection(contents):
+            earlier["made"] = {file: made for file, made in earlier["made"].items() if file not in contents}
+            write_in_one_step(volumes_file(self.output_dir, name), partial(_write_json, content=earlier))
 
     def _claim(self, paths: Sequence[Path], image: str) -> None:
         for path in paths:
             other = self._written.get(path, image)
             if other != image:
                 raise UserError(f"{path}: both {other} and {image} would write this file; rename one of the scans")
+            if path.is_dir():
+                raise UserError(f"{path}: is a folder, where a file shall be written; remove it, or rename {image}")
             if not self.overwrite and path.exists():
                 raise UserError(f"{path}: exists already; pass another --output_dir, or --overwrite true")
         self._written.update(dict.fromkeys(paths, image))

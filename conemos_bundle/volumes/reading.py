@@ -97,6 +97,17 @@ def read_geometry(path: AnyPath | Sequence[AnyPath]) -> Geometry:
     return geometry
 
 
+def data_files(path: AnyPath) -> list[Path]:
+    """The file, and that of its voxels where it is a header alone (``.mhd``, ``.nhdr``) that can be read."""
+    file = Path(path)
+    if not file.name.lower().endswith((".mhd", ".nhdr")):
+        return [file]
+    try:
+        return list(dict.fromkeys([file, _layout(file).data_file]))
+    except UserError:
+        return [file]
+
+
 def nifti_header(path: AnyPath) -> bytes | None:
     """The header that results of a scan take their place from; None where it is no NIfTI file that can be read."""
     try:

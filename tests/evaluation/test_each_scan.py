@@ -85,7 +85,7 @@ def test_what_has_changed_is_evaluated_again(
     run_scan, ran = each_scan.run_scan, []
     monkeypatch.setattr(each_scan, "run_scan", lambda *args: (ran.append(args[2]["name"]), run_scan(*args)))
     mask = next((data / "labels").glob("training_3*"))
-    mask.write_bytes(mask.read_bytes() + b"")  # a new time of change
+    nibabel.save(nibabel.load(next((data / "labels").glob("training_2*"))), mask)
     kept = next((tmp_path / "out" / ".scans").glob("*.npz"))
     kept.write_bytes(b"torn")
     assert "1 of 7" in evaluated(data, run, tmp_path / "out")

@@ -185,6 +185,28 @@ def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path) -> 
         Training(tmp_path, identity={"seed": 0}).run()
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("optimizer", None), ("optimizer", {"state": {}, "param_groups": []}), ("scheduler", 5), ("network", {}),
+        ("network", [1]), ("also", None), ("epoch", "1"), ("epoch", -1), ("epoch", 99), ("iteration", 1.5),
+        ("best", "0.5"), ("best_epoch", None), ("identity", [1]), ("identity", 5),
+    ],
+)  # fmt: skip
+def test_fields_of_a_checkpoint_that_make_no_sense(field: str, value: Any, tmp_path: Path) -> None:
+    Training(tmp_path, also={"teacher": torch.nn.Linear(1, 1)}).run(max_epochs=1)
+    saved = content(tmp_path, "checkpoint.pt")
+    torch.save({**saved, field: value}, tmp_path / "checkpoint.pt")
+    again = Training(tmp_path, also={"teacher": torch.nn.Linear(1, 1)})
+    with pytest.raises(UserError, match=r"checkpoint\.pt: .*; remove it to start anew") as caught:
+        again.run()
+    assert "\n" not in str(caught.value) and again.steps == []
+    del saved[field]
+    torch.save(saved, tmp_path / "checkpoint.pt")
+    with pytest.raises(UserError, match=r"checkpoint\.pt: .*; remove it to start anew"):
+        Training(tmp_path, also={"teacher": torch.nn.Linear(1, 1)}).run()
+
+
 class Evil:
     def __reduce__(self) -> Any:
         return exec, ("raise SystemExit('a checkpoint ran code')",)
