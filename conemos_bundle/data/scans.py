@@ -13,7 +13,7 @@ from conemos_bundle.data.results import earlier_result, made_of, output_files
 from conemos_bundle.errors import UserError, printable
 from conemos_bundle.files import sweep
 from conemos_bundle.fingerprints import file_contents
-from conemos_bundle.volumes import EXTENSIONS, has_extension, read_geometry
+from conemos_bundle.volumes import EXTENSIONS, has_extension, has_header, read_geometry
 from conemos_bundle.volumes.dicom import check_series, part_problems
 from conemos_bundle.volumes.dicom_files import is_dicom
 from pydicom import Dataset
@@ -38,21 +38,26 @@ def find_scans(
         several scans, those that cannot be used have a ``problem``, so that the others can be segmented.
 
     Raises:
-        UserError: nothing there, an unknown extension, two names that stay equal, or, of one scan alone: a header that
-            cannot be read, a 2D image, colors or vectors, a DICOM folder that is not one regular series, other
-            channels.
+        UserError: no scan at all, or, of one scan alone: nothing there, an unknown extension, a header that cannot be
+            read, a 2D image, colors or vectors, a DICOM folder that is not one regular series, other channels.
     """
     if source is None:
         return []
     sources = [source] if isinstance(source, str | os.PathLike) else list(source)
     if not sources or not all(str(path) for path in sources):
         raise UserError("no scan given: name a scan file, a DICOM folder, or a folder of them")
-    paths = [scan for path in sources for scan in _scans_at(Path(os.path.abspath(Path(path).expanduser())))]
-    paths = list(dict.fromkeys(paths))  # a scan named twice is one scan
     problems: dict[Path, str] = {}
+    paths: list[Path] = []
+    for each in dict.fromkeys(Path(os.path.abspath(Path(path).expanduser())) for path in sources):
+        try:
+            paths += _scans_at(each)
+        except UserError as error:  # of several paths, one that leads nowhere does not end the others
+            problems[each] = str(error)
+            paths.append(each)
+    paths = list(dict.fromkeys(paths))  # a scan named twice is one scan
     found: dict[Path, int] = {}
     series: dict[Path, list[Dataset]] = {}
-    for path in paths:
+    for path in (path for path in paths if path not in problems):
         try:
             _refuse_name(path)
             if path.is_dir():
@@ -65,9 +70,12 @@ def find_scans(
     listed = all(Path(path).expanduser().is_file() for path in sources)
     scans = group_channels(paths, channels, lambda path: path in problems or found[path] == 1, listed)
     items: list[dict[str, Any]] = []
-    for scan, name in zip(scans, _unique_names(scans), strict=True):
+    names = _distinct_names(scans)
+    for scan, name in zip(scans, names, strict=True):
         files = [str(file) for file in scan.files]
         problem = next((problems[file] for file in scan.files if file in problems), scan.problem)
+        if not problem and names.count(name) > 1:
+            problem, name = f"{files[0]}: another scan is called {scan.name} too; rename one of them", scan.files[0].name
         if problem and len(scans) == 1:
             raise UserError(problem)
         item = {"image": files[0] if len(files) == 1 else files, "name": name}
@@ -117,7 +125,7 @@ def unfinished_scans(
         made = made_of(file_contents(item["image"]), made_by)
         there = all(Path(file).exists() for file in earlier.get("contents", []))  # else what it says is out of date
         return (earlier.get("image") == first and there) and all(
-            Path(file).exists()
+            _is_whole(file)
             and sorted(earlier["contents"].get(file, [])) == sorted(held)
             and earlier["made"].get(file) == made
             for file, held in files.items()
@@ -126,6 +134,11 @@ def unfinished_scans(
     found = {item["name"]: done(item) for item in items}
     print("".join(f"{printable(name)}: done already\n" for name in found if found[name]), end="", flush=True)
     return [item for item in items if not found[item["name"]]]
+
+
+def _is_whole(file: str) -> bool:
+    """Whether a result is there; one that its user has edited is."""
+    return Path(file).exists() and (file.endswith(".json") or has_header(file))
 
 
 def _scans_at(path: Path) -> list[Path]:
@@ -187,7 +200,7 @@ def _channels(path: Path) -> int:
     return geometry.channels
 
 
-def _unique_names(scans: Sequence[ScanFiles]) -> list[str]:
+def _distinct_names(scans: Sequence[ScanFiles]) -> list[str]:
     names, paths = [scan.name for scan in scans], [scan.files[0] for scan in scans]
     for depth in range(max(len(path.parts) for path in paths) - 1):
         counts = Counter(names)
@@ -195,8 +208,4 @@ def _unique_names(scans: Sequence[ScanFiles]) -> list[str]:
             f"{path.parents[depth].name}_{name}" if counts[name] > 1 and depth < len(path.parents) else name
             for path, name in zip(paths, names, strict=True)
         ]
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if repeated:
-        twins = [path for path, name in zip(paths, names, strict=True) if name == repeated[0]]
-        raise UserError(f"{twins[0]} and {twins[1]}: two scans of one name; rename one of them")
     return names

@@ -108,6 +108,15 @@ def data_files(path: AnyPath) -> list[Path]:
         return [file]
 
 
+def has_header(path: AnyPath) -> bool:
+    """Whether there is an image, as far as its header tells."""
+    try:
+        _layout(Path(path)).geometry()
+    except UserError:
+        return False
+    return True
+
+
 def nifti_header(path: AnyPath) -> bytes | None:
     """The header that results of a scan take their place from; None where it is no NIfTI file that can be read."""
     try:

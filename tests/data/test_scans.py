@@ -201,7 +201,14 @@ def test_dicom_beside_scan_files(tmp_path: Path) -> None:
     refuse_scan(str(tmp_path / "series"), "mask.nii.gz", "its own folder")
 
 
-def test_two_scans_of_one_name(tmp_path: Path) -> None:
-    write_scan(tmp_path / "scan.nii")
-    write_scan(tmp_path / "scan.nii.gz")
-    refuse_scan(str(tmp_path), str(tmp_path / "scan.nii"), str(tmp_path / "scan.nii.gz"), "rename")
+def test_two_scans_of_one_name_and_paths_that_lead_nowhere_do_not_end_the_others(tmp_path: Path) -> None:
+    (tmp_path / "two").mkdir()
+    for name in ("scan.nii", "scan.nii.gz", "other.nii"):
+        write_scan(tmp_path / "two" / name)
+    nowhere, text = str(tmp_path / "nowhere.nii"), tmp_path / "text.txt"
+    text.write_text("")
+    items = {item["name"]: item.get("problem", "") for item in find_scans([str(tmp_path / "two"), nowhere, str(text)])}
+    twin = "another scan is called scan too; rename one of them"
+    assert items["other"] == "" and items["scan.nii"] == f"{tmp_path / 'two' / 'scan.nii'}: {twin}"
+    assert items["scan.nii.gz"] == f"{tmp_path / 'two' / 'scan.nii.gz'}: {twin}" and len(items) == 5
+    assert items["nowhere"].startswith(f"{nowhere}: no such file") and "not a scan file" in items["text.txt"]

@@ -280,6 +280,14 @@ def test_masks_of_two_models_after_a_kill_are_made_again(
     assert (out / "a" / "outer.nii.gz").read_bytes() == whole
 
 
+def test_a_result_that_is_cut_is_made_again(scans: Path, run: Path, tmp_path: Path) -> None:
+    predict(str(scans / "a.nii.gz"), model=str(run), output=str(tmp_path), output_format="seg.nrrd")
+    whole = (tmp_path / "a.seg.nrrd").read_bytes()
+    (tmp_path / "a.seg.nrrd").write_bytes(whole[:20])
+    predict(str(scans / "a.nii.gz"), model=str(run), output=str(tmp_path), output_format="seg.nrrd")
+    assert (tmp_path / "a.seg.nrrd").read_bytes() == whole
+
+
 @pytest.mark.parametrize("output_format", ["labelmap", "multichannel", "seg.nrrd", "files"])
 def test_results_beside_the_scans_are_no_scans(
     output_format: str, scans: Path, run: Path, capsys: pytest.CaptureFixture[str]
