@@ -229,6 +229,8 @@ def load_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     """
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except Exception as error:  # torch.load raises whatever it likes on a broken file
         hint = _how_to_rebuild(path) or "copy it again, or train again"
         raise UserError(f"{path}: cannot be read as weights; {hint}") from error

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,6 +26,7 @@ from conemos_bundle.records import one_line, read_json
 from pydantic import ValidationError
 
 PATIENCE = 30  # seconds for Snakemake to end after Ctrl-C
+_NO_MATTER = {"settings", "num_workers", "device", "cache", "cache_dir", "progress"}  # to what a run learns
 SNAKEFILE = Path(__file__).parent.parent / "experiments" / "Snakefile"
 
 
@@ -69,6 +71,7 @@ def experiments(
     content = _grid(Path(str(source)), dataset_dir, methods, seeds, shares, conditioned, threads, settings)
     _refuse_no_reference(expand(content), target)
     with one_writer(target):
+        _refuse_other_settings(grid, content)
         text = json.dumps(content.model_dump(), indent=4) + "\n"
         write_in_one_step(grid, lambda part: part.write_text(text, encoding="utf-8"))
         runs = expand(read_grid(grid))
@@ -126,6 +129,24 @@ def _refuse_no_reference(runs: Sequence[Run], target: Path) -> None:
             raise UserError(
                 f"{data}: the report compares with {OWN_METHOD} on all training scans, all layers conditioned; "
                 f"add that method, share 1, and no number of layers (null in a grid file)"
+            )
+
+
+def _refuse_other_settings(file: Path, content: Grid) -> None:
+    """A grid may grow in a folder; what a run of it was trained with may not change, or old runs would be reported."""
+    if not file.is_file():
+        return
+    earlier = {run.folder: run for run in expand(read_grid(file))}
+    for run in expand(content):
+        before = earlier.get(run.folder)
+        if before is None or not any((file.parent / run.folder).glob("[!.]*")):
+            continue
+        ours, theirs = ({**asdict(each)["settings"], **asdict(each)} for each in (run, before))
+        differ = [key for key in {**theirs, **ours} if key not in _NO_MATTER and ours.get(key) != theirs.get(key)]
+        if differ:
+            raise UserError(
+                f"{file.parent / run.folder}: was begun with {differ[0]} {theirs.get(differ[0])}, now "
+                f"{ours.get(differ[0])}; pass another --output, or remove that run"
             )
 
 

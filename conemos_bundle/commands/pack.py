@@ -137,7 +137,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 def _summary(run: Path) -> dict[str, float]:
     """Mean Dice a region of the test split, where the run has been evaluated."""
     folder = run / "evaluation_test"
-    summary = read_summary(folder)
+    summary = read_summary(folder, run / "model.pt")
     if summary.failed:
         raise UserError(
             f"{folder / SUMMARY}: {len(summary.failed)} scans could not be evaluated: no result of the test split; "

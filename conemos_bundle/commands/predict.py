@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from conemos_bundle.bundle_metadata import read_metadata
+from conemos_bundle.data.results import absolute
 from conemos_bundle.errors import UserError
 from conemos_bundle.inferers import asked_regions
 from conemos_bundle.inferers.inference import MODES
@@ -103,7 +104,7 @@ def predict(
         meta_file=str(folder / "metadata.json"),
         logging_file=False,
         dataset_dir=[Path(str(scan)) for scan in scans],
-        output_dir=Path(str(output)).expanduser().absolute(),
+        output_dir=absolute(str(output)),
         output_format=output_format,
         mode=mode,
         regions=names,

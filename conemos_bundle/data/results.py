@@ -25,6 +25,11 @@ class _Result(Strict):
     made: dict[PathText, str] = Field(default_factory=dict)
 
 
+def absolute(folder: str | os.PathLike[str]) -> Path:
+    """The folder as the files in it are known: absolute, without ``~`` and ``..``."""
+    return Path(os.path.abspath(Path(folder).expanduser()))
+
+
 def made_of(contents: Sequence[str], made_by: Mapping[str, Any] | None) -> str:
     """A hash of what `file_contents` says of a scan and `model_and_settings` of how it is segmented."""
     return fingerprint(made_by, list(contents))
@@ -41,7 +46,7 @@ def output_files(
         regions: those asked for.
         output_format: of `SaveImageRegionsd`.
     """
-    folder = Path(output_dir).expanduser().absolute()
+    folder = absolute(output_dir)
     if output_format == "files":
         return {str(folder / name / f"{region}.nii.gz"): [region] for region in regions}
     endings = {"multichannel": ["_regions.nii.gz", "_regions.json"], "labelmap": ["_labelmap.nii.gz"]}
@@ -50,7 +55,7 @@ def output_files(
 
 def volumes_file(output_dir: str | os.PathLike[str], name: str) -> Path:
     """``<name>_volumes.json``, absolute."""
-    return Path(output_dir).expanduser().absolute() / f"{name}_volumes.json"
+    return absolute(output_dir) / f"{name}_volumes.json"
 
 
 def earlier_result(output_dir: str | os.PathLike[str], name: str) -> dict[str, Any]:
@@ -59,7 +64,7 @@ def earlier_result(output_dir: str | os.PathLike[str], name: str) -> dict[str, A
         result = read_as(_Result, volumes_file(output_dir, name))
     except UserError:
         return {}
-    folder = Path(output_dir).expanduser().absolute()
+    folder = absolute(output_dir)
     contents = {
         file: held for file, held in result.contents.items() if Path(os.path.normpath(file)).is_relative_to(folder)
     }

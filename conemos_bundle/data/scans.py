@@ -75,7 +75,8 @@ def find_scans(
         files = [str(file) for file in scan.files]
         problem = next((problems[file] for file in scan.files if file in problems), scan.problem)
         if not problem and names.count(name) > 1:
-            problem, name = f"{files[0]}: another scan is called {scan.name} too; rename one of them", scan.files[0].name
+            problem = f"{files[0]}: another scan is called {scan.name} too; rename one of them"
+            name = scan.files[0].name
         if problem and len(scans) == 1:
             raise UserError(problem)
         item = {"image": files[0] if len(files) == 1 else files, "name": name}
@@ -165,7 +166,9 @@ def _scans_in(folder: Path) -> list[Path]:
         if scans:
             raise UserError(f"{folder}: holds DICOM files and {scans[0].name}; give the DICOM series its own folder")
         return [folder]
-    scans += [entry for entry in entries if entry.is_dir() and _holds_dicom(sorted(entry.iterdir()))]
+    folders = [entry for entry in entries if entry.is_dir()]
+    # who may not look into a folder is told that, instead of missing its scan
+    scans += [entry for entry in folders if not _is_readable(entry) or _holds_dicom(sorted(entry.iterdir()))]
     if not scans:
         raise UserError(f"{folder}: no scan in this folder; it takes {', '.join(EXTENSIONS)} files or DICOM folders")
     return scans
@@ -182,7 +185,13 @@ def _holds_dicom(entries: Sequence[Path]) -> bool:
     return any(entry.is_file() and not has_extension(entry) and is_dicom(entry) for entry in entries)
 
 
+def _is_readable(path: Path) -> bool:
+    return os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK)
+
+
 def _refuse_name(path: Path) -> None:
+    if path.exists() and not _is_readable(path):
+        raise UserError(f"{path}: no permission to read it")
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError as error:

@@ -74,7 +74,7 @@ def evaluate_each(
     failed = dict(gather(list(each_scan(mine, evaluate, len(items)).items())))
     dataset.data = items
     if report is not None:
-        report.write(failed)
+        report.write(failed, str(settings["model"]))
     first = not is_distributed() or distributed.get_rank() == 0
     if first and failed:
         show_table(items, failed, "evaluated")

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
+from conemos_bundle.errors import UserError
+from conemos_bundle.fingerprints import weights_hash
 from conemos_bundle.names import RegionName
 from conemos_bundle.records import Amount, PathText, Share, Strict, read_as
 from pydantic import ConfigDict, Field
@@ -58,16 +60,24 @@ class Summary(Strict):
 
     regions: dict[RegionName, _Region]
     failed: dict[str, str] = Field(default_factory=dict)
+    model: str = ""  # what the weights were known by
 
 
-def read_summary(folder: Path) -> Summary:
+def read_summary(folder: Path, weights: Path | None = None) -> Summary:
     """The summary in an evaluation's folder; an empty one where there is none.
 
+    Args:
+        folder: of the evaluation.
+        weights: those that it shall be of, where they are there.
+
     Raises:
-        UserError: it cannot be read, or is no summary.
+        UserError: it cannot be read, is no summary, or is one of other weights.
     """
     file = folder / SUMMARY
-    return read_as(Summary, file) if file.exists() else Summary(regions={})
+    summary = read_as(Summary, file) if file.exists() else Summary(regions={})
+    if weights is not None and weights.is_file() and summary.model and summary.model != weights_hash(weights):
+        raise UserError(f"{file}: of other weights than {weights}; evaluate again, or remove {folder}")
+    return summary
 
 
 def summarise(rows: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:

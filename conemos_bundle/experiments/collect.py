@@ -124,7 +124,7 @@ def _read_run(folder: Path, top: Path) -> Run | None:
     if not (folder / PER_SCAN).is_file() or _read_rows(folder / PER_SCAN)[list(METRICS)].isna().all(axis=None):
         print(f"{folder}: skipped, not evaluated (no {PER_SCAN} with values)")
         return None
-    if failed := read_summary((folder / PER_SCAN).parent).failed:
+    if failed := read_summary((folder / PER_SCAN).parent, folder / "model.pt").failed:
         print(f"{folder}: skipped, of its evaluation {len(failed)} scans failed; mend them and evaluate it again")
         return None
     path = folder / RECORD

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.distributed
-from conemos_bundle.errors import UserError
+from conemos_bundle.errors import OutputError, UserError
 from conemos_bundle.evaluation import tables
 from conemos_bundle.evaluation.kept import ScanReport
 from conemos_bundle.evaluation.montage import View, draw_montage, orthogonal_views
 from conemos_bundle.experiments.slices import SLICES, Slice, largest_slice, write_slices
-from conemos_bundle.files import write_in_one_step
+from conemos_bundle.files import part_folder, publish, shown
 from conemos_bundle.known import known_voxels
 from conemos_bundle.metrics.dice import dice
 from conemos_bundle.metrics.surface_distance import sd95
@@ -145,11 +145,12 @@ class EvaluationReport:
         self._views.update({(name, region): views for region, views in kept.views.items()})
         self._slices.update({(name, region): one for region, one in kept.slices.items()})
 
-    def write(self, failed: Mapping[str, str] | None = None) -> None:
+    def write(self, failed: Mapping[str, str] | None = None, model: str = "") -> None:
         """Write all files, in the first process, and forget the scans.
 
         Args:
             failed: the scans that could not be evaluated, by name, and why.
+            model: of `weights_hash`.
 
         Raises:
             OutputError: they cannot be written.
@@ -172,21 +173,39 @@ class EvaluationReport:
         if failed:
             markdown += f"\nNot evaluated, and in no number above: {', '.join(failed)}.\n"
             content["failed"] = dict(failed)
+        if model:
+            content["model"] = model
         summary_json = json.dumps(content, indent=4, allow_nan=False) + "\n"
-        texts = {"summary.md": markdown, "summary.json": summary_json}
-        write_in_one_step(self.output_dir / "per_scan.csv", partial(rows.to_csv, index=False))
-        write_in_one_step(self.output_dir / SLICES, partial(write_slices, slices=slices))
-        montages = {self.output_dir / f"montage_{region}.png" for region, picked in picks.items() if picked}
-        for earlier in set(self.output_dir.glob("montage_*.png")) - montages:  # of an evaluation of other regions
-            earlier.unlink(missing_ok=True)
+        files: dict[str, Callable[[Path], Any]] = {SLICES: partial(write_slices, slices=slices)}
         for region, picked in picks.items():
             if picked:
                 columns = [(_heading(role, row), views[row["scan"], region]) for role, row in picked]
                 figure = draw_montage(columns, title=region)
-                write_in_one_step(self.output_dir / f"montage_{region}.png", partial(figure.savefig, format="png"))
-        for name, text in texts.items():  # the last one says that the others are there
-            write_in_one_step(self.output_dir / name, partial(Path.write_text, data=text, encoding="utf-8"))
+                files[f"montage_{region}.png"] = partial(figure.savefig, format="png")
+        for name, text in (("summary.md", markdown), ("summary.json", summary_json)):
+            files[name] = partial(Path.write_text, data=text, encoding="utf-8")
+        files["per_scan.csv"] = partial(rows.to_csv, index=False)
+        self._replace(files)
         _logger.info("report on %d scans in %s\n%s", rows["scan"].nunique(), self.output_dir, markdown)
+
+    def _replace(self, files: Mapping[str, Callable[[Path], Any]]) -> None:
+        """Write all files, then put them in the place of an earlier evaluation's. Whoever is killed in between leaves
+        none that is complete: ``per_scan.csv`` goes first and comes last."""
+        try:
+            with part_folder(self.output_dir) as part:
+                for name, write in files.items():
+                    write(part / name)
+                for name in ("per_scan.csv", "summary.json"):
+                    (self.output_dir / name).unlink(missing_ok=True)
+                for earlier in self.output_dir.glob("montage_*.png"):  # some of regions that are no longer there
+                    earlier.unlink(missing_ok=True)
+                for name in files:
+                    publish(part / name, self.output_dir / name)
+        except OSError as error:
+            raise OutputError(
+                f"{shown(error.filename or self.output_dir)}: cannot be written ({error.strerror or error}); "
+                "make room, or choose another folder, and start again"
+            ) from error
 
 
 def _grey(image: torch.Tensor) -> np.ndarray:

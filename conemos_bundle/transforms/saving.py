@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from conemos_bundle.data.datalist import scan_name
-from conemos_bundle.data.results import earlier_result, made_of, output_files, volumes_file, with_earlier
+from conemos_bundle.data.results import absolute, earlier_result, made_of, output_files, volumes_file, with_earlier
 from conemos_bundle.errors import OutputError, UserError
 from conemos_bundle.files import one_at_a_time, part_folder, publish, shown, write_in_one_step
 from conemos_bundle.transforms.seg_nrrd import write_seg_nrrd
@@ -74,7 +74,7 @@ class SaveImageRegionsd(MapTransform):
         self.region_names = list(region_names)
         self.regions = list(ensure_tuple(regions))
         self.paint_order = self.region_names if paint_order is None else list(ensure_tuple(paint_order))
-        self.output_dir = Path(output_dir).expanduser().absolute()
+        self.output_dir = absolute(output_dir)
         self.output_format = output_format
         self.overwrite = overwrite
         self.made_by = made_by
@@ -138,9 +138,11 @@ class SaveImageRegionsd(MapTransform):
                 with one_at_a_time(self.output_dir):  # masks and what is said of them are of one process
                     self._publish(name, part, result)
         except OSError as error:
+            file = shown(error.filename2 or error.filename or self.output_dir)
             if error.errno in _OF_ONE_SCAN and self.output_dir.is_dir():
-                file = shown(error.filename2 or error.filename or self.output_dir)
                 raise UserError(f"{file}: cannot be written ({error.strerror}); rename {image or name}") from error
+            if error.errno == errno.EACCES and os.access(self.output_dir, os.W_OK | os.X_OK):  # not below it
+                raise UserError(f"{file}: cannot be written (no permission, or read-only); remove it") from error
             raise OutputError(
                 f"{self.output_dir}: cannot write the regions of {name} ({error.strerror}); pass another --output_dir"
             ) from error

@@ -31,6 +31,14 @@ def test_a_datalist_becomes_a_grid(tiny_dataset: Path, tmp_path: Path, capfd: py
     experiments(str(tmp_path / "grid.json"), str(tmp_path), dry_run=True)
     assert "tiny/conemos/seed0/trained" not in "".join(capfd.readouterr())
 
+    source, before = str(tiny_dataset / "datalist.json"), (tmp_path / "grid.json").read_bytes()
+    with pytest.raises(UserError, match=r"tiny/conemos/seed0: was begun with max_epochs 2, now 3; pass another --out"):
+        experiments(source, str(tmp_path), **{**arguments, "seeds": (0, 1)}, max_epochs=3)  # type: ignore[arg-type]
+    assert (tmp_path / "grid.json").read_bytes() == before
+    grown = {"methods": ["conemos"], "seeds": (0, 1), "max_epochs": 2, "num_workers": 1}
+    experiments(source, str(tmp_path), **grown, dry_run=True)  # type: ignore[arg-type]
+    assert "tiny/conemos/seed1" in "".join(capfd.readouterr())
+
 
 def test_neither_a_datalist_nor_a_grid(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none.json: cannot read the datalist or grid"):

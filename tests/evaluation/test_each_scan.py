@@ -10,9 +10,12 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conemos_bundle.commands import evaluate, pack, report
 from conemos_bundle.errors import UserError, find_user_error
 from conemos_bundle.evaluation import each_scan
+from conemos_bundle.files import publish
+from conemos_bundle.handlers import evaluation_report
 
 
 @pytest.fixture
@@ -101,3 +104,40 @@ def test_a_partial_evaluation_is_no_result(data: Path, run: Path, tmp_path: Path
         pack(str(folder), str(tmp_path / "bundle"))
     with pytest.raises(UserError, match="no finished and evaluated run"):
         report(str(folder), str(tmp_path / "report"))
+
+
+def test_an_evaluation_belongs_to_its_weights(data: Path, run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    assert evaluated(data, folder, folder / "evaluation_test") == ""
+    weights = torch.load(folder / "model.pt", weights_only=True)
+    torch.save({name: tensor * 1.5 for name, tensor in weights.items()}, folder / "model.pt")
+    for command in (
+        lambda: pack(str(folder), str(tmp_path / "bundle")),
+        lambda: report(str(folder), str(tmp_path / "r")),
+    ):
+        with pytest.raises(UserError, match=r"summary\.json: of other weights than .*model\.pt; evaluate again"):
+            command()
+    assert not (tmp_path / "bundle").exists() and not (tmp_path / "r").exists()
+
+
+def test_an_evaluation_that_is_cut_while_it_replaces_another_is_none(
+    data: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "evaluation"
+    assert evaluated(data, run, folder) == ""
+    (folder / "montage_eyes.png").write_text("of an evaluation of other regions")
+    files = {file.name for file in folder.iterdir()}
+
+    def cut(part: Path, path: Path) -> None:
+        if path.name == "summary.md":
+            raise KeyboardInterrupt
+        publish(part, path)
+
+    monkeypatch.setattr(evaluation_report, "publish", cut)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(str(data / "datalist.json"), run=str(run), evaluation_dir=str(folder))
+    assert not (folder / "per_scan.csv").exists() and not (folder / "summary.json").exists()
+    monkeypatch.undo()
+    assert evaluated(data, run, folder) == ""
+    assert {file.name for file in folder.iterdir()} == files - {"montage_eyes.png"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -280,6 +281,29 @@ def test_masks_of_two_models_after_a_kill_are_made_again(
     assert (out / "a" / "outer.nii.gz").read_bytes() == whole
 
 
+def test_what_may_not_be_read_or_written_is_of_one_scan_alone(
+    scans: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (scans / "dicom").mkdir()
+    out, access = tmp_path / "out", os.access
+    closed = {scans / "dicom", scans / "c.nii.gz"}
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) not in closed and access(path, mode))
+
+    def forbid(source: Path, target: Path) -> None:
+        if target.parent.name == "b":
+            raise PermissionError(errno.EACCES, "Permission denied", str(source), None, str(target))
+        publish(source, target)
+
+    monkeypatch.setattr("conemos_bundle.transforms.saving.publish", forbid)
+    assert fails(scans, run=run, output=out, regions="outer").startswith("3 of 4 scans were not segmented: b, c, dicom")
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert errors == [
+        f"error: {out / 'b' / 'outer.nii.gz'}: cannot be written (no permission, or read-only); remove it",
+        *(f"error: {scans / name}: no permission to read it" for name in ("c.nii.gz", "dicom")),
+    ]
+    assert (out / "a" / "outer.nii.gz").is_file()
+
+
 def test_a_result_that_is_cut_is_made_again(scans: Path, run: Path, tmp_path: Path) -> None:
     predict(str(scans / "a.nii.gz"), model=str(run), output=str(tmp_path), output_format="seg.nrrd")
     whole = (tmp_path / "a.seg.nrrd").read_bytes()
@@ -353,3 +377,14 @@ def test_two_models_at_once_leave_masks_and_sizes_of_one(
     assert set(told["regions"]) == {"outer", "inner core"}
     for region, size in told["regions"].items():
         assert np.count_nonzero(nibabel.load(out / "a" / f"{region}.nii.gz").get_fdata()) == size["voxels"]
+
+
+def test_an_output_folder_with_dots_is_the_folder(
+    scans: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    scan, out = scans / "a.nii.gz", Path("../out/./x/..")
+    assert predicted(scan, run, out, capsys) and not predicted(scan, run, out, capsys)
+    predict(str(scan), model=str(run), output=str(out), regions="inner core")
+    assert set(json.loads((tmp_path / "out" / "a_volumes.json").read_text())["regions"]) == {"outer", "inner core"}
