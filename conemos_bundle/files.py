@@ -18,6 +18,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+if os.name != "nt":
+    import fcntl
+
 from conemos_bundle.errors import OutputError, UserError
 from conemos_bundle.processes import host, runs, started
 from filelock import FileLock, Timeout
@@ -110,7 +113,8 @@ def part_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
             _open.discard(part)
             raise
     try:
-        yield part
+        with _locked(part):
+            yield part
     finally:
         shutil.rmtree(part, ignore_errors=True)  # a read-only or lost disk: there is nothing to remove then
         _open.discard(part)
@@ -177,11 +181,15 @@ def one_at_a_time(folder: str | os.PathLike[str]) -> Iterator[None]:
 
     Not on Windows, which locks no folder, nor on network disks without locks.
     """
+    with _locked(Path(folder)):
+        yield
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
     if os.name == "nt":
         yield
         return
-    import fcntl
-
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):
@@ -189,6 +197,24 @@ def one_at_a_time(folder: str | os.PathLike[str]) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _is_locked(folder: Path) -> bool:
+    if os.name == "nt":
+        return False
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # it is gone
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a disk without locks
+        return False
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _remove_if_unused(folder: Path) -> None:
@@ -274,7 +300,9 @@ def _is_written(part: Path) -> bool | None:
         return None
     if int(number) == os.getpid():
         return part.absolute() in _open
-    # a later process may have got the number of one that has ended; a clock may have been set meanwhile
+    if _is_locked(part):  # whatever has been done to the clock
+        return True
+    # a later process may have got the number of one that has ended
     return runs(int(number)) and started(int(number)) < _changed(part) + 60
 
 

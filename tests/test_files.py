@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -206,6 +207,24 @@ def test_parts_of_living_processes_and_of_other_hosts_stay(tmp_path: Path) -> No
         sweep(tmp_path)
         assert names(tmp_path) == sorted(f.name for f in (own, another))
         other.kill()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows locks no folder")
+def test_the_part_of_a_living_process_stays_whatever_the_clock_says(tmp_path: Path) -> None:
+    code = (
+        "import sys; from conemos_bundle.files import part_folder\n"
+        "with part_folder(sys.argv[1]) as part: print(part, flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        part = Path(other.stdout.readline().strip())  # type: ignore[union-attr]
+        os.utime(part, (1, 1))
+        sweep(tmp_path)
+        assert part.is_dir()
+        other.kill()
+        other.wait()
+        sweep(tmp_path)
+        assert names(tmp_path) == []
 
 
 def test_a_part_with_our_own_number_that_we_do_not_write_is_an_earlier_processs(tmp_path: Path) -> None:

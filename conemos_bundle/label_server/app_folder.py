@@ -15,6 +15,7 @@ from conemos_bundle.bundle_metadata import read_metadata
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import part_folder, sweep, write_in_one_step
 from conemos_bundle.records import read_json
+from conemos_bundle.run_record import RECORD, read_run
 
 PACKAGE = Path(__file__).resolve().parents[1]
 MAIN = '''"""Written by `conemos label-app`: MONAI Label looks in this file for a class of an app."""
@@ -117,6 +118,7 @@ def write_app(bundle: Path, app: Path, name: str | None = None, region_bundles: 
     name = name or re.sub(r"[^\w.-]+", "_", str(metadata.get("name") or bundle.resolve().name))
     if any(word in name.lower() for word in _TAKEN_FOR_OTHER_TASKS) or not re.fullmatch(r"[\w.-]+", name):
         raise UserError(f"{name}: MONAI Label would take this for another task, or for no name; pass another --name")
+    _refuse_another_model(bundle / "models", app / "model" / name)
     write_in_one_step(app / "main.py", lambda part: part.write_text(MAIN, encoding="utf-8"))
     _link(PACKAGE, app / "conemos_bundle")
 
@@ -130,6 +132,18 @@ def write_app(bundle: Path, app: Path, name: str | None = None, region_bundles: 
         _link(target / "models", thin / "models")
         written.append(thin)
     return written
+
+
+def _refuse_another_model(source: Path, target: Path) -> None:
+    """The model that the app holds may have been trained further, but it is of the same regions and network."""
+    if not ((source / RECORD).is_file() and (target / "models" / RECORD).is_file()):
+        return
+    theirs, ours = (read_run(folder / RECORD) for folder in (target / "models", source))
+    if (theirs.regions, theirs.network, theirs.plan) != (ours.regions, ours.network, ours.plan):
+        raise UserError(
+            f"{target}: holds a model of other regions ({', '.join(theirs.regions)}), another network or input than "
+            f"{source.parent}; pass another --name or --output, or remove that folder"
+        )
 
 
 def _copy_model(source: Path, target: Path) -> None:

@@ -123,6 +123,20 @@ def test_a_model_that_was_trained_there_stays(app: Path, tmp_path: Path) -> None
     assert len(list((tmp_path / "model").iterdir())) == 4
 
 
+def test_a_model_of_other_regions_does_not_get_the_configuration_of_another(bundle: Path, tmp_path: Path) -> None:
+    other, app = tmp_path / "other", tmp_path / "app"
+    shutil.copytree(bundle, other)
+    (model,) = write_app(bundle, app, "tiny")
+    before = {file: file.read_bytes() for file in model.rglob("*.json")}
+    record = json.loads((other / "models" / "run.json").read_text())
+    record["regions"].reverse()
+    (other / "models" / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"tiny: holds a model of other regions \(outer, inner core\).*another --name"):
+        write_app(other, app, "tiny")
+    assert before == {file: file.read_bytes() for file in model.rglob("*.json")}
+    write_app(bundle, app, "tiny")
+
+
 def test_monai_label_needs_these_and_nothing_that_it_brings_itself(app: Path) -> None:
     config = json.loads((app / "model" / "conemos_hippocampus" / "configs" / "inference.json").read_text())
     assert {"network_def", "preprocessing", "postprocessing", "inferer", "displayable_configs"} <= set(config)
