@@ -1,7 +1,8 @@
 """A bundle's network as TorchScript, as `torch.export` program (.pt2) and as ONNX.
 
-All take an image ``(B, C, D, H, W)`` of any size. ``.pt2`` and ``.onnx`` have a second input, the region code
-``(R, K)``; TorchScript's is optional, and the file holds the bundle's configurations, as the Deploy App SDK wants it.
+All take an image ``(B, C, D, H, W)`` of any size. ``.pt2`` and ``.onnx`` have a second input, the indices ``(R,)`` of
+the regions asked for; TorchScript's is optional, and the file holds the bundle's configurations, as the Deploy App SDK
+wants it.
 """
 
 from __future__ import annotations
@@ -48,11 +49,11 @@ def _program(network: nn.Module) -> torch.export.ExportedProgram:
     regions = int(network.num_regions)  # type: ignore[arg-type]
     # sizes that are all different and nothing's multiple: torch.export takes what is equal for the same
     image = torch.rand(2, int(first.in_channels), 25, 27, 29)  # type: ignore[arg-type]
-    code = torch.eye(regions)[[0, *range(regions)][:3]]
+    asked = torch.tensor([0, *range(regions)][:3])
     any_size = torch.export.Dim.AUTO
     shapes = ({0: any_size, **dict.fromkeys((2, 3, 4), any_size)}, {0: any_size})
     with torch.no_grad():
-        program = torch.export.export(_TwoInputs(network).eval(), (image, code), dynamic_shapes=shapes, strict=False)
+        program = torch.export.export(_TwoInputs(network).eval(), (image, asked), dynamic_shapes=shapes, strict=False)
     for module in program.graph_module.modules():
         for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
             node.meta.pop("stack_trace", None)  # holds the paths of source files, with the user's name in them
@@ -142,14 +143,14 @@ def check(exported: Export, network: nn.Module, channels: int, window: list[int]
         UserError: probabilities differ by more than 1e-4.
     """
     network = network.eval()
-    every = torch.eye(int(network.num_regions))  # type: ignore[arg-type]
+    every = torch.arange(int(network.num_regions))  # type: ignore[arg-type]
     generator = torch.Generator().manual_seed(0)
     differences = []
     with torch.no_grad():
-        for batch, size, code in ((1, window, every), (2, [side + 5 for side in window], every[-1:])):
+        for batch, size, asked in ((1, window, every), (2, [side + 5 for side in window], every[-1:])):
             image = torch.rand(batch, channels, *size, generator=generator)
-            expected = network(image, code).sigmoid()
-            differences.append(float((exported(image, code).sigmoid() - expected).abs().max()))
+            expected = network(image, asked).sigmoid()
+            differences.append(float((exported(image, asked).sigmoid() - expected).abs().max()))
         if not max(differences) <= LARGEST_DIFFERENCE:
             raise UserError(f"probabilities differ by {max(differences):.1e} from the network's; use another format")
         image = torch.rand(1, channels, *window, generator=generator)

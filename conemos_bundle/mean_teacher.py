@@ -62,16 +62,16 @@ class MeanTeacher:
         """
         trainer: Any = engine
         device = trainer.state.device
-        keys = (CommonKeys.IMAGE, CommonKeys.LABEL, "condition", "unannotated")
-        image, label, condition, unannotated = (batch[key].to(device) for key in keys)
+        keys = (CommonKeys.IMAGE, CommonKeys.LABEL, "regions", "unannotated")
+        image, label, regions, unannotated = (batch[key].to(device) for key in keys)
         step = trainer.state.iteration
         trainer.network.train()
         trainer.optimizer.zero_grad()
 
-        has_one = unannotated.any(1)
-        asked = torch.cat([condition, unannotated[has_one]])
+        has_one = unannotated[:, 0] >= 0
+        asked = torch.cat([regions, unannotated[has_one]])
         images = torch.cat([image, image[has_one]])
-        logits, of_unannotated = infer(images, trainer.network, condition=asked, bfloat16=self.bfloat16).split(
+        logits, of_unannotated = infer(images, trainer.network, regions=asked, bfloat16=self.bfloat16).split(
             [len(image), int(has_one.sum())]
         )
         loss = self.loss(logits, label)
@@ -80,7 +80,7 @@ class MeanTeacher:
             noise = self.noise * torch.randn(image[has_one].shape, generator=random).to(device)
             with torch.no_grad():
                 taught = infer(
-                    image[has_one] + noise, self.teacher, condition=unannotated[has_one], bfloat16=self.bfloat16
+                    image[has_one] + noise, self.teacher, regions=unannotated[has_one], bfloat16=self.bfloat16
                 ).sigmoid()
             loss = loss + self.weight_at(step) * self.agreement(of_unannotated, taught)
         loss.backward()

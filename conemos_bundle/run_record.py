@@ -60,7 +60,6 @@ class NetworkConfig(Strict):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=True)
 
     target: Annotated[str, AfterValidator(_known_network)] = Field(alias="_target_")
-    spatial_dims: Literal[2, 3] = 3
     in_channels: Channels = 1
     num_regions: Annotated[int, Field(ge=1, le=4096)] = 1
     channels: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1, max_length=8)]

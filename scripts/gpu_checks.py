@@ -99,18 +99,18 @@ def _exports(device: str, image: torch.Tensor, size: int) -> list[dict[str, Any]
     """TorchScript, saved and loaded on the device; ``.pt2`` and ONNX on the CPU, as another program runs them."""
     torch.backends.cudnn.allow_tf32 = False
     network = make("CoNeMOS").eval()
-    code = torch.eye(REGIONS)[[3, 1]]
+    asked = torch.tensor([3, 1])
     with torch.no_grad():
-        expected = network.double()(image.double(), code.double())
+        expected = network.double()(image.double(), asked)
     network.float()
     rows = []
     with tempfile.TemporaryDirectory() as temporary, torch.no_grad():
         torch.jit.script(network).save(f"{temporary}/m.ts")
         scripted = torch.jit.load(f"{temporary}/m.ts", map_location=device)
-        rows.append(("TorchScript", scripted(image.to(device), code.to(device))))
+        rows.append(("TorchScript", scripted(image.to(device), asked.to(device))))
         run = export_pt2(network, Path(temporary, "m.pt2"))
-        rows.append((".pt2 (CPU)", run(image, code)))
-        rows.append(("ONNX (CPU)", export_onnx(network, Path(temporary, "m.onnx"))(image, code)))
+        rows.append((".pt2 (CPU)", run(image, asked)))
+        rows.append(("ONNX (CPU)", export_onnx(network, Path(temporary, "m.onnx"))(image, asked)))
     return [{"what": what, "dtype": "float32", "logits": relative_error(logits, expected)} for what, logits in rows]
 
 
@@ -137,15 +137,15 @@ def _measure(method: str, dtype: str, layout: str, compiled: bool, device: str, 
     loss = RegionLoss(cross_entropy=1.0)
     image = torch.rand(1, 1, size, size, size, device=device)
     crops = torch.rand(2, 1, *[size * 3 // 4] * 3, device=device)  # the published script's: 2 crops of 96³
-    one_each = torch.eye(REGIONS, device=device)[:2]
+    one_each = torch.tensor([[0], [1]], device=device)
     conditioned = method in ("DoDNet", "Individual networks") or method.startswith("CoNeMOS")
     target = (torch.rand(2, 1 if conditioned else REGIONS, *crops.shape[2:], device=device) > 0.9).float()
-    code = torch.eye(REGIONS, device=device)
+    every = torch.arange(REGIONS, device=device)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
-            logits = run(crops, condition=one_each) if conditioned else run(crops)
+            logits = run(crops, one_each) if conditioned else run(crops)
         loss(logits.float(), target).backward()
         optimizer.step()
 
@@ -166,9 +166,9 @@ def _measure(method: str, dtype: str, layout: str, compiled: bool, device: str, 
         "training_step_ms": 1000 * _seconds(step, device, rounds), "training_gib": peak(step),
     }  # fmt: skip
     network.eval()
-    row["all_regions_ms"] = 1000 * _seconds(lambda: infer(code), device, rounds)
-    row["all_regions_gib"] = peak(lambda: infer(code))
-    row["one_region_ms"] = 1000 * _seconds(lambda: infer(code[:1]), device, rounds)
+    row["all_regions_ms"] = 1000 * _seconds(lambda: infer(every), device, rounds)
+    row["all_regions_gib"] = peak(lambda: infer(every))
+    row["one_region_ms"] = 1000 * _seconds(lambda: infer(every[:1]), device, rounds)
     return row
 
 

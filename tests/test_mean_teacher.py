@@ -22,12 +22,11 @@ def trainer(step: int = 100, learning_rate: float = 0.1) -> Any:
 def batch(unannotated: list[int]) -> dict[str, torch.Tensor]:
     """Two images whose drawn regions are 0 and 1; -1: all regions are annotated."""
     random = torch.Generator().manual_seed(3)
-    others = torch.stack([torch.eye(3)[k] if k >= 0 else torch.zeros(3) for k in unannotated])
     return {
         "image": torch.rand(2, 1, 8, 8, 8, generator=random),
         "label": (torch.rand(2, 1, 8, 8, 8, generator=random) > 0.5).float(),
-        "condition": torch.eye(3)[[0, 1]],
-        "unannotated": others,
+        "regions": torch.tensor([[0], [1]]),
+        "unannotated": torch.tensor(unannotated)[:, None],
     }
 
 
@@ -41,7 +40,7 @@ def test_the_weight_rises_to_its_value() -> None:
 def test_where_everything_is_annotated_it_is_the_usual_step() -> None:
     usual, taught = trainer(), trainer()
     data = batch([-1, -1])
-    loss = RegionLoss()(usual.network(data["image"], condition=data["condition"]), data["label"])
+    loss = RegionLoss()(usual.network(data["image"], regions=data["regions"]), data["label"])
     loss.backward()
     usual.optimizer.step()
     output = MeanTeacher(taught.network, RegionLoss())(taught, data)
@@ -59,11 +58,11 @@ def test_without_noise_the_loss_is_the_distance_from_the_teacher() -> None:
         for parameter in engine.network.parameters():
             parameter.mul_(1.5)  # away from the teacher
         student, teacher = (
-            network(data["image"][:1], condition=torch.eye(3)[[2]]) for network in (engine.network, step.teacher)
+            network(data["image"][:1], regions=torch.tensor([2])) for network in (engine.network, step.teacher)
         )
         p, q = student.sigmoid(), teacher.sigmoid()
         agreement = 1 - 2 * (p * q).sum() / (p.square().sum() + q.square().sum())
-        supervised = RegionLoss()(engine.network(data["image"], condition=data["condition"]), data["label"])
+        supervised = RegionLoss()(engine.network(data["image"], regions=data["regions"]), data["label"])
     assert agreement > 1e-4
     assert step(engine, data)["loss"].item() == pytest.approx((supervised + agreement).item(), rel=1e-5)
 

@@ -60,7 +60,6 @@ def network_for(arrays: dict[str, np.ndarray], path: str | os.PathLike[str]) -> 
         num_regions, width = arrays["dense_1/kernel:0"].shape
         conditioned = sum("_film" in name and name.endswith("kernel:0") for name in arrays)
         network = FiLMUNet(
-            spatial_dims=first.ndim - 2,
             in_channels=first.shape[-2],
             num_regions=num_regions,
             channels=channels,
@@ -87,7 +86,7 @@ def import_keras(
 
     Args:
         checkpoint: the ``.h5`` file.
-        regions: names of its K regions, in the order of its one-hot vector; default: ``region 1`` … ``region K``.
+        regions: names of its K regions, in their order in its training; default: ``region 1`` … ``region K``.
         output: folder of the run to make.
         spacing: voxel spacing in mm of the scans it was trained on.
         patch_size: voxels of its training crops.

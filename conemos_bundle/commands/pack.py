@@ -113,7 +113,7 @@ def metadata(
             "optional_inputs": {
                 "regions": {
                     "type": "tuple",
-                    "value": f"region code (R, {len(regions)}), a one-hot row a region asked for",
+                    "value": f"indices (R,) of the regions asked for, of {len(regions)}; default: all",
                 }
             },
         },

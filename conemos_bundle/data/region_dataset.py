@@ -16,7 +16,6 @@ from conemos_bundle.transforms.masks import expand_regions
 from monai.data import CacheDataset, Dataset, PersistentDataset, get_track_meta, set_track_meta
 from monai.data.utils import json_hashing, pickle_hashing
 from monai.transforms import Compose, RandomizableTrait
-from torch.nn.functional import one_hot
 
 CACHES = ("memory", "disk", "none")
 TARGETS = ("region", "annotated")
@@ -72,9 +71,10 @@ class RegionDataset(torch.utils.data.Dataset):
         data: items as `scan_items` gives them.
         transform: one `Compose`; `LoadRegionMasksd` in it makes ``label`` ``(n, D, H, W)`` and ``annotated`` ``(n,)``.
         regions: names of the K regions, in channel order.
-        target: ``"region"``: the label is the mask of the region drawn, ``(1, D, H, W)``, and ``condition`` its one-hot
-            ``(K,)``; ``unannotated`` is that of a region drawn from those unknown in the scan, zeros where there is
-            none. ``"annotated"``: all K masks, ``(K, D, H, W)``, NaN in unknown ones. Both are NaN in ignored voxels.
+        target: ``"region"``: the label is the mask of the region drawn, ``(1, D, H, W)``, and ``regions`` its index
+            ``(1,)``; ``unannotated`` ``(1,)`` is that of a region drawn from those unknown in the scan, -1 where there
+            is none. ``"annotated"``: all K masks, ``(K, D, H, W)``, NaN in unknown ones. Both are NaN in ignored
+            voxels.
         cache: ``"memory"``, ``"disk"`` (in ``cache_dir``; survives the run) or ``"none"``.
         cache_dir: folder of the disk cache.
         progress: show a progress bar while the memory cache fills.
@@ -169,12 +169,10 @@ class RegionDataset(torch.utils.data.Dataset):
                 break
         if self.target == "annotated":
             return {"image": image, "label": expand_regions(label, annotated, len(self.regions))}
-        condition = one_hot(torch.tensor(draw.region), len(self.regions)).float()
         unknown = [k for k in range(len(self.regions)) if k not in annotated]
-        unannotated = torch.zeros_like(condition)
-        if unknown:
-            unannotated[unknown[draw.seed % len(unknown)]] = 1
-        return {"image": image, "label": to_target(label), "condition": condition, "unannotated": unannotated}
+        unannotated = torch.tensor([unknown[draw.seed % len(unknown)] if unknown else -1])
+        regions = torch.tensor([draw.region])
+        return {"image": image, "label": to_target(label), "regions": regions, "unannotated": unannotated}
 
     def _augment(self, item: dict[str, Any], seed: int) -> dict[str, Any]:
         self.augmentation.set_random_state(seed=seed)

@@ -3,6 +3,6 @@
 from conemos_bundle.inferers.containment import parent_indices
 from conemos_bundle.inferers.each_scan import segment_each
 from conemos_bundle.inferers.inference import infer
-from conemos_bundle.inferers.regions import asked_regions, region_code
+from conemos_bundle.inferers.regions import asked_regions, region_indices
 
-__all__ = ["asked_regions", "infer", "parent_indices", "region_code", "segment_each"]
+__all__ = ["asked_regions", "infer", "parent_indices", "region_indices", "segment_each"]

@@ -15,7 +15,6 @@ def infer(
     inputs: torch.Tensor,
     network: torch.nn.Module,
     regions: torch.Tensor | None = None,
-    condition: torch.Tensor | None = None,
     mode: str = "whole",
     window: Sequence[int] | None = None,
     overlap: float = 0.5,
@@ -27,16 +26,16 @@ def infer(
     Args:
         inputs: images ``(B, C, D, H, W)``.
         network: the network.
-        regions: region code ``(R, K)``, passed on to the network; None: all K.
-        condition: one-hot ``(B, K)``, passed on in training.
+        regions: indices ``(R,)``, or, in training, ``(B, R)``, for each image its own; None: all K.
         mode: ``"window"``: sliding, of the size that the network was trained on, scans that are smaller padded to it;
             ``"whole"``: the scan as it is. Instance norm averages over all that it is given: on validation scans of up
             to 1.5 windows a side, ``"whole"`` lost 0.2 to 1.7 Dice points (docs/results.md).
         window: window size in voxels; needed for ``"window"``.
         overlap: overlap of neighbouring windows, in [0, 1); Gaussian weights blend them.
         bfloat16: autocast to bfloat16, on a CPU as on a GPU; needs no loss scaling.
-        parents: region index to that of the region it lies inside of, and never leaves (`keep_inside`); not in
-            training. Regions that were not asked for are computed where one that was lies inside of them.
+        parents: region index to that of the region it lies inside of, and never leaves (`keep_inside`); not with
+            regions of each image's own. Regions that were not asked for are computed where one that was lies inside of
+            them.
 
     Returns:
         ``(B, R, D, H, W)``.
@@ -48,21 +47,19 @@ def infer(
         raise ValueError(f"mode {mode!r}: use one of {', '.join(MODES)}")
     if mode == "window" and window is None:
         raise ValueError("mode 'window' needs a window")
-    arguments: dict[str, torch.Tensor] = {}
-    asked = needed = None if regions is None else [int(k) for k in regions.argmax(1)]
-    if regions is not None and asked is not None:
+    asked = needed = None if regions is None or regions.dim() == 2 else regions.tolist()
+    if asked is not None:
         needed = with_ancestors(asked, parents or {})
-        arguments["regions"] = torch.eye(regions.shape[1], device=regions.device)[needed]
-    if condition is not None:
-        arguments["condition"] = condition
+        regions = torch.tensor(needed, device=inputs.device)
+    given = {} if regions is None else {"regions": regions}
 
     with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=bfloat16):
         if mode == "whole" or window is None:
-            logits = network(inputs, **arguments)
+            logits = network(inputs, **given)
         else:
             sliding = SlidingWindowInferer(roi_size=window, sw_batch_size=1, overlap=overlap, mode="gaussian")
-            logits = sliding(inputs, network, **arguments)
+            logits = sliding(inputs, network, **given)
     logits = logits.float()
-    if parents and condition is None:
+    if parents and (regions is None or asked is not None):
         logits = keep_inside(logits, range(logits.shape[1]) if needed is None else needed, parents)
     return logits if asked is None else logits[:, : len(asked)]

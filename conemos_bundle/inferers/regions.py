@@ -38,6 +38,6 @@ def asked_regions(regions: str | Sequence[str] | None, region_names: Sequence[st
     return asked
 
 
-def region_code(regions: Sequence[str], region_names: Sequence[str]) -> torch.Tensor:
-    """The region code ``(R, K)``: a one-hot row for each region asked for."""
-    return torch.eye(len(region_names))[[list(region_names).index(region) for region in regions]]
+def region_indices(regions: Sequence[str], region_names: Sequence[str]) -> torch.Tensor:
+    """The indices ``(R,)`` of the regions asked for among the K of the network."""
+    return torch.tensor([list(region_names).index(region) for region in regions])

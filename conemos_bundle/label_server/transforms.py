@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from conemos_bundle.inferers import infer, region_code
+from conemos_bundle.inferers import infer, region_indices
 from conemos_bundle.label_server.uncertainty import soft_dice_confidence
 from conemos_bundle.transforms.saving import paint_labels, region_size
 from monai.data import MetaTensor
@@ -27,7 +27,7 @@ def infer_asked(
     inputs: MetaTensor, network: torch.nn.Module, region_names: Sequence[str], **options: Any
 ) -> torch.Tensor:
     """Logits ``(1, R, D, H, W)`` of the regions that the image ``(1, C, D, H, W)`` is tagged with; see `infer`."""
-    return infer(inputs, network, regions=region_code(inputs.meta["asked_regions"], region_names), **options)
+    return infer(inputs, network, regions=region_indices(inputs.meta["asked_regions"], region_names), **options)
 
 
 class RegionConfidenced(Transform):

@@ -1,22 +1,22 @@
-"""The backbone F: a UNet whose every convolution can be modulated by FiLM (paper, section 3.5)."""
+"""The backbone F: a UNet whose last convolutions can be modulated by FiLM (paper, section 3.5)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from conemos_bundle.networks.blocks import FILM_POSITIONS, NORMS, SKIPS, Decoder, Encoder
-from conemos_bundle.networks.film import film
+from conemos_bundle.networks.blocks import FILM_POSITIONS, NORMS, SKIPS, Decoder, Encoder, level_blocks
+from conemos_bundle.networks.film import FiLM
 from conemos_bundle.networks.padding import crop, padding_for
-from monai.networks.layers.factories import Conv
 from torch import nn
 
 
-def keras_initialisation(network: nn.Module) -> None:
+def keras_initialization(network: nn.Module) -> None:
     """Glorot-uniform weights and no bias in convolutions and linear layers: Keras's default, which the authors use."""
     for module in network.modules():
-        if isinstance(module, (nn.Conv2d, nn.Conv3d, nn.Linear)):
+        if isinstance(module, (nn.Conv3d, nn.Linear)):
             nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
@@ -26,16 +26,17 @@ class Backbone(nn.Module):
     """UNet: levels of convolutions, max pooling, nearest up-sampling, concatenation, a final 1×1×1 convolution.
 
     Args:
-        spatial_dims: 2 or 3.
         in_channels: channels of the image.
         out_channels: channels of the logits; None: no final convolution, the features come out.
         channels: features of each level, finest first.
-        convs_per_level: convolutions a level.
+        convs_per_level: convolutions per level.
         norm: ``None``, ``"instance"`` or ``"batch"``.
         skip: ``"last"``, the usual connection from the end of a level; ``"first_conv"``, the authors' code's, from its
             first convolution, after ReLU and before FiLM.
         bias: whether convolutions have a bias (the authors' conditioned networks have none).
         film_position: ``"after_activation"`` (the paper) or ``"before_activation"``.
+        embedding: length of the embedding that FiLM reads; None: no FiLM.
+        n_conditioned: with an embedding, how many convolutions have FiLM, the last ones; None: all.
 
     Raises:
         ValueError: an option has a value other than those above.
@@ -43,7 +44,6 @@ class Backbone(nn.Module):
 
     def __init__(
         self,
-        spatial_dims: int = 3,
         in_channels: int = 1,
         out_channels: int | None = 1,
         channels: Sequence[int] = (16, 32, 64, 128),
@@ -52,10 +52,11 @@ class Backbone(nn.Module):
         skip: str = "last",
         bias: bool = True,
         film_position: str = "after_activation",
+        embedding: int | None = None,
+        n_conditioned: int | None = None,
     ) -> None:
         super().__init__()
         for name, value, allowed in (
-            ("spatial_dims", spatial_dims, (2, 3)),
             ("norm", norm, tuple(NORMS)),
             ("skip", skip, SKIPS),
             ("film_position", film_position, FILM_POSITIONS),
@@ -63,38 +64,65 @@ class Backbone(nn.Module):
             if value not in allowed:
                 raise ValueError(f"{name}={value!r}: use one of {allowed}")
         if convs_per_level < 1 or not channels:
-            raise ValueError("a UNet needs at least one level and one convolution a level")
-        self.spatial_dims = spatial_dims
+            raise ValueError("a UNet needs at least one level and one convolution per level")
         self.factor = 2 ** (len(channels) - 1)
         # At least three voxels of the first axis at the coarsest level: instance norm needs more than one; and where
         # that axis has two, oneDNN's bfloat16 weight gradient reads memory that nobody wrote (torch 2.13, AMD EPYC).
         self.smallest = 3 * self.factor
-        self.encoder = Encoder(spatial_dims, in_channels, channels, convs_per_level, norm, skip, bias, film_position)
-        self.decoder = Decoder(spatial_dims, channels, convs_per_level, norm, bias, film_position)
-        self.conv_channels = [c for c in [*channels, *channels[-2::-1]] for _ in range(convs_per_level)]
+        features = [c for c in [*channels, *channels[-2::-1]] for _ in range(convs_per_level)]
+        self.conv_channels = [*features, *([] if out_channels is None else [out_channels])]
+        total, encoder_convs = len(self.conv_channels), len(channels) * convs_per_level
+        n_conditioned = total if n_conditioned is None else n_conditioned
+        if embedding is not None and not 1 <= n_conditioned <= total:
+            raise ValueError(f"n_conditioned={n_conditioned}: this network has 1 to {total} convolutions")
+        plain = total if embedding is None else total - n_conditioned  # convolutions before the first FiLM
+        # what is not conditioned has no FiLM at all: DDP would wait for its gradients
+        films = iter(
+            None if embedding is None or i < plain else FiLM(embedding, c) for i, c in enumerate(self.conv_channels)
+        )
+        options = convs_per_level, norm, bias, film_position, films
+        downward = [level_blocks(a, b, *options) for a, b in pairwise([in_channels, *channels])]
+        upward = [level_blocks(low + high, high, *options) for low, high in pairwise(channels[::-1])]
+        self.encoder = Encoder(downward, plain, skip)
+        self.decoder = Decoder(upward, plain - encoder_convs)
         self.final: nn.Module = nn.Identity()
+        self.final_film: FiLM | None = None
         if out_channels is not None:
-            self.final = Conv["conv", spatial_dims](channels[0], out_channels, kernel_size=1, bias=bias)
-            self.conv_channels.append(out_channels)
-        self.encoder_convs = len(channels) * convs_per_level
-        keras_initialisation(self)
+            self.final = nn.Conv3d(channels[0], out_channels, kernel_size=1, bias=bias)
+            self.final_film = next(films)
+        # where the first FiLM is
+        self.film_in_encoder = plain < encoder_convs
+        self.film_in_decoder = encoder_convs <= plain < len(features)
+        keras_initialization(self)
 
-    def forward(self, image: torch.Tensor, gammas: list[torch.Tensor], betas: list[torch.Tensor]) -> torch.Tensor:
-        """Logits of an image of any size: padded with zeros to what pooling needs, and cropped back.
+    def encode(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """What precedes the first FiLM: image, activations and skips.
 
         Args:
-            image: ``(B, C, D, H, W)``.
-            gammas: one ``(B * R, C)`` a conditioned convolution, the last N of the network; none: a plain UNet.
-            betas: like ``gammas``.
+            image: ``(B, C, D, H, W)`` of any size: padded with zeros to what pooling needs.
+        """
+        x, skips = self.encoder(F.pad(image, padding_for(image, self.factor, self.smallest)), [], None)
+        if not self.film_in_encoder:
+            x = self.decoder(x, skips, None)
+            if not self.film_in_decoder:
+                x, skips = self.final(x), []
+        return [image, x] + skips  # noqa: RUF005 (TorchScript)
+
+    def decode(self, features: list[torch.Tensor], z: torch.Tensor | None) -> torch.Tensor:
+        """What follows the first FiLM, cropped to the image's size.
+
+        Args:
+            features: what `encode` gave.
+            z: embeddings ``(B * R, E)``; None: a plain UNet's.
 
         Returns:
-            logits ``(B * R, out_channels, D, H, W)``. Whatever lies before the first FiLM is computed once a sample.
+            logits ``(B * R, out_channels, D, H, W)``.
         """
-        padding = padding_for(image, self.factor, self.smallest)
-        # the place of the first convolution among the conditioned ones; below 0: plain
-        layer = len(gammas) - len(self.conv_channels)
-        encoded = self.encoder(F.pad(image, padding), gammas, betas, layer)
-        x = self.final(self.decoder(encoded, gammas, betas, layer + self.encoder_convs))
-        if len(gammas) > 0:
-            x = film(x, gammas[-1], betas[-1])
-        return crop(x, padding)
+        x, skips = features[1], features[2:]
+        if self.film_in_encoder:
+            x, skips = self.encoder(x, skips, z)
+        if self.film_in_encoder or self.film_in_decoder:
+            x = self.final(self.decoder(x, skips, z))
+        if self.final_film is not None and z is not None:
+            x = self.final_film(x, z)
+        return crop(x, padding_for(features[0], self.factor, self.smallest))

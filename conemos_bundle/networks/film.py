@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 
-def film(features: torch.Tensor, gamma: torch.Tensor, beta: torch.Tensor) -> torch.Tensor:
-    """``(1 + gamma) * features + beta``, a scale and a shift a sample and channel.
-
-    With ``gamma = beta = 0`` the features come back unchanged.
+class FiLM(nn.Module):
+    """``(1 + γ(z)) * x + β(z)``: a scale and a shift per image, region and channel (paper, section 3.5).
 
     Args:
-        features: ``(B, C, D, H, W)``, or two-dimensional ``(B, C, H, W)``.
-        gamma: ``(B * R, C)``; sample b is modulated by its R rows ``b * R … b * R + R - 1``.
-        beta: ``(B * R, C)``.
+        embedding: E, the length of the embedding z.
+        channels: C, those of the features.
 
-    Returns:
-        ``(B * R, C, D, H, W)``: features computed once are modulated R times without being copied first.
+    Example::
+
+        >>> FiLM(64, 16)(torch.rand(2, 16, 8, 8, 8), torch.rand(2 * 3, 64)).shape
+        torch.Size([6, 16, 8, 8, 8])
     """
-    batch = features.shape[0]
-    shape = [batch, gamma.shape[0] // batch, gamma.shape[1]] + [1] * (features.dim() - 2)
-    scale = (1 + gamma).to(features.dtype).view(shape)
-    return torch.addcmul(beta.to(features.dtype).view(shape), features.unsqueeze(1), scale).flatten(0, 1)
+
+    def __init__(self, embedding: int, channels: int) -> None:
+        super().__init__()
+        self.projection = nn.Linear(embedding, 2 * channels)
+
+    def forward(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """Modulated features.
+
+        Args:
+            x: ``(B, C, D, H, W)``: computed once per image, they are modulated R times without being copied first;
+                or ``(B * R, C, D, H, W)``.
+            z: ``(B * R, E)``; image b has the rows ``b * R … b * R + R - 1``.
+
+        Returns:
+            ``(B * R, C, D, H, W)``.
+        """
+        gamma, beta = self.projection(z).to(x.dtype).chunk(2, dim=1)
+        shape = [x.shape[0], gamma.shape[0] // x.shape[0], gamma.shape[1]] + [1] * (x.dim() - 2)
+        return torch.addcmul(beta.reshape(shape), x.unsqueeze(1), 1 + gamma.reshape(shape)).flatten(0, 1)

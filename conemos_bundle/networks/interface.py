@@ -1,15 +1,67 @@
-"""What the networks of all methods share: their interface, and a refusal of weights that lack something.
+"""What the networks of all methods share.
 
-Every method has ``forward(x, regions=None, condition=None)``: the image ``(B, C, D, H, W)`` in; logits out, of all K
-regions ``(B, K, D, H, W)``, of the R rows of a region code ``(R, K)`` as ``(B, R, D, H, W)``, or of each image's own
-region, a one-hot condition ``(B, K)``, as ``(B, 1, D, H, W)``.
+Every method has ``encode(image) -> features``, what does not depend on the regions; ``decode(features, regions) ->
+logits``; and ``forward(image, regions)``, which is the two. Regions are indices: ``(R,)`` for all images of a batch, or
+``(B, R)``, some for each image. Features are a list of tensors whose first is the image.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn.modules.module import _IncompatibleKeys
+
+
+class RegionNetwork(nn.Module):
+    """A network that segments the regions it is asked for.
+
+    ``num_regions`` is K; ``arguments`` is what a finished run needs to build the network again.
+    """
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        """Args: ``locals()`` of the network's own ``__init__``, whose parameters are recorded."""
+        super().__init__()
+        self.arguments = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in arguments.items()
+            if name not in ("self", "__class__")
+        }
+        self.num_regions = int(arguments["num_regions"])
+        if self.num_regions < 1:
+            raise ValueError(f"num_regions={self.num_regions}: at least one region is needed")
+        self.register_load_state_dict_post_hook(refuse_missing_weights)
+
+    def encode(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """What does not depend on the regions asked for.
+
+        Args:
+            image: ``(B, C, D, H, W)`` of any size.
+
+        Returns:
+            tensors of the batch size B, the image itself first.
+        """
+        raise NotImplementedError
+
+    def decode(self, features: list[torch.Tensor], regions: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits of regions.
+
+        Args:
+            features: what `encode` gave; it is left as it is, so that more regions can be asked of it.
+            regions: indices ``(R,)``, for all images, or ``(B, R)``, for each image its own; None: all K regions.
+
+        Returns:
+            ``(B, R, D, H, W)``, in the order asked for.
+
+        Raises:
+            RuntimeError: ``regions`` has another shape, or is not of integers.
+        """
+        raise NotImplementedError
+
+    def forward(self, image: torch.Tensor, regions: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits ``(B, R, D, H, W)`` of the regions of an image ``(B, C, D, H, W)``: `decode` of `encode`."""
+        return self.decode(self.encode(image), regions)
 
 
 def refuse_missing_weights(module: nn.Module, keys: _IncompatibleKeys) -> None:
@@ -24,29 +76,29 @@ def refuse_missing_weights(module: nn.Module, keys: _IncompatibleKeys) -> None:
         )
 
 
-def regions_as_channels(logits: torch.Tensor, batch: int) -> torch.Tensor:
-    """``(B * R, 1, …)`` to ``(B, R, …)``."""
-    return logits.unflatten(0, [batch, logits.shape[0] // batch]).squeeze(2)  # views, whatever the strides
-
-
-def checked_code(
-    x: torch.Tensor, regions: torch.Tensor | None, condition: torch.Tensor | None, num_regions: int
-) -> torch.Tensor:
-    """The code asked for, on the image's device: ``regions`` ``(R, K)`` or ``condition`` ``(B, K)``; none: all K.
+def indices(regions: torch.Tensor | None, num_regions: int, batch: int, device: torch.device) -> torch.Tensor:
+    """Indices ``(B, R)`` of the regions asked of each image; arguments as for `RegionNetwork.decode`.
 
     Raises:
-        RuntimeError: both are given, the code has not K columns, or the condition not one row an image.
+        RuntimeError: ``regions`` has another shape, or is not of integers.
     """
-    if regions is not None and condition is not None:
-        raise RuntimeError("give regions (R, K) or condition (B, K), not both")
-    if condition is not None:
-        code = condition
-        if code.shape[0] != x.shape[0]:
-            raise RuntimeError("condition needs one row (K,) an image")
-    elif regions is not None:
-        code = regions
+    if regions is None:
+        asked = torch.arange(num_regions, device=device)
     else:
-        code = torch.eye(num_regions)
-    if code.dim() != 2 or code.shape[1] != num_regions:
-        raise RuntimeError("regions must be (R, K) and condition (B, K), with K the network's number of regions")
-    return code.to(dtype=x.dtype, device=x.device)
+        if regions.is_floating_point():
+            raise RuntimeError("regions are indices, (R,) or (B, R), not a one-hot code")
+        asked = regions.to(device=device, dtype=torch.long)
+    if asked.dim() == 1:
+        asked = asked.unsqueeze(0).expand(batch, -1)
+    if asked.dim() != 2 or asked.shape[0] != batch:
+        raise RuntimeError("regions must be indices (R,), or (B, R) with a row per image")
+    return asked
+
+
+def one_hot(regions: torch.Tensor, num_regions: int, dtype: torch.dtype) -> torch.Tensor:
+    """Indices ``(…)`` as one-hot rows ``(…, K)``.
+
+    Raises:
+        IndexError: an index is below 0 or not below K.
+    """
+    return nn.functional.embedding(regions, torch.eye(num_regions, dtype=dtype, device=regions.device))

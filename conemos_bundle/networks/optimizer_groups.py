@@ -1,15 +1,15 @@
-"""The optimiser's parameter groups."""
+"""The optimizer's parameter groups."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from conemos_bundle.networks.conditioner import Conditioner
+from conemos_bundle.networks.film import FiLM
 from torch import nn
 
 
 def parameter_groups(network: nn.Module, film_weight_decay: float = 0.0) -> list[dict[str, Any]]:
-    """All parameters, those of the conditioner's linear layers to γ and β in a group of their own.
+    """All parameters, the weights of FiLM's projections to γ and β in a group of their own.
 
     The authors' code adds ``1e-5 Σ w²`` over the FiLM layers' weights to the loss: a ``weight_decay`` of 2e-5 in Adam.
 
@@ -17,7 +17,7 @@ def parameter_groups(network: nn.Module, film_weight_decay: float = 0.0) -> list
         network: the network.
         film_weight_decay: weight decay of the FiLM layers.
     """
-    film = {id(p) for m in network.modules() if isinstance(m, Conditioner) for p in m.heads.parameters() if p.ndim > 1}
+    film = {id(module.projection.weight) for module in network.modules() if isinstance(module, FiLM)}
     parameters = list(network.parameters())
     groups: list[dict[str, Any]] = [{"params": [p for p in parameters if id(p) not in film]}]
     if film:

@@ -47,14 +47,15 @@ def _layers(network: Reference) -> dict[str, Any]:
         return names
     names["unet_likelihood"] = network.backbone.final
     if isinstance(network, FiLMUNet):
-        films = [name.replace("_conv", "_film") for name in names if name != "unet_likelihood"] + [
-            "unet_likelihood_film"
-        ]
-        dense = [layer for layer in network.conditioner.embedding if isinstance(layer, nn.Linear)]
+        dense = [layer for layer in network.embedding if isinstance(layer, nn.Linear)]
         names.update({f"dense_{i + 1}": layer for i, layer in enumerate(dense)})
-        heads = network.conditioner.heads
-        for name, head in zip(films[-len(heads) :], heads, strict=True):
-            names[f"{name}/{name}_dense"] = head
+        blocks = [block for part in (encoder, network.backbone.decoder) for level in part.levels for block in level]
+        films = [block.film for block in blocks] + [network.backbone.final_film]
+        convs = [name for name in names if name.startswith("unet_")]
+        for name, film in zip(convs, films, strict=True):
+            if film is not None:
+                name = f"{name}_film" if name == "unet_likelihood" else name.replace("_conv", "_film")
+                names[f"{name}/{name}_dense"] = film.projection
     return names
 
 

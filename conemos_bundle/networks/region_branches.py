@@ -1,4 +1,4 @@
-"""Branches of a network, one a region, of which only those asked for are computed."""
+"""Branches of a network, one per region, of which only those asked for are computed."""
 
 from __future__ import annotations
 
@@ -15,28 +15,22 @@ class RegionBranches(nn.Module):
         super().__init__()
         self.branches = nn.ModuleList(branches)
 
-    def forward(self, shared: list[torch.Tensor], code: torch.Tensor, one_each: bool) -> torch.Tensor:
-        """Logits.
+    def forward(self, shared: list[torch.Tensor], asked: torch.Tensor) -> torch.Tensor:
+        """Logits ``(B, R, D, H, W)`` of the regions asked of each image, indices ``(B, R)``.
 
-        Args:
-            shared: what all branches start from.
-            code: ``(R, K)``, the regions of all images alike, or, with ``one_each``, ``(B, K)``, one an image.
-            one_each: whether each image has a region of its own.
-
-        Returns:
-            ``(B, R, D, H, W)``, or ``(B, 1, D, H, W)`` with ``one_each``.
+        Raises:
+            RuntimeError: an index is below 0 or not below K.
         """
-        asked = code.argmax(1)
-        rows: list[torch.Tensor] = []  # where in the result each branch's logits go
+        if bool((asked < 0).any()) or bool((asked >= len(self.branches)).any()):
+            raise RuntimeError("index of a region out of range")
+        places: list[torch.Tensor] = []  # where in the result each branch's logits go
         logits: list[torch.Tensor] = []
         for k, branch in enumerate(self.branches):
-            places = (asked == k).nonzero().flatten()
-            if places.numel() > 0:
-                if one_each:
-                    logits.append(branch([tensor[places] for tensor in shared]))
-                else:
-                    logits.append(torch.cat([branch(shared)] * places.numel(), 1))
-                rows.append(places)
-        if one_each:
-            return torch.cat(logits)[torch.cat(rows).argsort()]
-        return torch.cat(logits, 1)[:, torch.cat(rows).argsort()]
+            found = (asked == k).nonzero()  # (n, 2): image, place
+            if found.shape[0] > 0:
+                images, row = torch.unique(found[:, 0], return_inverse=True)
+                own = shared if images.shape[0] == asked.shape[0] else [tensor[images] for tensor in shared]
+                logits.append(branch(own)[row])
+                places.append(found[:, 0] * asked.shape[1] + found[:, 1])
+        in_order = torch.cat(logits)[torch.cat(places).argsort()]
+        return in_order.unflatten(0, [asked.shape[0], asked.shape[1]]).squeeze(2)

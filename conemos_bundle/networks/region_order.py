@@ -33,12 +33,8 @@ def reorder_regions(
     places = list(order)
     moved = dict(weights)
     if isinstance(network, FiLMUNet):  # columns of what reads the one-hot code
-        first = "conditioner.embedding.0.weight"
-        names = (
-            [first]
-            if first in weights
-            else [name for name in weights if re.match(r"conditioner\.heads\.\d+\.weight", name)]
-        )
+        first = "embedding.0.weight"  # without a dense layer, each FiLM reads the code itself
+        names = [first] if first in weights else [name for name in weights if name.endswith("projection.weight")]
         moved.update({name: weights[name][:, places] for name in names})
     elif isinstance(network, DoDNet):  # the one-hot code stands behind the pooled features
         weight = weights["controller.weight"]

@@ -6,19 +6,17 @@ from collections.abc import Sequence
 
 import torch
 from conemos_bundle.networks.backbone import Backbone
-from conemos_bundle.networks.interface import checked_code, refuse_missing_weights
-from torch import nn
+from conemos_bundle.networks.interface import RegionNetwork, indices
 
 
-class UNet(nn.Module):
-    """The backbone with K output channels, behind the interface that every method has (`FiLMUNet.forward`).
+class UNet(RegionNetwork):
+    """The backbone with K output channels; all are computed, those asked for are selected.
 
-    Args: as for `FiLMUNet`, without those of the conditioner.
+    Args: as for `FiLMUNet`, without those of FiLM.
     """
 
     def __init__(
         self,
-        spatial_dims: int = 3,
         in_channels: int = 1,
         num_regions: int = 1,
         channels: Sequence[int] = (16, 32, 64, 128),
@@ -26,29 +24,19 @@ class UNet(nn.Module):
         norm: str | None = None,
         skip: str = "last",
     ) -> None:
-        super().__init__()
-        self.arguments = {  # what a finished run needs to build this network again
-            "spatial_dims": spatial_dims,
-            "in_channels": in_channels,
-            "num_regions": num_regions,
-            "channels": list(channels),
-            "convs_per_level": convs_per_level,
-            "norm": norm,
-            "skip": skip,
-        }
-        self.num_regions = num_regions
-        self.backbone = Backbone(spatial_dims, in_channels, num_regions, channels, convs_per_level, norm, skip)
-        self.register_load_state_dict_post_hook(refuse_missing_weights)
+        super().__init__(locals())
+        self.backbone = Backbone(in_channels, num_regions, channels, convs_per_level, norm, skip)
 
-    def forward(
-        self, x: torch.Tensor, regions: torch.Tensor | None = None, condition: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """Logits as `FiLMUNet.forward` gives them; all K are computed, those asked for are selected."""
-        no_film: list[torch.Tensor] = []
-        logits = self.backbone(x, no_film, no_film)
-        if regions is None and condition is None:
+    def encode(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """All of the network, as `RegionNetwork.encode`."""
+        return self.backbone.encode(image)
+
+    def decode(self, features: list[torch.Tensor], regions: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits ``(B, R, D, H, W)``, as `RegionNetwork.decode`."""
+        logits = self.backbone.decode(features, None)
+        if regions is None:
             return logits
-        asked = checked_code(x, regions, condition, self.num_regions).argmax(1)
-        if condition is None:
-            return logits[:, asked]
-        return logits[torch.arange(x.shape[0], device=x.device), asked].unsqueeze(1)
+        asked = indices(regions, self.num_regions, logits.shape[0], logits.device)
+        # not by indexing, which takes -1 for the last
+        places = asked.view(asked.shape[0], asked.shape[1], 1, 1, 1)
+        return logits.gather(1, places.expand(-1, -1, logits.shape[2], logits.shape[3], logits.shape[4]))

@@ -39,15 +39,15 @@ def network(bundle: Path) -> FiLMUNet:
 def test_all_formats_give_what_the_network_gives(
     exported: Path, network: FiLMUNet, shape: tuple[int, ...], asked: list[int]
 ) -> None:
-    image, code = torch.rand(shape), torch.eye(2)[asked]
+    image, regions = torch.rand(shape), torch.tensor(asked)
     with torch.no_grad():
-        expected = network(image, code)
-        pt2 = torch.export.load(exported / "models" / "model.pt2").module()(image, code)
+        expected = network(image, regions)
+        pt2 = torch.export.load(exported / "models" / "model.pt2").module()(image, regions)
         script = torch.jit.load(exported / "models" / "model.ts")
         torch.testing.assert_close(script(image), network(image))
-        torch.testing.assert_close(script(image, code), expected)
+        torch.testing.assert_close(script(image, regions), expected)
     session = onnxruntime.InferenceSession(str(exported / "models" / "model.onnx"))
-    onnx = session.run(["pred"], {"image": image.numpy(), "regions": code.numpy()})[0]
+    onnx = session.run(["pred"], {"image": image.numpy(), "regions": regions.numpy()})[0]
     torch.testing.assert_close(pt2, expected)
     np.testing.assert_allclose(1 / (1 + np.exp(-onnx)), expected.sigmoid().numpy(), atol=1e-4)
 

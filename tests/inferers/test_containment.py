@@ -48,7 +48,7 @@ def test_no_mask_leaves_its_parents_on_any_grid() -> None:
 def test_on_demand_as_among_all(network: FiLMUNet, asked: list[int]) -> None:
     image = torch.randn(2, 1, 8, 8, 8)
     everything = infer(image, network, parents=PARENTS)
-    some = infer(image, network, torch.eye(5)[asked], parents=PARENTS)
+    some = infer(image, network, torch.tensor(asked), parents=PARENTS)
     assert some.shape == (2, len(asked), 8, 8, 8)
     torch.testing.assert_close(some, everything[:, asked], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(everything, keep_inside(network(image), range(5), PARENTS))
@@ -56,8 +56,6 @@ def test_on_demand_as_among_all(network: FiLMUNet, asked: list[int]) -> None:
 
 @torch.no_grad()
 def test_training_and_what_is_not_declared_stay_as_they_are(network: FiLMUNet) -> None:
-    image, condition = torch.randn(2, 1, 8, 8, 8), torch.eye(5)[[2, 1]]
-    torch.testing.assert_close(
-        infer(image, network, condition=condition, parents=PARENTS), network(image, condition=condition)
-    )
+    image, own = torch.randn(2, 1, 8, 8, 8), torch.tensor([[2], [1]])
+    torch.testing.assert_close(infer(image, network, regions=own, parents=PARENTS), network(image, own))
     torch.testing.assert_close(infer(image, network, parents={}), network(image))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from conemos_bundle.errors import UserError
-from conemos_bundle.inferers import asked_regions, region_code
+from conemos_bundle.inferers import asked_regions, region_indices
 
 NAMES = ["body", "brain", "left eye"]
 
@@ -50,9 +50,9 @@ def test_a_region_asked_for_twice() -> None:
         asked_regions(["brain", "body", "brain"], NAMES)
 
 
-def test_code_has_a_one_hot_row_for_each_region_asked_for() -> None:
-    assert region_code(["left eye", "body"], NAMES).tolist() == [[0, 0, 1], [1, 0, 0]]
-    assert region_code(NAMES, NAMES).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+def test_indices_in_the_order_asked_for() -> None:
+    assert region_indices(["left eye", "body"], NAMES).tolist() == [2, 0]
+    assert region_indices(NAMES, NAMES).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("region", [1, True, 1000.0])

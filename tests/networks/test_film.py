@@ -2,21 +2,31 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conemos_bundle.networks.film import film
+from conemos_bundle.networks.film import FiLM
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 3, 4, 5, 6)])
-def test_zero_gamma_and_beta_leave_the_features_unchanged(shape: tuple[int, ...]) -> None:
-    features = torch.randn(shape)
-    assert torch.equal(film(features, torch.zeros(2, 3), torch.zeros(2, 3)), features)
+def film_of(gamma: torch.Tensor, beta: torch.Tensor) -> FiLM:
+    """A layer whose γ and β of the embedding ``torch.eye(rows)[row]`` are those rows."""
+    film = FiLM(len(gamma), gamma.shape[1])
+    with torch.no_grad():
+        film.projection.weight.copy_(torch.cat([gamma, beta], 1).T)
+        film.projection.bias.zero_()
+    return film
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 3, 4, 5, 6)])
+def test_zero_gamma_and_beta_leave_the_features_unchanged() -> None:
+    features = torch.randn(2, 3, 4, 5, 6)
+    film = film_of(torch.zeros(2, 3), torch.zeros(2, 3))
+    assert torch.equal(film(features, torch.eye(2)), features)
+
+
 @pytest.mark.parametrize("rows", [1, 4])
-def test_each_sample_is_modulated_by_its_own_rows(shape: tuple[int, ...], rows: int) -> None:
-    features, gamma, beta = torch.randn(shape), torch.randn(2 * rows, 3), torch.randn(2 * rows, 3)
-    result = film(features, gamma, beta)
-    assert result.shape == (2 * rows, *shape[1:])
+@pytest.mark.parametrize("computed", ["once per image", "per region"])
+def test_each_image_is_modulated_by_its_own_rows(computed: str, rows: int) -> None:
+    features, gamma, beta = torch.randn(2, 3, 4, 5, 6), torch.randn(2 * rows, 3), torch.randn(2 * rows, 3)
+    given = features if computed == "once per image" else features.repeat_interleave(rows, 0)
+    result = film_of(gamma, beta)(given, torch.eye(2 * rows))
+    assert result.shape == (2 * rows, 3, 4, 5, 6)
     for b in range(2):
         for r in range(rows):
             for c in range(3):
@@ -27,6 +37,6 @@ def test_each_sample_is_modulated_by_its_own_rows(shape: tuple[int, ...], rows: 
 
 def test_the_features_keep_their_precision() -> None:
     features = torch.ones(1, 2, 2, 2, 2, dtype=torch.bfloat16)
-    result = film(features, torch.full((1, 2), 0.5), torch.full((1, 2), 0.25))
+    result = film_of(torch.full((1, 2), 0.5), torch.full((1, 2), 0.25))(features, torch.ones(1, 1))
     assert result.dtype == torch.bfloat16
     assert result.unique().item() == 1.75

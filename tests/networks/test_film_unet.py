@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 import torch
 from conemos_bundle.networks import FiLMUNet
+from conemos_bundle.networks.backbone import Backbone
+from conemos_bundle.networks.film import FiLM
 from torch import nn
 
 K = 3
@@ -13,28 +15,54 @@ OPTIONS = [
     {"n_conditioned": 5, "skip": "first_conv"},
     {"norm": "instance", "film_position": "before_activation"},
     {"n_conditioned": 1, "norm": "batch"},
-    {"spatial_dims": 2, "in_channels": 2},
+    {"in_channels": 2, "mlp_depth": 0},
 ]
+
+
+def films(network: nn.Module) -> list[FiLM]:
+    return [module for module in network.modules() if isinstance(module, FiLM)]
+
+
+def plain(network: FiLMUNet, image: torch.Tensor) -> torch.Tensor:
+    """The logits of a UNet with the convolutions of ``network``."""
+    arguments = {
+        name: value for name, value in network.arguments.items() if name in ("in_channels", "channels", "norm")
+    }
+    backbone = Backbone(out_channels=1, bias=False, **arguments).eval()
+    backbone.load_state_dict(network.backbone.state_dict(), strict=False)
+    return backbone.decode(backbone.encode(image), None)
 
 
 def network_and_image(**options: Any) -> tuple[FiLMUNet, torch.Tensor]:
     torch.manual_seed(0)
     network = FiLMUNet(num_regions=K, channels=(4, 8, 16), **options).eval()
-    dims = options.get("spatial_dims", 3)
-    return network, torch.randn(2, options.get("in_channels", 1), *(9, 8, 10)[:dims])
+    return network, torch.randn(2, options.get("in_channels", 1), 9, 8, 10)
 
 
 @pytest.mark.parametrize("options", OPTIONS)
 @torch.no_grad()
-def test_three_ways_to_ask_for_a_region_agree(options: dict[str, Any]) -> None:
+def test_four_ways_to_ask_for_a_region_agree(options: dict[str, Any]) -> None:
     network, image = network_and_image(**options)
     all_regions = network(image)
     assert all_regions.shape == (2, K, *image.shape[2:])
     assert (all_regions[:, 0] - all_regions[:, 1]).abs().max() > 1e-3  # else the equalities below say nothing
     for k in range(K):
-        code = torch.eye(K)[[k]]
-        torch.testing.assert_close(network(image, code), all_regions[:, k : k + 1])
-        torch.testing.assert_close(network(image, condition=code.repeat(2, 1)), all_regions[:, k : k + 1])
+        torch.testing.assert_close(network(image, torch.tensor([k])), all_regions[:, k : k + 1])
+        torch.testing.assert_close(network(image, torch.tensor([[k], [k]])), all_regions[:, k : k + 1])
+        torch.testing.assert_close(network.decode(network.encode(image), torch.tensor([k])), all_regions[:, k : k + 1])
+
+
+@pytest.mark.parametrize("n", range(1, 12))
+@pytest.mark.parametrize("skip", ["last", "first_conv"])
+@torch.no_grad()
+def test_an_image_is_encoded_once_however_often_it_is_asked(n: int, skip: str) -> None:
+    network, image = network_and_image(n_conditioned=n, skip=skip)
+    features = network.encode(image)
+    before = [tensor.clone() for tensor in features]
+    answers = [network.decode(features, torch.tensor([k])) for k in (2, 0, 2)]
+    assert all(torch.equal(a, b) for a, b in zip(features, before, strict=True))
+    torch.testing.assert_close(torch.cat(answers, 1), network(image)[:, [2, 0, 2]])
+    assert torch.equal(features[0], image)
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -43,30 +71,33 @@ def test_regions_come_in_the_order_asked_for(options: dict[str, Any]) -> None:
     network, image = network_and_image(**options)
     all_regions = network(image)
     for asked in ([2, 0], [1, 2, 0], [0, 0]):
-        torch.testing.assert_close(network(image, torch.eye(K)[asked]), all_regions[:, asked])
+        torch.testing.assert_close(network(image, torch.tensor(asked)), all_regions[:, asked])
 
 
 @torch.no_grad()
-def test_each_image_of_a_batch_has_its_own_condition() -> None:
+def test_each_image_of_a_batch_has_its_own_regions() -> None:
     network, image = network_and_image()
     all_regions = network(image)
-    logits = network(image, condition=torch.eye(K)[[2, 1]])
+    logits = network(image, torch.tensor([[2], [1]]))
     assert logits.shape == (2, 1, *image.shape[2:])
     torch.testing.assert_close(logits, torch.stack([all_regions[0, 2:3], all_regions[1, 1:2]]))
+    two = network(image, torch.tensor([[2, 0], [1, 1]]))
+    torch.testing.assert_close(two, torch.stack([all_regions[0, [2, 0]], all_regions[1, [1, 1]]]))
 
 
 @torch.no_grad()
 def test_images_of_a_batch_do_not_mix() -> None:
     network, image = network_and_image(n_conditioned=4)
-    code = torch.eye(K)[[1, 0]]
-    torch.testing.assert_close(network(image, code), torch.cat([network(image[:1], code), network(image[1:], code)]))
+    asked = torch.tensor([1, 0])
+    apart = torch.cat([network(image[:1], asked), network(image[1:], asked)])
+    torch.testing.assert_close(network(image, asked), apart)
 
 
 @torch.no_grad()
-def test_a_code_of_integers_is_one_of_floats() -> None:
+def test_indices_of_any_integer_type() -> None:
     network, image = network_and_image()
-    code = torch.eye(K)[[2, 0]]
-    assert torch.equal(network(image, code.long()), network(image, code))
+    asked = torch.tensor([2, 0])
+    assert torch.equal(network(image, asked.to(torch.uint8)), network(image, asked))
 
 
 @torch.no_grad()
@@ -74,14 +105,13 @@ def test_with_identity_all_regions_begin_alike_and_unmodulated() -> None:
     network, image = network_and_image(film_init="identity")
     all_regions = network(image)
     assert torch.equal(all_regions[:, 0], all_regions[:, 2])
-    plain = network.backbone(image, [], [])  # as long as γ = β = 0
-    torch.testing.assert_close(all_regions[:, :1], plain)
+    torch.testing.assert_close(all_regions[:, :1], plain(network, image))  # as long as γ = β = 0
 
 
 def test_with_identity_the_first_step_takes_regions_apart() -> None:
     network, image = network_and_image(film_init="identity")
-    network(image, condition=torch.eye(K)[[0, 1]]).square().mean().backward()
-    assert all(head.weight.grad.abs().max() > 0 for head in network.conditioner.heads)
+    network(image, torch.tensor([[0], [1]])).square().mean().backward()
+    assert all(film.projection.weight.grad.abs().max() > 0 for film in films(network))
 
 
 def test_the_network_of_the_paper_has_1_563_394_parameters() -> None:
@@ -89,17 +119,17 @@ def test_the_network_of_the_paper_has_1_563_394_parameters() -> None:
 
 
 @pytest.mark.parametrize("n", range(1, 16))
-def test_only_the_last_n_convolutions_have_a_head(n: int) -> None:
+def test_only_the_last_n_convolutions_have_film(n: int) -> None:
     network = FiLMUNet(num_regions=2, channels=(2, 3, 4, 5), n_conditioned=n)
     features = [2, 2, 3, 3, 4, 4, 5, 5, 4, 4, 3, 3, 2, 2, 1]
-    assert [head.out_features for head in network.conditioner.heads] == [2 * c for c in features[-n:]]
+    assert [film.projection.out_features for film in films(network)] == [2 * c for c in features[-n:]]
     image = torch.randn(1, 1, 8, 8, 8)
     network(image).sum().backward()
     assert all(parameter.grad is not None for parameter in network.parameters())  # DDP waits for each of them
 
 
 def test_all_convolutions_are_conditioned_by_default() -> None:
-    assert len(FiLMUNet().conditioner.heads) == 15
+    assert len(films(FiLMUNet())) == 15
 
 
 @pytest.mark.parametrize("film_position", ["after_activation", "before_activation"])
@@ -112,28 +142,28 @@ def test_what_precedes_the_first_film_is_computed_once(rows: int, n: int, skip: 
     batches: list[int] = []
     for convolution in (module for module in network.modules() if isinstance(module, nn.Conv3d)):
         convolution.register_forward_hook(lambda module, inputs, output: batches.append(inputs[0].shape[0]))
-    network(image, torch.eye(K)[:rows])
+    network(image, torch.arange(rows))
     once = 11 - n + 1  # the first conditioned convolution itself precedes its FiLM
     assert batches == [2] * once + [2 * rows] * (n - 1)
 
 
 @torch.no_grad()
-def test_gamma_and_beta_are_computed_once_a_call() -> None:
+def test_regions_are_embedded_once_per_call() -> None:
     network, image = network_and_image()
     codes: list[torch.Tensor] = []
-    network.conditioner.register_forward_hook(lambda module, inputs, output: codes.append(inputs[0]))
-    asked = torch.eye(K)[[1, 0]]
-    network(image, asked)
+    network.embedding.register_forward_hook(lambda module, inputs, output: codes.append(inputs[0]))
+    network(image, torch.tensor([1, 0]))
     assert len(codes) == 1
-    assert torch.equal(codes[0], asked)  # R rows, not B * R
+    assert torch.equal(codes[0], torch.eye(K)[[1, 0]])  # R rows, not B * R
 
 
 @torch.no_grad()
 def test_gamma_and_beta_of_zero_give_a_plain_unet() -> None:
     network, image = network_and_image(norm="instance")
-    for parameter in network.conditioner.heads.parameters():
-        parameter.zero_()
-    torch.testing.assert_close(network(image), network.backbone(image, [], []).expand(-1, K, -1, -1, -1))
+    for film in films(network):
+        film.projection.weight.zero_()
+        film.projection.bias.zero_()
+    torch.testing.assert_close(network(image), plain(network, image).expand(-1, K, -1, -1, -1))
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -141,27 +171,26 @@ def test_gamma_and_beta_of_zero_give_a_plain_unet() -> None:
 def test_torchscript(options: dict[str, Any]) -> None:
     network, image = network_and_image(**options)
     scripted = torch.jit.script(network)
-    code = torch.eye(K)[[2, 0]]
     torch.testing.assert_close(scripted(image), network(image))
-    torch.testing.assert_close(scripted(image, code), network(image, code))
-    torch.testing.assert_close(scripted(image, None, code), network(image, None, code))
-    with pytest.raises(torch.jit.Error, match="not both"):
-        scripted(image, code, code)
+    for asked in (torch.tensor([2, 0]), torch.tensor([[2, 0], [1, 1]])):
+        torch.testing.assert_close(scripted(image, asked), network(image, asked))
+    with pytest.raises(torch.jit.Error, match="regions are indices"):
+        scripted(image, torch.eye(K))
 
 
 @torch.no_grad()
 def test_export_takes_any_size() -> None:
     network, _ = network_and_image(norm="instance", film_position="before_activation")
-    code = torch.eye(K)[[2, 0]]
+    asked = torch.tensor([2, 0])
     sizes = dict.fromkeys((2, 3, 4), torch.export.Dim.DYNAMIC)
-    exported = torch.export.export(network, (torch.randn(1, 1, 9, 10, 11), code), dynamic_shapes=(sizes, None))
+    exported = torch.export.export(network, (torch.randn(1, 1, 9, 10, 11), asked), dynamic_shapes=(sizes, None))
     for size in [(9, 10, 11), (16, 12, 8), (13, 9, 10)]:
         image = torch.randn(1, 1, *size)
-        torch.testing.assert_close(exported.module()(image, code), network(image, code))
+        torch.testing.assert_close(exported.module()(image, asked), network(image, asked))
 
 
 @pytest.mark.parametrize("strict", [True, False])
-@pytest.mark.parametrize("part", ["conditioner.heads.0.", "backbone.encoder.levels.0.0.", "conditioner."])
+@pytest.mark.parametrize("part", ["backbone.final_film.", "backbone.encoder.levels.0.0.", "embedding."])
 def test_missing_weights_are_refused_whether_strict_or_not(part: str, strict: bool) -> None:
     network, _ = network_and_image()
     weights = {name: value for name, value in network.state_dict().items() if not name.startswith(part)}
@@ -178,19 +207,20 @@ def test_arguments_build_the_same_network() -> None:
 
 
 @pytest.mark.parametrize(
-    ("inputs", "message"),
+    ("regions", "message"),
     [
-        ({"regions": torch.zeros(2, K + 1)}, "regions must be"),
-        ({"regions": torch.zeros(K)}, "regions must be"),
-        ({"condition": torch.zeros(2, K - 1)}, "regions must be"),
-        ({"condition": torch.zeros(3, K)}, "one row"),
-        ({"regions": torch.eye(K)[:2], "condition": torch.eye(K)[:2]}, "not both"),
+        (torch.zeros(2, K), "not a one-hot code"),
+        (torch.zeros(3, 1, dtype=torch.long), "a row per image"),
+        (torch.zeros(1, 2, 1, dtype=torch.long), "regions must be indices"),
+        (torch.tensor(1), "regions must be indices"),
+        (torch.tensor([0, K]), "out of range"),
+        (torch.tensor([-1]), "out of range"),
     ],
 )
-def test_wrong_codes(inputs: dict[str, torch.Tensor], message: str) -> None:
+def test_wrong_indices(regions: torch.Tensor, message: str) -> None:
     network, image = network_and_image()
-    with pytest.raises(RuntimeError, match=message):
-        network(image, **inputs)
+    with pytest.raises((RuntimeError, IndexError), match=message):
+        network(image, regions)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ from conemos_bundle.networks import FiLMUNet, UNet, parameter_groups
 def test_the_weights_of_the_film_layers_alone_are_decayed() -> None:
     network = FiLMUNet(num_regions=2, channels=(2, 4), n_conditioned=3)
     rest, film = parameter_groups(network, film_weight_decay=0.25)
-    assert {id(p) for p in film["params"]} == {id(head.weight) for head in network.conditioner.heads}
+    assert {id(p) for p in film["params"]} == {
+        id(weight) for name, weight in network.named_parameters() if name.endswith("projection.weight")
+    }
     assert len(film["params"]) == 3
     assert film["weight_decay"] == 0.25
     assert "weight_decay" not in rest
@@ -24,7 +26,7 @@ def test_decay_in_a_step_of_sgd() -> None:
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
     for name, value in network.state_dict().items():
-        factor = 0.95 if "heads" in name and name.endswith("weight") else 1.0
+        factor = 0.95 if name.endswith("projection.weight") else 1.0
         torch.testing.assert_close(value, factor * before[name])
 
 

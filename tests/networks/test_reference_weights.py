@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from conemos_bundle.networks import FiLMUNet, UNet, load_reference_weights
+from conemos_bundle.networks.film import FiLM
 
 CHANNELS = (2, 3, 4)
 
@@ -40,10 +41,10 @@ def keras_arrays(network: FiLMUNet | UNet) -> dict[str, np.ndarray]:
     films.append("unet_likelihood_film")
     if isinstance(network, FiLMUNet):
         for i in range(4):
-            put(f"dense_{i + 1}", network.conditioner.embedding[2 * i])
-        heads = network.conditioner.heads
-        for name, head in zip(films[-len(heads) :], heads, strict=True):
-            put(f"{name}/{name}_dense", head)
+            put(f"dense_{i + 1}", network.embedding[2 * i])
+        own = [module for module in network.modules() if isinstance(module, FiLM)]
+        for name, film in zip(films[-len(own) :], own, strict=True):
+            put(f"{name}/{name}_dense", film.projection)
     return arrays
 
 

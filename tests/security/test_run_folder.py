@@ -89,7 +89,7 @@ IMPOSSIBLE: list[tuple[Callable[[dict[str, Any], Any], None], Any, str]] = [
     (put("network", "num_regions"), 10**6, "network.num_regions"),
     (put("network", "in_channels"), 2, "differ in 'in_channels'"),
     (put("network", "last_relu"), False, "has no argument 'last_relu'"),
-    (put("network", "spatial_dims"), 10**9, "network.spatial_dims"),
+    (put("network", "spatial_dims"), 3, "network.spatial_dims"),
     (put("inside"), {"outer": "nose"}, "'inside' names 'nose'"),
     (put("inside"), {"outer": "inner core", "inner core": "outer"}, "inside itself"),
     (put("regions"), ["outer"], "names 1 regions, but its network has 2"),
