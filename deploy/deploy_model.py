@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from conemos_bundle.commands.predict import model_settings, torch_device
 from conemos_bundle.errors import UserError
 from conemos_bundle.inferers import asked_regions
+from conemos_bundle.model_files import model_settings, torch_device
 from conemos_bundle.runs import load_weights
 from monai.bundle import ConfigParser
 from monai.data import load_net_with_metadata

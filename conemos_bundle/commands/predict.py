@@ -4,58 +4,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
-import torch
-from conemos_bundle.bundle_metadata import read_metadata
 from conemos_bundle.data.results import absolute
 from conemos_bundle.errors import UserError
 from conemos_bundle.inferers import asked_regions
 from conemos_bundle.inferers.inference import MODES
-from conemos_bundle.paths import bundle_folder
-from conemos_bundle.runs import load_weights, read_record
+from conemos_bundle.model_files import model_settings, torch_device
 from conemos_bundle.transforms.saving import FORMATS
 from monai.bundle import ConfigWorkflow
-
-
-def model_settings(model: Path) -> dict[str, Any]:
-    """What inference.json must know of a model: of a bundle, where it is; of a finished run, all that its record says.
-
-    Raises:
-        UserError: the folder is neither.
-    """
-    if (model / "configs" / "inference.json").is_file():
-        weights = model / "models" / "model.pt"
-        if not weights.is_file():
-            raise UserError(f"{weights}: no such file; this bundle has no weights")
-        load_weights(weights)
-        _, region_names = read_metadata(model / "configs" / "metadata.json")
-        return {"bundle_root": Path(model), "region_names": region_names}
-    if not (model / "model.pt").is_file():
-        raise UserError(f"{model}: neither a bundle (configs/inference.json) nor a finished run (model.pt)")
-    record = read_record(model / "model.pt")
-    load_weights(model / "model.pt")
-    return {
-        "bundle_root": bundle_folder(),
-        "ckpt_path": model / "model.pt",
-        "region_names": record["regions"],
-        "inside": record.get("inside", {}),
-        "spacing": record["plan"]["spacing"],
-        "window": record["plan"]["patch_size"],
-        "network_def": record["network"],
-    }
-
-
-def torch_device(name: str) -> torch.device:
-    """The device of that name.
-
-    Raises:
-        UserError: PyTorch knows none, or has it not on this machine.
-    """
-    try:
-        return torch.zeros(1, device=str(name)).device
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name}: not available here; use cpu, or leave it out") from error
 
 
 def predict(
@@ -86,7 +42,7 @@ def predict(
         UserError: something in the scans or the options is wrong; of several scans, when the others are done.
     """
     logging.getLogger("ignite").setLevel(logging.WARNING)
-    settings = model_settings(Path(model).expanduser() if model else bundle_folder())
+    settings = model_settings(model)
     folder = Path(settings["bundle_root"]) / "configs"
     if device is not None:
         settings["device"] = torch_device(device)
