@@ -32,8 +32,8 @@ Scan = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | nibabel.spati
 class Segmentation:
     """The regions of a scan that were asked for.
 
-    ``masks`` is ``(R, D, H, W)``, 0 and 1, on the scan's own grid; regions may overlap. ``affine`` takes voxels to mm in
-    RAS. ``probabilities``, where they were asked for, are ``(R, D, H, W)`` in [0, 1]. ``segmentation["anterior"]`` is the
+    ``masks`` is ``(R, D, H, W)``, 0 and 1, on the scan's own grid; regions may overlap. ``affine`` takes voxels to mm
+    in RAS. ``probabilities``, where they were asked for, are ``(R, D, H, W)`` in [0, 1]. ``found["anterior"]`` is the
     mask ``(D, H, W)`` of a region.
     """
 
@@ -139,7 +139,7 @@ class Predictor:
         """
         asked = asked_regions(regions, self.regions)
         image, key = _with_key(scan, affine)
-        if key != self._last[0]:
+        if not key or key != self._last[0]:  # without a key: there is no such file
             self._last = "", {}  # the memory first
             self._last = key, self._prepare(image)
             self._network.forget()

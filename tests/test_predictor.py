@@ -15,7 +15,7 @@ import pytest
 import torch
 from conemos_bundle import Predictor
 from conemos_bundle.commands import predict
-from conemos_bundle.errors import UserError
+from conemos_bundle.errors import UserError, find_user_error
 from conemos_bundle.volumes import read_volume
 from monai.data import MetaTensor
 
@@ -137,8 +137,6 @@ def test_probabilities_are_those_of_the_masks(predictor: Predictor, scan: Path) 
 def test_what_cannot_be_segmented(scan: Any, options: dict[str, Any], told: str, predictor: Predictor) -> None:
     with pytest.raises(Exception, match=".") as error:
         predictor(scan, **options)
-    from conemos_bundle.errors import find_user_error
-
     assert told in str(find_user_error(error.value))
 
 
