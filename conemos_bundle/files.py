@@ -14,7 +14,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -179,9 +179,10 @@ def one_writer(folder: str | os.PathLike[str]) -> Iterator[None]:
 def one_at_a_time(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Wait until no other process is in such a block for the same folder, which exists; nothing is left in it.
 
-    Not on Windows, which locks no folder, nor on network disks without locks.
+    Not on Windows, which locks no folder, nor on network disks without locks. A part of this process is its own anyway.
     """
-    with _locked(Path(folder)):
+    folder = Path(folder).absolute()
+    with nullcontext() if folder in _open else _locked(folder):  # the same lock says that a part is being written
         yield
 
 

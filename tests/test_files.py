@@ -19,6 +19,7 @@ from conemos_bundle.files import (
     LOCK,
     WEEK,
     folder_in_one_step,
+    one_at_a_time,
     one_writer,
     part_folder,
     refuse_unwritable,
@@ -260,6 +261,11 @@ def test_one_writer(tmp_path: Path) -> None:
     killed_while_writing(folder / "f")
     with one_writer(folder):
         assert names(folder) == [LOCK, "f"]
+
+
+def test_one_at_a_time_does_not_wait_for_itself_in_a_part_of_its_own(tmp_path: Path) -> None:
+    with part_folder(tmp_path) as part, one_at_a_time(part), part_folder(part) as inner, one_at_a_time(inner):
+        pass
 
 
 def test_a_folder_in_which_nothing_came_about_goes_again(tmp_path: Path) -> None:
