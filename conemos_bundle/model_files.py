@@ -10,7 +10,8 @@ import torch
 from conemos_bundle.bundle_metadata import read_metadata
 from conemos_bundle.errors import UserError
 from conemos_bundle.paths import bundle_folder
-from conemos_bundle.runs import load_weights, read_record
+from conemos_bundle.runs import read_record
+from conemos_bundle.weights import load_weights
 
 
 def model_settings(model: str | os.PathLike[str] | None = None) -> dict[str, Any]:

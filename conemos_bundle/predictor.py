@@ -18,7 +18,7 @@ from conemos_bundle.fingerprints import file_contents
 from conemos_bundle.inferers import asked_regions, region_indices
 from conemos_bundle.inferers.encode_once import EncodeOnce
 from conemos_bundle.model_files import model_settings, torch_device
-from conemos_bundle.runs import load_weights
+from conemos_bundle.weights import fit_weights, load_weights
 from conemos_bundle.transforms import SaveImageRegionsd
 from conemos_bundle.transforms.saving import region_size
 from monai.bundle import ConfigParser
@@ -109,12 +109,7 @@ class Predictor:
             parser[name] = value
         network = parser.get_parsed_content("network_def")
         weights = parser.get_parsed_content("ckpt_path")
-        try:
-            network.load_state_dict(load_weights(weights))
-        except RuntimeError as error:
-            raise UserError(
-                f"{weights}: does not fit the network; train again, or download the bundle again"
-            ) from error
+        fit_weights(network, load_weights(weights), weights)
         return cls(parser, network, settings["region_names"])
 
     @torch.no_grad()

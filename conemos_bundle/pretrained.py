@@ -12,7 +12,8 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.fingerprints import weights_hash
 from conemos_bundle.handlers.checkpoint import plain
 from conemos_bundle.networks.region_order import reorder_regions
-from conemos_bundle.runs import RECORD, load_weights, network_difference, read_record
+from conemos_bundle.runs import RECORD, network_difference, read_record
+from conemos_bundle.weights import load_weights
 from torch import nn
 
 logger = logging.getLogger(__name__)

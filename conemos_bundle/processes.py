@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 ENDS_WITH = "CONEMOS_ENDS_WITH"
+NO_MODULES_OF_WORKING_DIRECTORY = {"PYTHONSAFEPATH": "1"}  # which may be a stranger's; from Python 3.11 on
 _EVERY = 0.25  # seconds
 _forking = 0  # number of the process that forks
 _SET_PARENT_DEATH_SIGNAL = 1  # Linux's <sys/prctl.h>

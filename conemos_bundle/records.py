@@ -12,6 +12,7 @@ import io
 import json
 import os
 import re
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -117,7 +118,7 @@ def read_json(path: str | os.PathLike[str], what: str = " it", hint: str = "") -
     """
     content = read_text(path, what, hint)
     try:
-        return json.loads(content, object_pairs_hook=_dictionary, parse_constant=_refuse_constant)
+        return json.loads(content, object_pairs_hook=_dictionary, parse_constant=_refuse_constant, parse_int=_integer)
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: not valid JSON (line {error.lineno}: {error.msg}){hint}") from error
     except RecursionError as error:
@@ -177,11 +178,17 @@ def read_table(schema: type[Model], path: str | os.PathLike[str], hint: str = ";
 
 def _dictionary(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
-    if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
+    names = [unicodedata.normalize("NFC", name) for name, _ in pairs]  # one name for people, and for schemas
+    if len(set(names)) < len(pairs):
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"{twice[:60]!r} stands twice in one place")
     return content
+
+
+def _integer(text: str) -> int:
+    if len(text) > 300:
+        raise ValueError("a number of more than 300 digits")
+    return int(text)
 
 
 def _refuse_constant(text: str) -> None:

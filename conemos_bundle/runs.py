@@ -22,6 +22,7 @@ from conemos_bundle.handlers.checkpoint import plain
 from conemos_bundle.names import folder_name
 from conemos_bundle.records import one_line
 from conemos_bundle.run_record import RECORD, NetworkConfig, Run, as_dictionary, read_run
+from conemos_bundle.weights import how_to_rebuild
 from ignite.engine import Engine, Events
 from pydantic import ValidationError
 from torch import nn
@@ -162,7 +163,7 @@ def read_record(weights: str | os.PathLike[str], datalist: Datalist | None = Non
     """
     path = Path(weights).parent / RECORD
     if not Path(weights).is_file():
-        hint = _how_to_rebuild(weights) or "train first, or pass --ckpt_path with the model's weights"
+        hint = how_to_rebuild(weights) or "train first, or pass --ckpt_path with the model's weights"
         raise UserError(f"{weights}: no such file; {hint}")
     record = as_dictionary(read_run(path))
     regions = record["regions"]
@@ -213,30 +214,6 @@ def check_model(
             f"{weights}: its {name} is {theirs!r}, that of the configuration {ours!r}; "
             "'conemos predict --model RUN' takes all of them from the run"
         )
-
-
-def _how_to_rebuild(weights: str | os.PathLike[str]) -> str:
-    """What mends a run's weights; empty where they are no run's."""
-    checkpoint = Path(weights).with_name("checkpoint.pt")
-    return f"'conemos train' with the same arguments writes it again from {checkpoint}" if checkpoint.is_file() else ""
-
-
-def load_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
-    """The flat state_dict of a ``model.pt``, on the CPU.
-
-    Raises:
-        UserError: the file cannot be read, or holds something else.
-    """
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except PermissionError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    except Exception as error:  # torch.load raises whatever it likes on a broken file
-        hint = _how_to_rebuild(path) or "copy it again, or train again"
-        raise UserError(f"{path}: cannot be read as weights; {hint}") from error
-    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
-        raise UserError(f"{path}: not a flat state_dict, which models/model.pt must be")
-    return weights
 
 
 def recorded_network(record: dict[str, Any]) -> nn.Module:

@@ -13,7 +13,7 @@ import torch
 from conemos_bundle.errors import UserError
 from conemos_bundle.inferers import asked_regions
 from conemos_bundle.model_files import model_settings, torch_device
-from conemos_bundle.runs import load_weights
+from conemos_bundle.weights import fit_weights, load_weights
 from monai.bundle import ConfigParser
 from monai.data import load_net_with_metadata
 
@@ -88,7 +88,8 @@ def load_model(path: Path, regions: Sequence[str] | None = None, device: str | N
     parser.parse(reset=True)
     if network is None:
         network = parser.get_parsed_content("network_def")
-        network.load_state_dict(load_weights(path / "models" / "model.pt"))
+        weights = path / "models" / "model.pt"
+        fit_weights(network, load_weights(weights), weights)
     return Model(network.to(wanted).eval(), parser, list(parser["regions"]), region_names)
 
 

@@ -148,7 +148,7 @@ def test_models_that_cannot_be_loaded(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run")
     weights = torch.load(run / "model.pt", weights_only=True)
     torch.save({name: tensor[:1] for name, tensor in weights.items()}, tmp_path / "run" / "model.pt")
-    with pytest.raises(UserError, match=r"model\.pt: does not fit the network"):
+    with pytest.raises(UserError, match=r"model\.pt: these weights are not of this network"):
         Predictor.load(tmp_path / "run")
 
 

@@ -21,7 +21,7 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.experiments.grid import OWN_METHOD, Grid, Run, expand, read_grid
 from conemos_bundle.files import one_writer, write_in_one_step
 from conemos_bundle.names import folder_name
-from conemos_bundle.processes import commands_end_with_us
+from conemos_bundle.processes import NO_MODULES_OF_WORKING_DIRECTORY, commands_end_with_us
 from conemos_bundle.records import one_line, read_json
 from pydantic import ValidationError
 
@@ -76,7 +76,8 @@ def experiments(
         write_in_one_step(grid, lambda part: part.write_text(text, encoding="utf-8"))
         runs = expand(read_grid(grid))
         print(f"{len(runs)} runs in {target}", flush=True)
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--directory", str(target)]
+        command = [sys.executable, "-P", "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--directory", str(target)]
+        command += ["--workflow-profile", "none"]  # ./profiles/default would be code
         command += ["--config", f"grid={grid}", f"output={target}", "--cores", str(cores)]
         # a finished run is finished, whatever has changed around it; a failed one does not stop the others
         command += ["--rerun-triggers", "mtime", "--rerun-incomplete", "--keep-going"]
@@ -100,7 +101,7 @@ def _run(command: list[str]) -> int:
     def interrupt(*_: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    environment = {**os.environ, **commands_end_with_us()}
+    environment = {**os.environ, **commands_end_with_us(), **NO_MODULES_OF_WORKING_DIRECTORY}
     process = subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603 (a list, never a shell)
     terminated = signal.signal(signal.SIGTERM, interrupt)
     try:

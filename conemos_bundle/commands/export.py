@@ -10,7 +10,8 @@ from conemos_bundle import exports
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import part_folder, publish, refuse_no_room, shown
 from conemos_bundle.records import read_json
-from conemos_bundle.runs import load_weights, recorded_network
+from conemos_bundle.runs import recorded_network
+from conemos_bundle.weights import fit_weights, load_weights
 
 FORMATS = ("ts", "pt2", "onnx")
 
@@ -36,10 +37,7 @@ def export(bundle: str = ".", formats: str | Sequence[str] = FORMATS) -> None:
     config = read_json(file)
     network = recorded_network({"network": config["network_def"]}).eval()
     weights = folder / "models" / "model.pt"
-    try:
-        network.load_state_dict(load_weights(weights))
-    except RuntimeError as error:
-        raise UserError(f"{weights}: does not fit the network of {file}; pack the run again") from error
+    fit_weights(network, load_weights(weights), weights)
     for name in asked:
         path = folder / "models" / f"model.{name}"
         refuse_no_room(path.parent, 4 * weights.stat().st_size + 2**20)  # TorchScript would end the process

@@ -17,7 +17,8 @@ from conemos_bundle.evaluation.tables import SUMMARY, read_summary
 from conemos_bundle.files import folder_in_one_step, sweep
 from conemos_bundle.model_card import model_card
 from conemos_bundle.paths import bundle_folder
-from conemos_bundle.runs import RECORD, load_weights, package_versions, read_record, recorded_network
+from conemos_bundle.runs import RECORD, package_versions, read_record, recorded_network
+from conemos_bundle.weights import fit_weights, load_weights
 from conemos_bundle.zoo import (
     write_archive,
     write_checksums,
@@ -190,10 +191,7 @@ def pack(
         _refuse_name_within_another(name, target, Path(unit_tests).expanduser().absolute())
     record = read_record(source / "model.pt")
     weights = load_weights(source / "model.pt")
-    try:
-        recorded_network(record).load_state_dict(weights)
-    except RuntimeError as error:
-        raise UserError(f"{source / 'model.pt'}: does not fit the network of {RECORD}; train again") from error
+    fit_weights(recorded_network(record), weights, source / "model.pt")
     record["evaluation"] = _summary(source)
     texts = {"authors": authors, "copyright": f"Copyright (c) {authors}"} if authors else {}
     root = bundle_folder()

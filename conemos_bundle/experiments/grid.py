@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from conemos_bundle.errors import UserError
-from conemos_bundle.names import RegionName
+from conemos_bundle.names import RegionName, same_file, told_apart
 from conemos_bundle.overrides import is_path_setting
 from conemos_bundle.paths import bundle_folder
 from conemos_bundle.records import PathText, Strict, Text, read_as
+from fire.parser import DefaultParseValue
 from pydantic import AfterValidator, Field
 
 OWN_METHOD = "conemos"  # train.json without an overlay
@@ -37,7 +38,7 @@ _OF_THE_GRID = {
 def _setting_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name[:60]!r} is no setting that a grid may have: letters, digits, '_', and '::' inside")
-    if name.split("::")[0] in _OF_THE_GRID:
+    if name.split("::")[0] in _OF_THE_GRID or is_path_setting(name):  # a path would lead out of the output folder
         raise ValueError(f"{name[:60]!r} is no setting that a grid may have")
     return name
 
@@ -49,8 +50,16 @@ def _method(name: str) -> str:
     return name
 
 
+def _plain(value: Any) -> Any:
+    """A value that the command line gives to a configuration as it is: it reads words like Python's literals."""
+    read = DefaultParseValue(_text(value))
+    if type(read) is not type(value) or read != value or (isinstance(value, str) and value.startswith("-")):
+        raise ValueError(f"{_text(value)[:60]!r} would be read as something else; write numbers and lists as JSON does")
+    return value
+
+
 Value = bool | int | float | Text | None
-Settings = dict[Annotated[str, AfterValidator(_setting_name)], Value | list[Value]]
+Settings = dict[Annotated[str, AfterValidator(_setting_name)], Annotated[Value | list[Value], AfterValidator(_plain)]]
 
 
 class DataSet(Strict):
@@ -79,7 +88,7 @@ class Grid(Strict):
 
     datasets: dict[RegionName, DataSet]  # their names become folders, as those of regions become files
     settings: Settings = Field(default_factory=dict)
-    runs: list[Runs]
+    runs: Annotated[list[Runs], Field(min_length=1)]
     threads: Annotated[int, Field(ge=1, le=4096)] = 1
 
 
@@ -100,9 +109,9 @@ class Run:
         settings = dict(self.settings)
         if self.teacher is not None:
             settings["teacher_dir"] = os.path.join(output_dir, self.teacher)
-        # "None" would be the name of a folder
-        settings = {k: value for k, value in settings.items() if not (value is None and is_path_setting(k))}
-        given = [text for name, value in settings.items() for text in (f"--{name}", _text(value))]
+        if settings.get("cache") == "disk":
+            settings["cache_dir"] = os.path.join(output_dir, "cache")  # the runs share what is prepared
+        given = [f"--{name}={_text(value)}" for name, value in settings.items()]  # a value is never an option
         places = ["--dataset_dir", self.dataset_dir, "--output_dir", os.path.join(output_dir, self.folder)]
         return [self.datalist, *places, *overlay, *given]
 
@@ -122,6 +131,8 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
         UserError: the file cannot be read or is no grid, or a datalist, a folder or a method does not exist.
     """
     grid = read_as(Grid, path, " the grid")
+    if pair := same_file(list(grid.datasets)):
+        raise UserError(f"{path}: datasets: {told_apart(pair)}")
     root = Path(path).absolute().parent
     for data in grid.datasets.values():
         data.datalist, data.dataset_dir = str(root / data.datalist), str(root / data.dataset_dir)
@@ -148,7 +159,7 @@ def expand(grid: Grid) -> list[Run]:
                 continue
             data = grid.datasets[name]
             settings = {**grid.settings, **data.settings, "seed": seed, "share": share}
-            folder = f"{name}/{Path(method).stem}/seed{seed}" + ("" if share == 1 else f"_share{share:g}")
+            folder = f"{name}/{Path(method).stem}/seed{seed}" + ("" if share == 1 else f"_share{share!r}")
             if conditioned is not None:
                 settings["n_conditioned"] = conditioned
                 folder += f"_conditioned{conditioned}"

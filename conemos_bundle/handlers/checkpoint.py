@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import write_in_one_step
+from conemos_bundle.weights import CHECKPOINT, check_weights, load_tensors
 from ignite.engine import Engine, Events
 from torch import nn
 
@@ -24,6 +26,46 @@ def save_in_one_step(content: Any, path: Path) -> None:
 def plain(network: nn.Module) -> nn.Module:
     """The network inside `DistributedDataParallel`, or the network itself."""
     return network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
+
+
+def _equal(theirs: Any, ours: Any) -> bool:
+    try:
+        return bool(theirs == ours)
+    except Exception:  # tensors have no one answer
+        return False
+
+
+def alike(saved: Any, ours: Any) -> bool:
+    """Whether what was saved can take the place of ours: of its types, keys, lengths and shapes, with finite numbers,
+    counts positive where ours are.
+    """
+    if isinstance(ours, Mapping):
+        same = isinstance(saved, Mapping) and saved.keys() == ours.keys()
+        return same and all(alike(saved[key], value) for key, value in ours.items())
+    if isinstance(ours, list | tuple):
+        same = type(saved) is type(ours) and len(saved) == len(ours)
+        return same and all(map(alike, saved, ours))
+    if isinstance(ours, torch.Tensor):
+        return isinstance(saved, torch.Tensor) and saved.shape == ours.shape and saved.dtype == ours.dtype
+    if isinstance(ours, int | float) and not isinstance(ours, bool):
+        number = isinstance(saved, int | float) and not isinstance(saved, bool) and math.isfinite(saved)
+        return number and saved >= 0 and (saved > 0 or ours <= 0 or isinstance(ours, float))
+    return type(saved) is type(ours)
+
+
+def _state_names(optimizer: torch.optim.Optimizer) -> set[str]:
+    """What an optimizer keeps of each parameter, by a step of another one of its class."""
+    parameter = nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    probe = type(optimizer)([parameter], **optimizer.defaults)
+    probe.step()
+    return set(probe.state[parameter])
+
+
+def _fits(value: Any, parameter: torch.Tensor) -> bool:
+    """Whether it is a number, or one an element of a parameter."""
+    shapes = (torch.Size([]), parameter.shape)
+    return isinstance(value, torch.Tensor) and value.shape in shapes and bool(value.isfinite().all())
 
 
 class Checkpoint:
@@ -72,7 +114,7 @@ class Checkpoint:
     @property
     def path(self) -> Path:
         """The checkpoint's file."""
-        return self.folder / "checkpoint.pt"
+        return self.folder / CHECKPOINT
 
     def attach(self, engine: Engine) -> None:
         """Resume when training starts, save after each epoch."""
@@ -90,17 +132,18 @@ class Checkpoint:
         if not self.resume:
             raise UserError(f"{self.path}: exists; pass another --output_dir, or --resume True to go on with it")
         try:
-            saved = torch.load(self.path, map_location="cpu", weights_only=True)
+            saved = load_tensors(self.path)
             identity = dict(saved["identity"])
+            repr(identity)
         except Exception as error:  # torch.load raises whatever it likes on a broken file
             raise UserError(
                 f"{self.path}: cannot be read; remove it to start anew, or pass another --output_dir"
             ) from error
         for key, value in self.identity.items():
-            if identity.get(key) != value:
+            if not _equal(identity.get(key), value):
+                theirs, ours = (str(each)[:200] for each in (identity.get(key), value))
                 raise UserError(
-                    f"{self.path}: belongs to a run with other {key} ({identity.get(key)}, now {value}); "
-                    "pass another --output_dir"
+                    f"{self.path}: belongs to a run with other {key} ({theirs}, now {ours}); pass another --output_dir"
                 )
         try:
             self._take(engine, saved)
@@ -112,21 +155,43 @@ class Checkpoint:
         logger.info(f"resumed after epoch {saved['epoch']} (step {saved['iteration']}) from {self.path}")
 
     def _take(self, engine: Engine, saved: dict[str, Any]) -> None:
+        self._refuse_others(engine, saved)
         plain(self.network).load_state_dict(saved["network"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scheduler.load_state_dict(saved["scheduler"])
         for name, module in self.also.items():
             module.load_state_dict(saved["also"][name])
+        self.best, self.best_epoch = saved["best"], saved["best_epoch"]
+        engine.state.epoch, engine.state.iteration = saved["epoch"], saved["iteration"]
+        is_best = self.best is None or self.best_epoch == saved["epoch"]
+        self._best_weights = saved["network"] if is_best else saved.get("best_network")
+
+    def _refuse_others(self, engine: Engine, saved: dict[str, Any]) -> None:
+        """What optimizer and schedule would take without a word and trip over later, or never."""
+        ours = plain(self.network).state_dict()
+        for weights in (saved["network"], saved.get("best_network")):
+            if weights is not None and not alike(check_weights(weights), ours):
+                raise ValueError("weights of another network")
+        groups = {"param_groups": self.optimizer.state_dict()["param_groups"]}
+        if not alike({"param_groups": saved["optimizer"]["param_groups"]}, groups):
+            raise ValueError("another optimizer")
+        parameters = [each for group in self.optimizer.param_groups for each in group["params"]]
+        needed = _state_names(self.optimizer)
+        for number, state in saved["optimizer"]["state"].items():
+            if set(state) != needed or not all(_fits(value, parameters[number]) for value in state.values()):
+                raise ValueError("another optimizer")
+        if not alike(saved["scheduler"], self.scheduler.state_dict()):
+            raise ValueError("another schedule")
         epoch, iteration, best, best_epoch = (saved[key] for key in ("epoch", "iteration", "best", "best_epoch"))
         counts = (epoch, iteration, best_epoch)
         if not all(type(count) is int and count >= 0 for count in counts) or not isinstance(best, float | None):
             raise ValueError("counts that are none")
-        if epoch > (engine.state.max_epochs or epoch):
+        if best is not None and not math.isfinite(best):
+            raise ValueError("a best metric that none can exceed")
+        if epoch > (engine.state.max_epochs or epoch) or best_epoch > epoch:
             raise ValueError("more epochs than there are")
-        self.best, self.best_epoch = best, best_epoch
-        engine.state.epoch, engine.state.iteration = epoch, iteration
-        is_best = self.best is None or self.best_epoch == epoch
-        self._best_weights = saved["network"] if is_best else saved.get("best_network")
+        if iteration != epoch * (engine.state.epoch_length or 0):
+            raise ValueError("steps of other epochs")
 
     def save(self, engine: Engine) -> None:
         """Save the epoch; the best model first, so that whoever is killed in between does the epoch again.
@@ -175,7 +240,7 @@ class Checkpoint:
         if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
             return
         try:
-            torch.load(file, map_location="cpu", weights_only=True)
+            check_weights(load_tensors(file))
             return
         except Exception as error:  # torch.load raises whatever it likes on a broken file
             if self._best_weights is not None:

@@ -8,41 +8,39 @@ from typing import Any
 
 from conemos_bundle.errors import UserError
 from conemos_bundle.fingerprints import weights_hash
+from conemos_bundle.weights import fit_weights, load_weights
 from ignite.engine import Engine
-from monai.handlers import CheckpointLoader
+from torch import nn
 
 
-class LoadWeights(CheckpointLoader):
-    """MONAI's, which loads at the first run alone: a training that writes a better ``model.pt`` amid a batch shall not
-    mix two models in it.
+class LoadWeights:
+    """Load weights when the evaluator is made: a training that writes a better ``model.pt`` amid a batch shall not mix
+    two models in it, and weights that do not fit are told before the first scan.
 
     Args:
         load_path: the weights.
-        load_dict: as for `CheckpointLoader`.
-        map_location: as for `CheckpointLoader`.
+        load_dict: the networks to load them into, by any names.
         made_by: of `model_and_settings`: what the weights are known by.
     """
 
     def __init__(
         self,
         load_path: str | os.PathLike[str],
-        load_dict: dict[str, Any],
-        map_location: Any = None,
+        load_dict: Mapping[str, nn.Module],
         made_by: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(str(load_path), load_dict, map_location=map_location)
+        self.load_path = str(load_path)
+        self.load_dict = load_dict
         self.made_by = made_by
-        self.loaded = False
 
-    def __call__(self, engine: Engine) -> None:
-        """Load, the first time.
+    def attach(self, engine: Engine) -> None:  # noqa: ARG002 (Ignite's interface)
+        """Load.
 
         Raises:
-            UserError: the file has changed since its hash was taken.
+            UserError: the file cannot be read, is another network's, or has changed since its hash was taken.
         """
-        if self.loaded:
-            return
-        super().__call__(engine)
+        weights = load_weights(self.load_path)
+        for network in self.load_dict.values():
+            fit_weights(network, weights, self.load_path)
         if self.made_by is not None and weights_hash(self.load_path) != self.made_by["model"]:
             raise UserError(f"{self.load_path}: changed while it was read; start again")
-        self.loaded = True

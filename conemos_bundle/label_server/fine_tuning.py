@@ -19,7 +19,8 @@ from conemos_bundle.evaluation.tables import EvaluatedRegion
 from conemos_bundle.files import part_folder, write_in_one_step
 from conemos_bundle.names import RegionName
 from conemos_bundle.records import Amount, Share, Strict, Text, one_line, read_json, read_table
-from conemos_bundle.runs import load_weights, read_record, recorded_network
+from conemos_bundle.runs import read_record, recorded_network
+from conemos_bundle.weights import fit_weights, load_weights
 from conemos_bundle.workflows import run_training_config
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -149,7 +150,7 @@ def fine_tune(
     """
     weights, run = models / "model.pt", training_set / "run"
     record = read_record(weights)
-    recorded_network(record).load_state_dict(load_weights(weights))
+    fit_weights(recorded_network(record), load_weights(weights), weights)
     regions = read_datalist(training_set / "datalist.json").regions
     if regions != record["regions"]:  # new weights take the old ones' place, and its record stays
         raise UserError(

@@ -21,7 +21,7 @@ from typing import Any
 from conemos_bundle.errors import UserError
 from conemos_bundle.label_server.options import known_options
 from conemos_bundle.label_server.requests import refuse
-from conemos_bundle.processes import commands_end_with_us
+from conemos_bundle.processes import NO_MODULES_OF_WORKING_DIRECTORY, commands_end_with_us
 
 SERVER = "CONEMOS_LABEL_SERVER"  # the process that serves, in the environment of those that it starts
 _LONGEST = 100_000  # bytes of a request: it goes on a command line
@@ -108,7 +108,13 @@ class Jobs:
 
     def _work(self, task: dict[str, Any], method: str) -> None:
         request = dict(task["request"])
-        variables = {**os.environ, **commands_end_with_us(), SERVER: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
+        variables = {
+            **os.environ,
+            **commands_end_with_us(),
+            **NO_MODULES_OF_WORKING_DIRECTORY,
+            SERVER: str(os.getpid()),
+            "PYTHONUNBUFFERED": "1",
+        }
         if request.get("gpus", "all") != "all":
             variables["CUDA_VISIBLE_DEVICES"] = request["gpus"]
         request["gpus"] = "all"

@@ -22,6 +22,8 @@ import numpy.typing as npt
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import write_in_one_step
 from conemos_bundle.volumes import is_sheared, read_volume
+from conemos_bundle.volumes.geometry import check_size
+from conemos_bundle.volumes.nrrd import read_layout
 from monai.data.utils import orientation_ras_lps
 
 
@@ -122,18 +124,14 @@ def read_segments(path: str | os.PathLike[str]) -> list[Segment]:
     """
     segments: list[Segment] = []
     try:
-        header = itk.NrrdImageIO.New()
-        header.SetFileName(str(path))
-        header.ReadImageInformation()
-        dictionary = header.GetMetaDataDictionary()
-        fields = {key: str(dictionary[key]) for key in dictionary.GetKeys() if key.startswith("Segment")}
+        fields = read_layout(Path(path)).fields
         while f"Segment{len(segments)}_ID" in fields:
             prefix = f"Segment{len(segments)}_"
             layer, value = (
                 fields.get(prefix + key, other) for key, other in (("Layer", len(segments)), ("LabelValue", 1))
             )
             segments.append(Segment(fields.get(prefix + "Name", fields[prefix + "ID"]), int(layer), int(value)))
-    except (RuntimeError, ValueError) as error:
+    except ValueError as error:
         raise _unreadable(path) from error
     if not segments:
         raise UserError(f"{path}: names no segments; save it from 3D Slicer as a segmentation (.seg.nrrd)")
@@ -163,10 +161,11 @@ def read_seg_nrrd(path: str | os.PathLike[str]) -> tuple[npt.NDArray[np.uint8], 
         masks ``(R, D, H, W)`` of 0 and 1, affine (4x4, voxel to mm in RAS), and the R names.
 
     Raises:
-        UserError: the file is missing, is no image, or names no segments.
+        UserError: the file is missing, is no image, names no segments, or they do not fit in memory.
     """
-    volume = read_volume(path, labels=True)
     segments = read_segments(path)
+    check_size(path, (len(segments), *read_layout(Path(path)).geometry().shape), 1)
+    volume = read_volume(path, labels=True)
     if any(not 0 <= segment.layer < len(volume.voxels) for segment in segments):
         raise _unreadable(path)
     masks = [(volume.voxels[layer] == value).astype(np.uint8) for _, layer, value in segments]

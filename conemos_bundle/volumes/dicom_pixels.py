@@ -35,6 +35,7 @@ NATIVE = (
 )  # fmt: skip
 MISSING = "its pixels are missing or truncated; export the series again"
 DECODER = Path(__file__).with_name("dicom_decoder.py")
+# -I: no module of the working directory, which may be the folder of slices
 START = (
     "import json, runpy, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from conemos_bundle.processes import end_with_parent; end_with_parent(int(sys.argv[3])); "
@@ -158,7 +159,7 @@ def _decode(headers: Sequence[Dataset]) -> Iterator[npt.NDArray[Any]]:
     """
     if not headers:
         return
-    command = [sys.executable, "-c", START, json.dumps(sys.path), str(DECODER), str(os.getpid())]
+    command = [sys.executable, "-I", "-c", START, json.dumps(sys.path), str(DECODER), str(os.getpid())]
     process = subprocess.Popen(  # noqa: S603
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )

@@ -155,7 +155,7 @@ def _read(layout: Layout) -> bytearray:
         raw.seek(layout.start)
         streams: dict[str, Any] = {"gzip": gzip.GzipFile, "bzip2": bz2.BZ2File, "zlib": _Inflated}
         stream = cast(_Stream, raw if layout.encoding == "raw" else _decoder(streams[layout.encoding], raw))
-        _take(stream, layout.skip)
+        _pass_over(stream, layout.skip)
         voxels = _take(stream, layout.bytes_of_voxels)
         if stream.read(1):  # at the end, decoders compare the checksum
             raise ValueError("more bytes than its header says")
@@ -164,6 +164,12 @@ def _read(layout: Layout) -> bytearray:
 
 def _decoder(kind: Any, raw: BinaryIO) -> Any:
     return kind(fileobj=raw) if kind is gzip.GzipFile else kind(raw)
+
+
+def _pass_over(stream: _Stream, count: int) -> None:
+    """What comes before the voxels, of any size, without keeping it."""
+    while count:
+        count -= len(_take(stream, min(_CHUNK, count)))
 
 
 def _take(stream: _Stream, count: int) -> bytearray:

@@ -80,6 +80,8 @@ def _fields(path: Path) -> tuple[dict[str, str], dict[str, str], int]:
 
 
 def _layout(path: Path, fields: dict[str, str], keys: dict[str, str], start: int) -> Layout:
+    if not re.fullmatch(r"[0-9+-]+( +[0-9+-]+)*", fields["sizes"]):  # int() takes 0_8, and digits of any script
+        raise ValueError(f"sizes {fields['sizes'][:40]!r}")
     sizes = tuple(int(size) for size in fields["sizes"].split())
     if len(sizes) != int(fields["dimension"]):
         raise ValueError("sizes and dimension disagree")

@@ -12,7 +12,8 @@ from conemos_bundle.commands import export
 from conemos_bundle.errors import UserError
 from conemos_bundle.exports import check
 from conemos_bundle.networks import FiLMUNet
-from conemos_bundle.runs import load_weights, recorded_network
+from conemos_bundle.runs import recorded_network
+from conemos_bundle.weights import load_weights
 
 from tests.machine_paths import machine_paths
 

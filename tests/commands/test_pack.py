@@ -133,6 +133,6 @@ def test_refuses_what_is_no_run_and_what_exists(bundle: Path, run: Path, tmp_pat
     broken.mkdir()
     (broken / "run.json").write_text((run / "run.json").read_text())
     torch.save({"a": torch.zeros(1)}, broken / "model.pt")
-    with pytest.raises(UserError, match="does not fit"):
+    with pytest.raises(UserError, match="not of this network"):
         pack(str(broken), str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()

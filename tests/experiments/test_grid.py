@@ -48,8 +48,8 @@ def test_the_commands_of_a_run(tmp_path: Path) -> None:
         "a/dodnet/seed2_share0.5"
     ]
     data = [str(tmp_path / "a.json"), "--dataset_dir", str(tmp_path / "a")]
-    expected = [*data, "--output_dir", "/out/a/dodnet/seed2_share0.5", "--overlay", "dodnet", "--max_epochs", "3"]
-    assert run.training("/out") == [*expected, "--sampling_rule", "uniform", "--seed", "2", "--share", "0.5"]
+    expected = [*data, "--output_dir", "/out/a/dodnet/seed2_share0.5", "--overlay", "dodnet", "--max_epochs=3"]
+    assert run.training("/out") == [*expected, "--sampling_rule=uniform", "--seed=2", "--share=0.5"]
     assert run.evaluation("/out") == [*data, "--run", "/out/a/dodnet/seed2_share0.5"]
 
 
@@ -58,11 +58,20 @@ def test_pseudo_labelling_starts_from_the_individual_networks_of_the_grid(tmp_pa
     found = runs_of(tmp_path, both)
     run = found["a/pseudo_label/seed1"]
     assert run.teacher == "a/individual/seed1"
-    assert run.training("/out")[-2:] == ["--teacher_dir", "/out/a/individual/seed1"]
+    assert run.training("/out")[-1] == "--teacher_dir=/out/a/individual/seed1"
     assert found["a/individual/seed1"].teacher is None
     alone = runs_of(tmp_path, {"datasets": ["a"], "methods": ["pseudo_label"]})["a/pseudo_label/seed0"]
     assert alone.teacher is None
-    assert "--teacher_dir" not in alone.training("/out")
+    assert not any("teacher_dir" in word for word in alone.training("/out"))
+
+
+def test_a_disk_cache_lies_in_the_output_folder(tmp_path: Path) -> None:
+    grid = read_grid(write(tmp_path, [{"datasets": ["a"]}], settings={"cache": "disk"}))
+    assert expand(grid)[0].training("/out")[-1] == "--cache_dir=/out/cache"
+
+
+def test_close_shares_are_two_runs(tmp_path: Path) -> None:
+    assert len(runs_of(tmp_path, {"datasets": ["a"], "shares": [0.1234567, 0.1234568, 0.9999999, 1.0]})) == 4
 
 
 @pytest.mark.parametrize(
@@ -77,7 +86,7 @@ def test_pseudo_labelling_starts_from_the_individual_networks_of_the_grid(tmp_pa
 )
 def test_one_line_says_what_is_wrong(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as caught:
-        read_grid(write(tmp_path, **{"runs": [], **changed}))
+        read_grid(write(tmp_path, **{"runs": [{}], **changed}))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 

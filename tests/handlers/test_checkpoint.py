@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -293,3 +294,55 @@ def test_a_checkpoint_without_the_best_weights(tmp_path: Path) -> None:
         Training(tmp_path, [0.1, 0.4, 0.3, 0.2]).run()
     Training(tmp_path, [0.1, 0.4, 0.3, 0.2, 0.1]).run(max_epochs=5)  # there the fifth is the best that can be had
     assert_equal(content(tmp_path, "model.pt"), content(tmp_path, "checkpoint.pt")["network"])
+
+
+def change(saved: dict[str, Any], place: str, value: Any) -> None:
+    *above, last = place.split(".")
+    for key in above:
+        saved = saved[int(key) if isinstance(saved, list) or key.isdigit() else key]
+    saved[last] = value
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("optimizer.param_groups.0.lr", "abc"),
+        ("optimizer.param_groups.0.lr", float("nan")),
+        ("optimizer.param_groups.0.betas", None),
+        ("optimizer.state.0.exp_avg", torch.zeros(7)),
+        ("optimizer.state.0.exp_avg", "x"),
+        ("optimizer.state.0.exp_avg", torch.full((2, 4), float("nan"))),
+        ("optimizer.state.0", {}),
+        ("scheduler.step", "x"),
+        ("scheduler.last_epoch", "x"),
+        ("scheduler.T_max", 0),
+        ("scheduler.optimizer", "x"),
+        ("iteration", 10**30),
+        ("iteration", 7),
+        ("best", float("nan")),
+        ("best_epoch", 9),
+        ("best_network", {1: 2}),
+        ("best_network", {"weight": torch.zeros(2, 4)}),
+        ("network.weight", torch.full((2, 4), float("nan"))),
+        ("network.weight", torch.zeros(2, 4, dtype=torch.complex64)),
+        ("identity.seed", torch.zeros(2)),
+        ("identity.seed", "x" * 10**6),
+    ],
+)
+def test_a_checkpoint_that_would_be_tripped_over_later_is_refused(tmp_path: Path, place: str, value: Any) -> None:
+    options = {"scores": [0.5, 0.2, 0.3, 0.4], "identity": {"seed": 0}}
+    Training(tmp_path, **options).run(max_epochs=2)
+    saved = content(tmp_path, "checkpoint.pt")
+    change(saved, place, value)
+    torch.save(saved, tmp_path / "checkpoint.pt")
+    training = Training(tmp_path, **options)
+    with pytest.raises(UserError, match=r"checkpoint\.pt: (is no checkpoint of this|belongs to a run)") as error:
+        training.run()
+    assert "\n" not in str(error.value) and len(str(error.value)) < 600
+    assert training.steps == []
+
+
+def test_a_checkpoint_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "checkpoint.pt")
+    with pytest.raises(UserError, match=r"checkpoint\.pt: cannot be read"):
+        Training(tmp_path).run()
