@@ -15,9 +15,14 @@ from contextlib import suppress
 from types import TracebackType
 from typing import NoReturn
 
+MOST_LETTERS = 5000  # a path has up to 4096
+
 
 def printable(text: str) -> str:
-    """The text in one line that a terminal shows: a file's name may hold line breaks and control characters."""
+    """The text in one line that a terminal shows: a file's name may hold line breaks and control characters, and what
+    a stranger's file holds may have a million letters."""
+    if len(text) > MOST_LETTERS:
+        text = f"{text[: MOST_LETTERS // 2]} … {text[-MOST_LETTERS // 4 :]}"
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 
 LOCK = ".lock"
 WEEK = 7 * 24 * 3600.0  # seconds
+PART = ".part-"  # how the names of such folders begin
 _PART = re.compile(r"\.part-(\w+)-(\d+)-\d+")
 _KEPT = "; what was there before is kept; make room, or choose another folder, and start again"
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # some network disks
@@ -102,7 +103,7 @@ def part_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         sweep(folder)
         _swept.add(folder)
     while True:
-        part = folder / f".part-{host()}-{os.getpid()}-{next(_numbers)}"
+        part = folder / f"{PART}{host()}-{os.getpid()}-{next(_numbers)}"
         _open.add(part)
         try:
             part.mkdir(mode=0o700)  # slices of scans may be in it, in a folder that others can read

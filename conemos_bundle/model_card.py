@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
+
+from conemos_bundle.plain import markdown_text
 
 
 def _annotated(record: dict[str, Any]) -> str:
@@ -17,27 +20,26 @@ def _annotated(record: dict[str, Any]) -> str:
     return "Scans, and in how many of them each region is annotated:\n\n" + "\n".join(lines)
 
 
-def _performance(run: Path) -> str:
-    file = run / "evaluation_test" / "summary.md"
-    if not file.is_file():
+def _performance(summary: str, pictures: Sequence[str]) -> str:
+    if not summary:
         return "Not evaluated yet: run the evaluation below on scans that training has not seen."
-    text = (
-        "On the test split, each scan on its own grid, only where annotated:\n\n"
-        + file.read_text(encoding="utf-8").strip()
-    )
-    names = sorted(figure.name for figure in (run / "evaluation_test").glob("montage_*.png"))
-    return text + "".join(f"\n\n![Best, median and worst scan]({name})" for name in names)
+    text = f"On the test split, each scan on its own grid, only where annotated:\n\n{summary.strip()}"
+    return text + "".join(f"\n\n![Best, median and worst scan]({quote(name)})" for name in pictures)
 
 
-def model_card(record: dict[str, Any], metadata: dict[str, Any], run: Path) -> str:
+def model_card(
+    record: dict[str, Any], metadata: dict[str, Any], summary: str = "", pictures: Sequence[str] = ()
+) -> str:
     """The card's text (Markdown).
 
     Args:
         record: the run's record.
         metadata: the bundle's metadata.
-        run: the run's folder, for its evaluation.
+        summary: table of its evaluation (Markdown); empty: there is none.
+        pictures: names of files beside the card.
     """
-    regions, plan, data = record["regions"], record["plan"], record.get("data", {})
+    regions, plan = record["regions"], record["plan"]
+    data = {key: markdown_text(text) for key, text in record.get("data", {}).items() if isinstance(text, str)}
     settings = json.dumps({"network": record["network"], **record.get("settings", {})}, indent=4)
     example = '"' + repr(regions[:1]) + '"'
     spacing = " × ".join(f"{s:g}" for s in plan["spacing"])
@@ -46,8 +48,8 @@ def model_card(record: dict[str, Any], metadata: dict[str, Any], run: Path) -> s
     first = "**Synthetic: trained on scans that a program drew. Not for patients.**\n\n" if synthetic else ""
     return f"""{first}# Model Overview
 
-{metadata["description"]} It is asked for a region and segments that region: regions may be disjoint, overlapping
-or nested, and only those asked for cost time. Method: Billot et al., *Network conditioning for synergistic learning
+{markdown_text(metadata["description"])} It is asked for a region and segments that region: regions may be
+disjoint, overlapping or nested, and only those asked for cost time. Method: Billot et al., *Network conditioning for synergistic learning
 on partial annotations*, MIDL 2024. {metadata["intended_use"]}
 
 ## Data
@@ -87,7 +89,7 @@ For each region asked for, a binary mask on the scan's own grid.
 
 ## Performance
 
-{_performance(run)}
+{_performance(summary, pictures)}
 
 ## Resources
 
@@ -128,7 +130,7 @@ Trained on the scans above only; other scanners, sequences, ages and pathologies
 
 ## References
 
-{chr(10).join("- " + reference for reference in metadata["references"])}
+{chr(10).join("- " + markdown_text(reference) for reference in metadata["references"])}
 
 ## License
 

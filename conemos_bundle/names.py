@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from conemos_bundle.errors import UserError
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 
+MOST_REGIONS = 4096
 MOST_LETTERS, MOST_BYTES = 64, 200  # with an ending, file systems take 255 bytes
 _LETTERS = re.compile(r"[^\W_][\w .-]*")
 # letters and marks that nobody sees
@@ -65,6 +66,27 @@ def told_apart(pair: tuple[str, str]) -> str:
     if pair[0] == pair[1]:
         return f"names the region {pair[0]!r} twice"
     return f"names {pair[0]!r} and {pair[1]!r}, which differ by case alone: one file on macOS and Windows"
+
+
+def check_inside(inside: Mapping[str, str], regions: Sequence[str]) -> None:
+    """Whether declared nesting is of these regions, and none lies inside itself, however long the chain.
+
+    Raises:
+        ValueError: it is not so.
+    """
+    known = set(regions)
+    for region in (*inside, *inside.values()):
+        if region not in known:
+            raise ValueError(f"'inside' names {region!r}, which 'regions' does not")
+    ends: set[str] = set()  # from here on no way leads back
+    for inner in inside:
+        way: dict[str, None] = {}
+        while inner in inside and inner not in ends:
+            if inner in way:
+                raise ValueError(f"'inside' puts {inner!r} inside itself")
+            way[inner] = None
+            inner = inside[inner]
+        ends.update(way)
 
 
 def check_region_names(names: Sequence[object], where: str) -> list[str]:

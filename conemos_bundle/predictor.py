@@ -18,9 +18,9 @@ from conemos_bundle.fingerprints import file_contents
 from conemos_bundle.inferers import asked_regions, region_indices
 from conemos_bundle.inferers.encode_once import EncodeOnce
 from conemos_bundle.model_files import model_settings, torch_device
-from conemos_bundle.weights import fit_weights, load_weights
 from conemos_bundle.transforms import SaveImageRegionsd
 from conemos_bundle.transforms.saving import region_size
+from conemos_bundle.weights import fit_weights, load_weights
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import AsDiscreted, Compose

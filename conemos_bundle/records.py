@@ -61,7 +61,7 @@ def path_text(text: str) -> str:
 
 PathText = Annotated[str, AfterValidator(path_text)]
 Text = Annotated[str, Field(max_length=MOST_LETTERS), AfterValidator(plain_text)]
-_missing = BeforeValidator(lambda cell: None if cell in ("", "nan") else cell)
+_missing = BeforeValidator(lambda cell: None if cell in ("", "nan") or cell != cell else cell)
 Share = Annotated[float | None, Field(ge=0, le=1), _missing]  # cells of a table; where there is no number, they are
 Amount = Annotated[float | None, Field(ge=0), _missing]  # empty
 Model = TypeVar("Model", bound="Strict")

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from conemos_bundle import networks
-from conemos_bundle.names import RegionName, same_file, told_apart
+from conemos_bundle.names import MOST_REGIONS, RegionName, check_inside, same_file, told_apart
 from conemos_bundle.records import Strict, Text, read_as
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from torch import nn
@@ -26,15 +26,16 @@ def _refuse(reason: str) -> Any:
 RECORD = "run.json"
 PACKAGE = "conemos_bundle.networks."
 MOST_PARAMETERS = 10**9
-MOST_VOXELS = 2**31  # of a patch
+MOST_LAYERS = 50_000
+MOST_VOXELS = 2**30  # of a patch
 
 Regions = list[RegionName]
 Spacing = Annotated[list[Annotated[float, Field(ge=1e-5, le=1e3)]], Field(min_length=3, max_length=3)]  # mm
-PatchSize = Annotated[list[Annotated[int, Field(ge=1, le=2**14)]], Field(min_length=3, max_length=3)]  # voxels
+PatchSize = Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=3, max_length=3)]  # voxels
 Channels = Annotated[int, Field(ge=1, le=256)]
 Count = Annotated[int, Field(ge=0, le=10**12)]
 Key = Annotated[Text, AfterValidator(lambda key: _refuse(f"{key[:20]!r} is MONAI's") if key.startswith("_") else key)]
-Value = bool | int | float | Text | None
+Value = bool | Annotated[int, Field(ge=-(10**18), le=10**18)] | float | Text | None
 
 
 class Plan(Strict):
@@ -61,7 +62,7 @@ class NetworkConfig(Strict):
 
     target: Annotated[str, AfterValidator(_known_network)] = Field(alias="_target_")
     in_channels: Channels = 1
-    num_regions: Annotated[int, Field(ge=1, le=4096)] = 1
+    num_regions: Annotated[int, Field(ge=1, le=MOST_REGIONS)] = 1
     channels: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1, max_length=8)]
     convs_per_level: Annotated[int, Field(ge=1, le=16)] = 2
     norm: Literal["instance", "batch"] | None = None
@@ -79,11 +80,22 @@ class NetworkConfig(Strict):
         unknown = self.model_fields_set - {"target"} - set(inspect.signature(networks.NETWORKS[name]).parameters)
         if unknown:
             raise ValueError(f"{name} has no argument {min(unknown)!r}")
-        with torch.device("meta"):  # takes no memory
-            number = sum(parameter.numel() for parameter in self.build().parameters())
-        if number > MOST_PARAMETERS:
-            raise ValueError(f"{number} parameters, more than {MOST_PARAMETERS}")
+        self.model_fields_set.update(("in_channels", "num_regions"))  # configurations refer to them
+        one, two = self._size(1), self._size(2)  # both grow with each region by as much
+        parameters, layers = (a + (self.num_regions - 1) * (b - a) for a, b in zip(one, two, strict=True))
+        if parameters > MOST_PARAMETERS:
+            raise ValueError(f"{parameters} parameters, more than {MOST_PARAMETERS}")
+        if layers > MOST_LAYERS:  # to build them takes minutes
+            raise ValueError(f"{layers} layers, more than {MOST_LAYERS}")
         return self
+
+    def _size(self, num_regions: int) -> tuple[int, int]:
+        """Parameters and layers with so many regions."""
+        with torch.device("meta"):  # takes no memory
+            network = networks.NETWORKS[self.target.removeprefix(PACKAGE)](
+                **{**self.arguments, "num_regions": num_regions}
+            )
+        return sum(parameter.numel() for parameter in network.parameters()), sum(1 for _ in network.modules())
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -108,13 +120,13 @@ class Description(Strict):
     modality: Text = ""
     licence: Text = ""
     reference: Text = ""
-    annotated: dict[Key, dict[Key, Count]] = Field(default_factory=dict)
+    annotated: dict[Literal["training", "validation", "test"], dict[Key, Count]] = Field(default_factory=dict)
 
 
 class Run(Strict):
     """A finished run."""
 
-    regions: Annotated[Regions, Field(min_length=1, max_length=4096)]
+    regions: Annotated[Regions, Field(min_length=1, max_length=MOST_REGIONS)]
     plan: Plan
     network: NetworkConfig
     inside: dict[RegionName, RegionName] = Field(default_factory=dict)
@@ -134,15 +146,10 @@ class Run(Strict):
             raise ValueError(f"names {len(self.regions)} regions, but its network has {expected}; train again")
         if self.plan.in_channels != self.network.in_channels:
             raise ValueError("'plan' and 'network' differ in 'in_channels'")
-        unknown = (set(self.inside) | set(self.inside.values())) - set(self.regions)
-        if unknown:
-            raise ValueError(f"'inside' names {min(unknown)!r}, which 'regions' does not")
-        for inner in self.inside:
-            seen = {inner}
-            while (inner := self.inside.get(inner, "")) and inner not in seen:
-                seen.add(inner)
-            if inner:
-                raise ValueError(f"'inside' puts {inner!r} inside itself")
+        check_inside(self.inside, self.regions)
+        columns = {"scans", *self.regions}
+        if any(set(counts) != columns for counts in self.data.annotated.values()):
+            raise ValueError("'data.annotated' counts other regions than 'regions'; train again")
         return self
 
 

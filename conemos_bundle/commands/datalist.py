@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -107,7 +108,10 @@ def datalist(
     try:
         data = Datalist.model_validate({**fields, "regions": found.regions, "inside": inside or {}, **splits})
     except ValidationError as error:
-        raise UserError(f"--inside {inside}: {one_line(error)}") from error
+        line = one_line(error)
+        where = f"--inside {inside}: " if "'inside'" in line else ""
+        where = next((f"--{key}: " for key in given if line.startswith(f"{key}: ")), where)
+        raise UserError(f"{where or f'{source}: '}{line}") from error
     write_datalist(data, target)
 
     print("\n".join([*found.notes, annotated_scans(data), f"wrote {target}"]))
@@ -118,14 +122,16 @@ def datalist(
 def annotated_scans(data: Datalist) -> str:
     """A table: the splits, with the number of their scans, of those annotated for each region, and of those where it is
     absent (for regions that are absent somewhere)."""
+    annotated = {split: Counter(region for scan in data.scans(split) for region in scan.annotated) for split in SPLITS}
+    absent = {split: Counter(region for scan in data.scans(split) for region in scan.absent) for split in SPLITS}
+    absent_somewhere = set().union(*absent.values())
     rows = {}
     for split in SPLITS:
-        scans = data.scans(split)
-        rows[split] = {"scans": len(scans)}
+        rows[split] = {"scans": len(data.scans(split))}
         for region in data.regions:
-            rows[split][region] = sum(region in scan.annotated for scan in scans)
-            if any(region in scan.absent for each in SPLITS for scan in data.scans(each)):
-                rows[split][f"{region} absent"] = sum(region in scan.absent for scan in scans)
+            rows[split][region] = annotated[split][region]
+            if region in absent_somewhere:
+                rows[split][f"{region} absent"] = absent[split][region]
     return pd.DataFrame.from_dict(rows, orient="index").to_string()
 
 

@@ -16,6 +16,8 @@ from conemos_bundle.names import check_region_names
 from conemos_bundle.networks import FiLMUNet, load_reference_weights
 from conemos_bundle.runs import RECORD, package_versions
 
+MOST_BYTES = 2**31  # of one array
+
 
 def read_keras_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """The weights in a Keras HDF5 file, by their Keras names.
@@ -28,15 +30,19 @@ def read_keras_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     def visit(group: h5py.Group) -> None:
         for name in group.attrs.get("weight_names", ()):
             key = name.decode() if isinstance(name, bytes) else str(name)
+            if group[key].nbytes > MOST_BYTES:  # a file of some kB may say so
+                raise ValueError(f"{key} takes {group[key].nbytes} bytes")
             arrays[key] = np.asarray(group[key])
 
     try:
+        if not os.path.isfile(path):
+            raise OSError("not a file")
         with h5py.File(path, "r") as file:
             layers = file.get("model_weights", file)
             for layer in layers.values():
                 if isinstance(layer, h5py.Group):
                     visit(layer)
-    except (OSError, KeyError) as error:
+    except Exception as error:  # h5py raises whatever it likes on a broken file
         raise UserError(f"{path}: not a Keras HDF5 file; give the .h5 that the authors' training.py wrote") from error
     # the loss model that the authors save has other layers beside the network's, without weights of these names
     arrays = {name: array for name, array in arrays.items() if name.startswith(("unet_", "dense_"))}

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from conemos_bundle.commands.export import export
 from conemos_bundle.errors import UserError
-from conemos_bundle.evaluation.tables import SUMMARY, read_summary
+from conemos_bundle.evaluation.packed import read_evaluation
 from conemos_bundle.files import folder_in_one_step, sweep
 from conemos_bundle.model_card import model_card
 from conemos_bundle.paths import bundle_folder
@@ -135,19 +135,6 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
 
 
-def _summary(run: Path) -> dict[str, float]:
-    """Mean Dice a region of the test split, where the run has been evaluated."""
-    folder = run / "evaluation_test"
-    summary = read_summary(folder, run / "model.pt")
-    if summary.failed:
-        raise UserError(
-            f"{folder / SUMMARY}: {len(summary.failed)} scans could not be evaluated: no result of the test split; "
-            "mend them and evaluate again, or remove the folder"
-        )
-    means = {name: region.dice.mean for name, region in summary.regions.items()}
-    return {f"{name} mean Dice": round(mean, 4) for name, mean in means.items() if mean is not None}
-
-
 def pack(
     run: str,
     output: str,
@@ -192,7 +179,8 @@ def pack(
     record = read_record(source / "model.pt")
     weights = load_weights(source / "model.pt")
     fit_weights(recorded_network(record), weights, source / "model.pt")
-    record["evaluation"] = _summary(source)
+    evaluated = read_evaluation(source, record["regions"])
+    record["evaluation"] = evaluated.dice
     texts = {"authors": authors, "copyright": f"Copyright (c) {authors}"} if authors else {}
     root = bundle_folder()
     with folder_in_one_step(target) as part:
@@ -208,10 +196,13 @@ def pack(
         described = metadata(record, name, version, {version: changes}, **texts)
         _write_json(part / "configs" / "metadata.json", described)
         _write_json(part / "configs" / "inference.json", inference_config(record))
-        (part / "docs" / "README.md").write_text(model_card(record, described, source), encoding="utf-8")
+        (part / "docs" / "README.md").write_text(
+            model_card(record, described, evaluated.table, [picture.name for picture in evaluated.pictures]),
+            encoding="utf-8",
+        )
         (part / "docs" / "data_license.txt").write_text(_data_licence(record.get("data", {})), encoding="utf-8")
-        for figure in sorted((source / "evaluation_test").glob("montage_*.png")):
-            shutil.copy(figure, part / "docs" / figure.name)
+        for picture in evaluated.pictures:
+            shutil.copy(picture, part / "docs" / picture.name)
         if formats:
             export(str(part), formats)
         write_checksums(part)
@@ -242,6 +233,7 @@ def _refuse_name_within_another(name: str, target: Path, unit_tests: Path) -> No
 
 def _data_licence(data: dict[str, Any]) -> str:
     """What the licence file of the training data says."""
+    data = {key: " ".join(text.split()) for key, text in data.items() if isinstance(text, str)}
     lines = [
         f"The weights in models/ were trained on: {data.get('description') or data.get('name') or 'not stated'}.",
         f"Licence of these data: {data.get('licence') or 'not stated in the datalist'}.",

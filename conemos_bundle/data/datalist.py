@@ -36,11 +36,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from conemos_bundle.errors import UserError
-from conemos_bundle.files import write_in_one_step
-from conemos_bundle.names import RegionName, same_file, told_apart
-from conemos_bundle.records import PathText, Strict, Text, read_as
+from conemos_bundle.files import PART, write_in_one_step
+from conemos_bundle.names import MOST_REGIONS, RegionName, check_inside, same_file, told_apart
+from conemos_bundle.records import PathText, Strict, Text, one_line, read_as
 from conemos_bundle.volumes import EXTENSIONS
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
 SPLITS = ("training", "validation", "test")
 _SUFFIXES = re.compile(rf"(\.seg)?({'|'.join(map(re.escape, EXTENSIONS))})$", re.IGNORECASE)
@@ -131,6 +131,19 @@ class Scan(Strict):
         return set(self.masks) - self.absent
 
 
+def make_scan(image: str | list[str], subject: str, masks: dict[str, Any]) -> Scan:
+    """A scan of files that were found.
+
+    Raises:
+        UserError: a name that a datalist cannot hold.
+    """
+    try:
+        return Scan(image=image, subject=subject, masks=masks)
+    except ValidationError as error:
+        first = image if isinstance(image, str) else image[0]
+        raise UserError(f"{first}: {one_line(error)}; rename it, or pass --subject") from error
+
+
 class Datalist(Strict):
     """A data set: its regions (in channel and paint order, outer first) and its scans a split.
 
@@ -142,7 +155,7 @@ class Datalist(Strict):
     modality: Text = ""
     licence: Text = ""
     reference: Text = ""
-    regions: list[RegionName]
+    regions: Annotated[list[RegionName], Field(max_length=MOST_REGIONS)]
     inside: dict[RegionName, RegionName] = Field(default_factory=dict)
     training: list[Scan] = Field(default_factory=list)
     validation: list[Scan] = Field(default_factory=list)
@@ -154,16 +167,7 @@ class Datalist(Strict):
             raise ValueError("'regions' is empty: name at least one")
         if pair := same_file(self.regions):
             raise ValueError(f"'regions' {told_apart(pair)}")
-        for inner, outer in self.inside.items():
-            for region in (inner, outer):
-                if region not in self.regions:
-                    raise ValueError(f"'inside' names {region!r}, which 'regions' does not")
-            ancestors = [inner]
-            while outer in self.inside and outer not in ancestors:
-                ancestors.append(outer)
-                outer = self.inside[outer]
-            if outer in ancestors:
-                raise ValueError(f"'inside' puts {outer!r} inside itself")
+        check_inside(self.inside, self.regions)
         for split in SPLITS:
             for index, scan in enumerate(self.scans(split)):
                 unknown = sorted(set(scan.masks) - set(self.regions))
@@ -203,11 +207,14 @@ def scan_name(image: str | Sequence[str]) -> str:
     """The name of a scan: its (first) file's name without folder and extension.
 
     Raises:
-        UserError: nothing is left of it, or ``..``, which as a folder for results would lie outside of theirs.
+        UserError: nothing is left of it, or ``..``, which as a folder for results would lie outside of theirs, or it
+            is a name of our own temporary folders.
     """
+    if not image:
+        raise UserError("a scan has no image file; name one, or one a channel")
     file = image if isinstance(image, str) else image[0]
     name = _SUFFIXES.sub("", Path(file).name)
-    if not name.strip(". "):
+    if not name.strip(". ") or name.startswith(PART):
         raise UserError(f"{file}: no scan can be called {name!r}; rename the file")
     return name
 

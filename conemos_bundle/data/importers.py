@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Sequence
+from csv import Error as CSVError
+from csv import reader
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 
-import pandas as pd
-from conemos_bundle.data.datalist import MaskSource, Scan, scan_name
+from conemos_bundle.data.datalist import MaskSource, Scan, make_scan, scan_name
 from conemos_bundle.errors import UserError
 from conemos_bundle.names import check_region_names
+from conemos_bundle.records import read_text
 from conemos_bundle.volumes import EXTENSIONS, has_extension
 
 CSV_SPLITS = {
@@ -149,12 +154,13 @@ def from_folders(source: Path, root: Path, subject: Callable[[str], str], region
         raise UserError("--regions: folders of masks have no label values; pass a list of names, or nothing")
     asked = list(folders) if regions is None else list(regions) if isinstance(regions, list | tuple) else [regions]
     wanted = check_region_names(asked, str(masks_dir) if regions is None else "--regions")
+    of_region = {unicodedata.normalize("NFC", name): folder for name, folder in folders.items()}  # macOS composes not
     for name in wanted:
-        if name not in folders:
+        if name not in of_region:
             raise UserError(f"{masks_dir / name}: no such folder, but --regions names {name!r}")
     masks: dict[str, dict[str, str | MaskSource]] = {name: {} for name in images}
     for region in wanted:
-        for file in sorted(folders[region].iterdir()):
+        for file in sorted(of_region[region].iterdir()):
             name = scan_name(file.name)
             if file.name.startswith("."):
                 continue
@@ -165,9 +171,7 @@ def from_folders(source: Path, root: Path, subject: Callable[[str], str], region
             if region in masks[name]:
                 raise UserError(f"{file}: a second mask of this scan and region; keep one")
             masks[name][region] = relative_path(file, root)
-    scans = [
-        Scan(image=relative_path(file, root), subject=subject(name), masks=masks[name]) for name, file in images.items()
-    ]
+    scans = [make_scan(relative_path(file, root), subject(name), masks[name]) for name, file in images.items()]
     return Found(regions=wanted, unsplit=scans)
 
 
@@ -189,12 +193,11 @@ def from_csv(source: Path, root: Path, subject: Callable[[str], str] | None, reg
             entry.
     """
     values = region_values(regions)
-    table, path = _read_table(source, csv)
-    columns = list(table.columns)
+    columns, table, path = _read_table(source, csv)
     for column in columns:
         if column not in ("scan", "split", "subject", *values):
             raise UserError(
-                f"{path}: column {column!r} is neither 'scan', 'split', 'subject' nor a region of --regions"
+                f"{path}: column {column[:60]!r} is neither 'scan', 'split', 'subject' nor a region of --regions"
             )
         if columns.count(column) > 1:
             raise UserError(f"{path}: has the column {column!r} twice")
@@ -204,12 +207,13 @@ def from_csv(source: Path, root: Path, subject: Callable[[str], str] | None, reg
     images = image_files(source / "images")
     labels = image_files(source / "labels")
     found = Found(regions=list(values))
-    for number, row in enumerate(table.to_dict("records"), start=2):
+    often = Counter(row["scan"] for row in table)
+    for number, row in enumerate(table, start=2):
         name, where = row["scan"], f"{path}, row {number}"
-        if (table["scan"] == name).sum() > 1:
-            raise UserError(f"{where}: scan {name!r} is listed twice")
+        if often[name] > 1:
+            raise UserError(f"{where}: scan {name[:60]!r} is listed twice")
         if name not in images:
-            raise UserError(f"{where}: scan {name!r} has no image {source / 'images' / name}.*")
+            raise UserError(f"{where}: scan {name[:60]!r} has no image {source / 'images' / name[:60]}.*")
         if wrong := [region for region in values if row[region].lower() not in ("0", "1", "", "absent")]:
             raise UserError(
                 f"{where}: {wrong[0]!r} is {row[wrong[0]]!r}; write 1 (annotated), 0 or nothing (unknown), or absent"
@@ -222,28 +226,37 @@ def from_csv(source: Path, root: Path, subject: Callable[[str], str] | None, reg
             raise UserError(f"{where}: scan {name!r} has no subject")
         masks = label_masks(relative_path(labels[name], root), annotated) if annotated else {}
         masks |= {region: MaskSource(absent=True) for region in values if row[region].lower() == "absent"}
-        scan = Scan(image=relative_path(images[name], root), subject=its_subject, masks=masks)
+        scan = make_scan(relative_path(images[name], root), its_subject, masks)
         if "split" not in columns:
             found.unsplit.append(scan)
         elif row["split"] in CSV_SPLITS:
             found.split.setdefault(CSV_SPLITS[row["split"]], []).append(scan)
         else:
             raise UserError(f"{where}: split {row['split']!r}: write one of {', '.join(CSV_SPLITS)}")
-    if left_out := sorted(set(images) - set(table["scan"])):
+    if left_out := sorted(set(images) - set(often)):
         found.notes.append(f"{path} does not list {len(left_out)} of the images (first {left_out[0]}): left out")
     return found
 
 
-def _read_table(source: Path, csv: str) -> tuple[pd.DataFrame, Path]:
+def _read_table(source: Path, csv: str) -> tuple[list[str], list[dict[str, str]], Path]:
+    """Columns, rows, and where the table is."""
     path = Path(csv).expanduser()
-    path = path if path.is_file() else source / csv
-    try:  # without a header: pandas would rename columns that repeat
-        cells = pd.read_csv(path, header=None, dtype=str, keep_default_na=False).fillna("")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
-        raise UserError(f"{csv}: cannot read this table ({reason})") from error
-    cells = cells.map(str.strip)
-    table = cells.iloc[1:].set_axis(cells.iloc[0], axis=1)
-    if table.empty:
+    path = path if path.exists() else source / csv
+    text = read_text(path, " this table").removeprefix("\ufeff")
+    if "\0" in text:
+        raise UserError(f"{path}: cannot read this table (a NUL character)")
+    try:
+        lines = [[cell.strip() for cell in line] for line in reader(StringIO(text, newline=""), strict=True) if line]
+    except CSVError as error:
+        raise UserError(f"{path}: cannot read this table ({error})") from error
+    if not lines:
+        raise UserError(f"{path}: cannot read this table (No columns: it is empty)")
+    if len(lines) < 2:
         raise UserError(f"{path}: lists no scan")
-    return table, path
+    header = lines[0]
+    for number, line in enumerate(lines[1:], start=2):
+        if len(line) != len(header):
+            raise UserError(
+                f"{path}: cannot read this table (row {number} has {len(line)} cells, the header {len(header)})"
+            )
+    return header, [dict(zip(header, line, strict=True)) for line in lines[1:]], path

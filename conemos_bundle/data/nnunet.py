@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from conemos_bundle.data.datalist import Scan, scan_name
+from conemos_bundle.data.datalist import Scan, make_scan, scan_name
 from conemos_bundle.data.importers import Found, image_files, label_masks, region_values, relative_path
 from conemos_bundle.errors import UserError
 from conemos_bundle.names import check_region_names
@@ -65,8 +66,8 @@ def from_decathlon(source: Path, root: Path, subject: Callable[[str], str], regi
     described = _validate(_Decathlon, content, path)
     labels: dict[str, list[int]] = {}
     for text, name in described.labels.items():
-        if not text.strip().isdecimal():
-            raise UserError(f'{path}: labels: {text!r} is no label value; write {{"1": "name"}}')
+        if not re.fullmatch(r"0|[1-9][0-9]{0,17}", text):  # "01" would be 1 once more
+            raise UserError(f'{path}: labels: {text[:60]!r} is no label value; write {{"1": "name"}}')
         if int(text) != 0:  # background
             labels.setdefault(name, []).append(int(text))
     values = _values(labels, regions, path)
@@ -77,9 +78,7 @@ def from_decathlon(source: Path, root: Path, subject: Callable[[str], str], regi
             if not file.is_file():
                 raise UserError(f"{file}: no such file, but {path} lists it")
         masks = label_masks(relative_path(label, root), values)
-        found.unsplit.append(
-            Scan(image=relative_path(image, root), subject=subject(scan_name(image.name)), masks=masks)
-        )
+        found.unsplit.append(make_scan(relative_path(image, root), subject(scan_name(image.name)), masks))
     if described.test:
         found.notes.append(f"{path} lists {len(described.test)} test images without labels: left out")
     return found
@@ -118,12 +117,10 @@ def from_nnunet(source: Path, root: Path, subject: Callable[[str], str], regions
         if lost := sorted(set(label_files) - set(cases)):
             raise UserError(f"{label_files[lost[0]]}: this label map has no image {source / images / lost[0]}_0000.*")
         return [
-            Scan(
-                image=image[0] if len(image := [relative_path(file, root) for file in files]) == 1 else image,
-                subject=subject(case),
-                masks=label_masks(relative_path(label_files[case], root), values, ignored)
-                if case in label_files
-                else {},
+            make_scan(
+                image[0] if len(image := [relative_path(file, root) for file in files]) == 1 else image,
+                subject(case),
+                label_masks(relative_path(label_files[case], root), values, ignored) if case in label_files else {},
             )
             for case, files in cases.items()
             if case in label_files or not annotated_only
@@ -143,7 +140,7 @@ def _cases(folder: Path, channels: int) -> dict[str, list[Path]]:
     cases: dict[str, list[Path]] = {}
     for name, file in files.items():
         case, _, number = name.rpartition("_")
-        if not case or not (len(number) == 4 and number.isdecimal()):
+        if not case or not re.fullmatch("[0-9]{4}", number):
             raise UserError(
                 f"{file}: nnU-Net's images are named CASE_0000.ext, with the channel as the last four digits"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from conemos_bundle.data.datalist import MaskSource, Scan
+from conemos_bundle.data.datalist import MaskSource, make_scan
 from conemos_bundle.data.importers import Found, image_files, relative_path
 from conemos_bundle.errors import UserError
 from conemos_bundle.names import check_region_names
@@ -47,7 +47,5 @@ def from_segmentations(source: Path, root: Path, subject: Callable[[str], str], 
         its = segments.get(name, [])
         return {region: MaskSource(file=file, segment=region) for region in wanted if region in its}
 
-    scans = [
-        Scan(image=relative_path(file, root), subject=subject(name), masks=masks(name)) for name, file in images.items()
-    ]
+    scans = [make_scan(relative_path(file, root), subject(name), masks(name)) for name, file in images.items()]
     return Found(regions=wanted, unsplit=scans)

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from conemos_bundle.evaluation.montage import View
-from conemos_bundle.experiments.slices import Slice
+from conemos_bundle.arrays import open_arrays
+from conemos_bundle.evaluation.montage import PLANES, View
+from conemos_bundle.evaluation.tables import EvaluatedRegion
+from conemos_bundle.experiments.slices import Slice, check_slice
 from conemos_bundle.files import write_in_one_step
+from conemos_bundle.names import region_name
 
 FOLDER = ".scans"  # in that of the evaluation
 
@@ -50,7 +53,7 @@ def keep(folder: Path, name: str, key: str, report: ScanReport) -> None:
 def find(folder: Path, name: str, key: str) -> ScanReport | None:
     """A scan's report, if there is one of this key that can be read."""
     try:
-        with np.load(_file(folder, name), allow_pickle=False) as file:
+        with open_arrays(_file(folder, name)) as file:
             told = json.loads(str(file["text"]))
             if told["key"] != key:
                 return None
@@ -58,17 +61,30 @@ def find(folder: Path, name: str, key: str) -> ScanReport | None:
             for place, aspect in told["aspects"].items():
                 region, i = place.rsplit("/", 1)
                 planes = [file[f"view/{place}/{k}"] for k in range(3)]
-                views.setdefault(region, {})[int(i)] = View(planes[0], planes[1], planes[2], aspect)
+                views.setdefault(region_name(region), {})[int(i)] = _view(planes, aspect)
             slices: dict[str, dict[str, np.ndarray]] = {}
             for array in file.files:
                 if array.startswith("slice/"):
                     _, region, part = array.split("/")
                     slices.setdefault(region, {})[part] = file[array]
+            rows = [EvaluatedRegion.model_validate(row).model_dump() for row in told["rows"]]
+            if any(row["scan"] != name for row in rows) or any(len(one) != len(PLANES) for one in views.values()):
+                return None
             return ScanReport(
-                told["rows"], {region: tuple(one[i] for i in sorted(one)) for region, one in views.items()}, slices
+                [{key: np.nan if value is None else value for key, value in row.items()} for row in rows],
+                {region: tuple(one[i] for i in sorted(one)) for region, one in views.items()},
+                {region_name(region): check_slice(one) for region, one in slices.items()},
             )
     except Exception:  # NumPy raises whatever it likes on a broken file: the scan is evaluated again
         return None
+
+
+def _view(planes: list[np.ndarray], aspect: float) -> View:
+    image = planes[0]
+    one_shape = image.ndim == 2 and image.size > 0 and {plane.shape for plane in planes} == {image.shape}
+    if not one_shape or any(plane.dtype.kind not in "bu" for plane in planes) or not 0 < float(aspect) < np.inf:
+        raise ValueError("no image and two masks of one shape")
+    return View(image, planes[1], planes[2], float(aspect))
 
 
 def _file(folder: Path, name: str) -> Path:

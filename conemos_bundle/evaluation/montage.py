@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from conemos_bundle.plain import no_formulas
 from conemos_bundle.transforms.resample import closest_ras
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -68,6 +69,7 @@ def orthogonal_views(
     return tuple(views)
 
 
+@no_formulas
 def draw_montage(columns: Sequence[tuple[str, Sequence[View]]], title: str) -> Figure:
     """Draw one column a scan and one row a plane.
 

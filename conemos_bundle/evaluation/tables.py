@@ -13,8 +13,9 @@ import pandas as pd
 from conemos_bundle.errors import UserError
 from conemos_bundle.fingerprints import weights_hash
 from conemos_bundle.names import RegionName
-from conemos_bundle.records import Amount, PathText, Share, Strict, read_as
-from pydantic import ConfigDict, Field
+from conemos_bundle.plain import from_cell
+from conemos_bundle.records import Amount, PathText, Share, Strict, read_as, read_table
+from pydantic import AfterValidator, ConfigDict, Field
 
 SUMMARY = "summary.json"
 METRICS = {"dice": "Dice", "sd95_mm": "SD95 (mm)", "sd95_voxels": "SD95 (voxels)"}
@@ -30,8 +31,8 @@ class EvaluatedRegion(Strict):
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
-    scan: PathText
-    subject: Annotated[str, Field(max_length=256)]
+    scan: Annotated[PathText, AfterValidator(from_cell)]
+    subject: Annotated[str, Field(max_length=256), AfterValidator(from_cell)]
     region: RegionName
     dice: Share
     sd95_mm: Amount
@@ -78,6 +79,25 @@ def read_summary(folder: Path, weights: Path | None = None) -> Summary:
     if weights is not None and weights.is_file() and summary.model and summary.model != weights_hash(weights):
         raise UserError(f"{file}: of other weights than {weights}; evaluate again, or remove {folder}")
     return summary
+
+
+def read_rows(path: Path, regions: Sequence[str] | None = None) -> pd.DataFrame:
+    """``per_scan.csv``: one row per scan and annotated region, with `ROW_COLUMNS`.
+
+    Args:
+        path: the file.
+        regions: those of the model that was evaluated.
+
+    Raises:
+        UserError: it cannot be read, or has a scan and region twice, or a region that the model has not.
+    """
+    rows = pd.DataFrame([row.model_dump() for row in read_table(EvaluatedRegion, path)], columns=list(ROW_COLUMNS))
+    unknown = sorted(set(rows["region"]) - set(rows["region"] if regions is None else regions))
+    if unknown or rows.duplicated(["scan", "region"]).any():
+        wrong = f"the region {unknown[0]!r}, which the model has not" if unknown else "a scan and region twice"
+        raise UserError(f"{path}: has {wrong}; evaluate the run again")
+    numbers = [column for column in ROW_COLUMNS if column not in ("scan", "subject", "region")]
+    return rows.astype(dict.fromkeys(numbers, float))
 
 
 def summarise(rows: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:

@@ -10,9 +10,8 @@ from typing import Any
 
 import pandas as pd
 from conemos_bundle.errors import UserError
-from conemos_bundle.evaluation.tables import METRICS, ROW_COLUMNS, EvaluatedRegion, read_summary
+from conemos_bundle.evaluation.tables import METRICS, ROW_COLUMNS, read_rows, read_summary
 from conemos_bundle.handlers.curve import CURVE, Epoch, read_curve
-from conemos_bundle.records import read_table
 from conemos_bundle.run_record import RECORD, as_dictionary, read_run
 
 PER_SCAN = Path("evaluation_test") / "per_scan.csv"
@@ -85,7 +84,7 @@ def per_scan_rows(runs: Sequence[Run]) -> pd.DataFrame:
     tables = []
     evaluated: dict[str, tuple[Run, set[tuple[str, str]]]] = {}
     for run in runs:
-        rows = _read_rows(run.folder / PER_SCAN)
+        rows = read_rows(run.folder / PER_SCAN, run.record["regions"])
         what = set(zip(rows["scan"], rows["region"], strict=True))
         first, expected = evaluated.setdefault(run.dataset, (run, what))
         if what != expected:
@@ -113,15 +112,9 @@ def _read_curve(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else list(Epoch.model_fields), dtype=float)
 
 
-def _read_rows(path: Path) -> pd.DataFrame:
-    rows = pd.DataFrame([row.model_dump() for row in read_table(EvaluatedRegion, path)], columns=list(ROW_COLUMNS))
-    numbers = [column for column in ROW_COLUMNS if column not in ("scan", "subject", "region")]
-    return rows.astype(dict.fromkeys(numbers, float))
-
-
 def _read_run(folder: Path, top: Path) -> Run | None:
     """The run in ``folder``, or None, with a printed line, where it is not finished or not evaluated."""
-    if not (folder / PER_SCAN).is_file() or _read_rows(folder / PER_SCAN)[list(METRICS)].isna().all(axis=None):
+    if not (folder / PER_SCAN).is_file() or read_rows(folder / PER_SCAN)[list(METRICS)].isna().all(axis=None):
         print(f"{folder}: skipped, not evaluated (no {PER_SCAN} with values)")
         return None
     if failed := read_summary((folder / PER_SCAN).parent, folder / "model.pt").failed:
@@ -147,6 +140,8 @@ def _read_run(folder: Path, top: Path) -> Run | None:
             steps=epochs * int(settings["steps_per_epoch"]),
             batch_size=int(settings["batch_size"]),
         )
+        if not (0 < run.share <= 1 and 0 <= run.seed < 2**32 and 0 < run.steps < 10**12 and 0 < run.batch_size < 10**9):
+            raise ValueError("numbers that no training has")
     except UserError:
         raise
     except (OSError, ValueError, AttributeError) as error:

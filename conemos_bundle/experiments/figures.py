@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from conemos_bundle.experiments.methods import CONEMOS, Style, styles
+from conemos_bundle.plain import no_formulas
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -22,6 +23,7 @@ _BOXED = {"dice": ("Dice (%)", 100), "sd95_voxels": ("SD95 (voxels)", 1)}
 _VOXELS = (0, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
+@no_formulas
 def save(figure: Figure, path: Path) -> None:
     """Write the figure as PNG of 256 colours, which halves that of noisy scans; the same figure, the same bytes."""
     buffer = BytesIO()
@@ -29,6 +31,7 @@ def save(figure: Figure, path: Path) -> None:
     Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, format="PNG", optimize=True)
 
 
+@no_formulas
 def box_plots(scans: pd.DataFrame, comparison: pd.DataFrame, regions: Sequence[str], title: str) -> Figure:
     """Figure 2: Dice and SD95 over the test scans, one box a region and method.
 
@@ -71,6 +74,7 @@ def box_plots(scans: pd.DataFrame, comparison: pd.DataFrame, regions: Sequence[s
     return figure
 
 
+@no_formulas
 def dice_lines(table: pd.DataFrame, column: str, label: str, title: str, scale: float = 1) -> Figure:
     """Figure 4: mean Dice over regions against ``column``, a line a method.
 
@@ -92,6 +96,7 @@ def dice_lines(table: pd.DataFrame, column: str, label: str, title: str, scale: 
     return _finish(figure, ax, title)
 
 
+@no_formulas
 def validation_curves(curves: pd.DataFrame, title: str) -> Figure:
     """Mean validation Dice against the training step, a line a run.
 

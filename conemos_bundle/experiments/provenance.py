@@ -8,6 +8,7 @@ import pandas as pd
 from conemos_bundle.experiments.collect import RUN_COLUMNS, Run, curve
 from conemos_bundle.experiments.methods import in_order
 from conemos_bundle.experiments.tables import NO_VALUE, markdown
+from conemos_bundle.plain import markdown_text
 
 
 def list_runs(runs: Sequence[Run]) -> pd.DataFrame:
@@ -75,7 +76,7 @@ def provenance(runs: Sequence[Run], rows: pd.DataFrame, regions: Sequence[str]) 
         "Machine": "; ".join(machines) or "not recorded",
         "Versions": ", ".join(f"{package} {' and '.join(sorted(found))}" for package, found in versions.items()),
     }
-    return "\n".join(f"- {name}: {text}" for name, text in lines.items())
+    return "\n".join(f"- {name}: {markdown_text(text)}" for name, text in lines.items())
 
 
 def _methods(runs: Sequence[Run]) -> list[str]:

@@ -14,8 +14,10 @@ from conemos_bundle.experiments.methods import CONEMOS
 from conemos_bundle.experiments.provenance import budget, provenance, seeds
 from conemos_bundle.experiments.samples import choose_samples
 from conemos_bundle.experiments.statistics import average_seeds, compare, mean_dice_by
-from conemos_bundle.experiments.timing import INFERENCE_COLUMNS
+from conemos_bundle.experiments.timing import Timing
 from conemos_bundle.files import write_in_one_step
+from conemos_bundle.plain import markdown_text
+from conemos_bundle.records import read_table
 
 REPORT = "report.md"
 
@@ -49,7 +51,7 @@ def write_report(runs: Sequence[Run], folder: Path) -> Path:
     under = f"{runs[0].dataset}: {rows['scan'].nunique()} test scans, {budget(runs[0])}, {seeds(standard)}"
     varied = f"{runs[0].dataset}: {rows['scan'].nunique()} test scans, {budget(runs[0])}"
     text = [
-        f"# The paper's experiments on {runs[0].dataset}",
+        f"# The paper's experiments on {markdown_text(runs[0].dataset)}",
         provenance(runs, rows, regions),
         *sections.claims_section(folder, claims(comparison, by_share, by_layers)),
         *sections.comparison_section(folder, under, scans, comparison, regions),
@@ -73,7 +75,7 @@ def read_inference(path: Path) -> pd.DataFrame | None:
     """
     if not path.exists():
         return None
-    try:
-        return pd.read_csv(path)[list(INFERENCE_COLUMNS)].astype({"milliseconds": float, "ratio": float})
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: not a table of inference times; measure again with --measure") from error
+    rows = read_table(Timing, path, "; measure again with --measure")
+    if not rows:
+        raise UserError(f"{path}: has no row; measure again with --measure")
+    return pd.DataFrame([row.model_dump() for row in rows])

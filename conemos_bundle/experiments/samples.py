@@ -13,6 +13,7 @@ from conemos_bundle.evaluation.tables import best_median_worst
 from conemos_bundle.experiments.collect import PER_SCAN, Run
 from conemos_bundle.experiments.methods import CONEMOS, in_order
 from conemos_bundle.experiments.slices import SLICES, Slice, read_slice
+from conemos_bundle.plain import no_formulas
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
@@ -74,6 +75,7 @@ def choose_samples(runs: Sequence[Run], rows: pd.DataFrame, regions: Sequence[st
     return samples
 
 
+@no_formulas
 def draw_samples(samples: Sequence[Sample], title: str) -> Figure:
     """Figure 3: a row a region; image, reference, then each method with its errors and its Dice.
 

@@ -14,6 +14,7 @@ from conemos_bundle.experiments.figures import box_plots, dice_lines, save, vali
 from conemos_bundle.experiments.methods import PSEUDO_LABELLING
 from conemos_bundle.experiments.samples import Sample, draw_samples
 from conemos_bundle.files import write_in_one_step
+from conemos_bundle.plain import cells, markdown_text
 from matplotlib.figure import Figure
 
 INFERENCE = "inference.csv"
@@ -41,9 +42,9 @@ def comparison_section(
         f"\\*: differs from CoNeMOS (two-sided Wilcoxon signed-rank test, paired by scan, {statistics.LEVEL:.0%} after "
         f"Bonferroni's correction for {tests} comparisons). With few scans no difference can pass: of n pairs p is at "
         "least 2 / 2ⁿ before the correction.",
-        f"Dice (%), {under}:",
+        f"Dice (%), {markdown_text(under)}:",
         tables.appendix_b(comparison, "dice"),
-        f"SD95 (voxels), {under}:",
+        f"SD95 (voxels), {markdown_text(under)}:",
         tables.appendix_b(comparison, "sd95_voxels"),
         _figure(folder, "methods.png", box_plots(scans, comparison, regions, under), f"Methods compared, {under}"),
         "Boxes: quartiles over test scans; whiskers: to 1.5 times their distance; points: scans beyond. SD95 is drawn "
@@ -65,8 +66,8 @@ def samples_section(folder: Path, under: str, samples: Sequence[Sample]) -> list
     return [
         "## Sample segmentations (Figure 3)",
         _figure(folder, "samples.png", draw_samples(samples, under), f"Sample segmentations, {under}"),
-        f"For each region the test scan whose Dice by CoNeMOS is the median ({scans}), by each method's run of the "
-        "lowest seed, in the slice where the reference is largest. White: outline of the reference. Dice (%) is that "
+        f"For each region the test scan whose Dice by CoNeMOS is the median ({markdown_text(scans)}), by each method's "
+        "run of the lowest seed, in the slice where the reference is largest. White: outline of the reference. Dice (%) is that "
         "of the whole scan; errors far from the reference lie outside the view.",
         _csv(folder, {"samples.csv": pd.DataFrame(dice)}),
     ]
@@ -123,8 +124,9 @@ def cost_section(folder: Path, runs: Sequence[Run], inference: pd.DataFrame | No
     if inference is not None:
         first = inference.iloc[0]
         measured = (
-            f"Inference: median of {first['rounds']} rounds that took the methods in turn, a patch of {first['size']} "
-            f"voxels, {first['machine']}, torch {first['torch']}; weights are random."
+            f"Inference: median of {first['rounds']} rounds that took the methods in turn, a patch of "
+            f"{markdown_text(first['size'])} voxels, {markdown_text(first['machine'])}, torch "
+            f"{markdown_text(first['torch'])}; weights are random."
         )
         also = f", [{INFERENCE}]({INFERENCE})"
     return [
@@ -145,11 +147,12 @@ def runs_section(folder: Path, runs: Sequence[Run], rows: pd.DataFrame) -> list[
 
 def _figure(folder: Path, name: str, figure: Figure, caption: str) -> str:
     write_in_one_step(folder / name, partial(save, figure))
+    caption = markdown_text(caption)
     return f"![{caption}]({name})\n\n*{caption}*"
 
 
 def _csv(folder: Path, files: dict[str, pd.DataFrame]) -> str:
     """Write the tables; six significant digits are the same on every machine."""
     for name, table in files.items():
-        write_in_one_step(folder / name, partial(table.to_csv, index=False, float_format="%.6g"))
+        write_in_one_step(folder / name, partial(cells(table).to_csv, index=False, float_format="%.6g"))
     return "Numbers: " + ", ".join(f"[{name}]({name})" for name in files)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from conemos_bundle.arrays import open_arrays
 from conemos_bundle.errors import UserError
 from conemos_bundle.transforms.resample import closest_ras
 from nibabel.affines import voxel_sizes
@@ -53,6 +54,22 @@ def write_slices(path: Path, slices: Mapping[tuple[str, str], Slice]) -> None:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
+def check_slice(one: Slice) -> Slice:
+    """The slice, if it can be drawn.
+
+    Raises:
+        ValueError: parts that are missing, or of another shape or type than `largest_slice` gives.
+    """
+    image, reference, prediction, spacing = (one[part] for part in PARTS)
+    shaped = image.ndim == 2 and image.size > 0 and image.shape == reference.shape == prediction.shape
+    if not shaped or image.dtype.kind not in "biuf" or {reference.dtype.kind, prediction.dtype.kind} - set("bu"):
+        raise ValueError("planes that are no image and two masks of one shape")
+    numbers = spacing.dtype.kind == "f" and spacing.shape == (2,)
+    if not numbers or not np.isfinite(spacing).all() or (spacing <= 0).any() or not reference.any():
+        raise ValueError("no spacing, or nothing in the reference")
+    return one
+
+
 def read_slice(path: Path, scan: str, region: str) -> Slice | None:
     """The slice of a scan and region, or None where the file has none.
 
@@ -60,8 +77,10 @@ def read_slice(path: Path, scan: str, region: str) -> Slice | None:
         UserError: the file is missing or cannot be read.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open_arrays(path) as file:
             keys = {part: f"{scan}/{region}/{part}" for part in PARTS}
-            return {part: file[key] for part, key in keys.items()} if set(keys.values()) <= set(file.files) else None
+            if not set(keys.values()) <= set(file.files):
+                return None
+            return check_slice({part: file[key] for part, key in keys.items()})
     except Exception as error:  # NumPy raises whatever it likes on a broken file
         raise UserError(f"{path}: cannot read the slices; evaluate the run again") from error

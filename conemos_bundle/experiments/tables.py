@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 from conemos_bundle.experiments.collect import Run, curve
 from conemos_bundle.experiments.methods import in_order
+from conemos_bundle.plain import markdown_text
 
 NO_VALUE = "n/a"
 DECIMALS = {"dice": 1, "sd95_mm": 2, "sd95_voxels": 2}
@@ -16,7 +17,7 @@ SCALES = {"dice": 100, "sd95_mm": 1, "sd95_voxels": 1}  # Dice in percent, as in
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1) -> str:
     """A table in Markdown; the first ``texts`` columns are aligned to the left, the others, numbers, to the right."""
     lines = [list(header), ["---"] * texts + ["---:"] * (len(header) - texts), *map(list, rows)]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+    return "\n".join("| " + " | ".join(map(markdown_text, line)) + " |" for line in lines) + "\n"
 
 
 def number(value: float, decimals: int) -> str:

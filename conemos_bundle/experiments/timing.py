@@ -6,16 +6,31 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from statistics import median
+from typing import Annotated
 
 import pandas as pd
 import torch
 from conemos_bundle.errors import UserError
 from conemos_bundle.experiments.collect import Run
 from conemos_bundle.experiments.methods import CONEMOS, in_order
+from conemos_bundle.records import Strict, Text
 from conemos_bundle.runs import machine, recorded_network
+from pydantic import ConfigDict, Field
 from torch import nn
 
-INFERENCE_COLUMNS = ("method", "milliseconds", "ratio", "rounds", "size", "machine", "torch")
+
+class Timing(Strict):
+    """A row of ``inference.csv``."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    method: Text
+    milliseconds: Annotated[float, Field(ge=0)]
+    ratio: Annotated[float, Field(ge=0)]
+    rounds: Annotated[int, Field(ge=1)]
+    size: Text
+    machine: Text
+    torch: Text
 
 
 def interleaved_medians(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -45,7 +60,7 @@ def measure(runs: Sequence[Run], size: Sequence[int] | None = None, rounds: int 
         rounds: how often each network is timed.
 
     Returns:
-        one row a method with `INFERENCE_COLUMNS`; ``ratio`` is that to CoNeMOS's time.
+        one row a method with the fields of `Timing`; ``ratio`` is that to CoNeMOS's time.
 
     Raises:
         UserError: no run is CoNeMOS's, a network cannot be made, or ``size`` or ``rounds`` makes no sense.
@@ -75,7 +90,7 @@ def measure(runs: Sequence[Run], size: Sequence[int] | None = None, rounds: int 
         }
         for method in methods
     ]
-    return pd.DataFrame(table, columns=list(INFERENCE_COLUMNS))
+    return pd.DataFrame(table, columns=list(Timing.model_fields))
 
 
 def _network_and_patch(run: Run, patch: Sequence[int], device: torch.device) -> tuple[nn.Module, torch.Tensor]:

@@ -112,8 +112,8 @@ class Epoch(Strict):
     model_config = ConfigDict(extra="allow", strict=True)
     __pydantic_extra__: dict[str, Amount] = Field(init=False)
 
-    epoch: Annotated[int, Field(ge=1)]
-    step: Annotated[int, Field(ge=0)]
+    epoch: Annotated[int, Field(ge=1, le=10**12)]
+    step: Annotated[int, Field(ge=0, le=10**12)]
     seconds: Annotated[float, Field(ge=0)]
     loss: Annotated[float, Field(allow_inf_nan=True)]  # of an epoch that failed
     learning_rate: Amount

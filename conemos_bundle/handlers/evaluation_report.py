@@ -23,6 +23,7 @@ from conemos_bundle.files import part_folder, publish, shown
 from conemos_bundle.known import known_voxels
 from conemos_bundle.metrics.dice import dice
 from conemos_bundle.metrics.surface_distance import sd95
+from conemos_bundle.plain import cells
 from conemos_bundle.transforms.intensity import intensity_range, to_unit
 from ignite.engine import Engine, Events
 from monai.data.utils import affine_to_spacing
@@ -184,7 +185,7 @@ class EvaluationReport:
                 files[f"montage_{region}.png"] = partial(figure.savefig, format="png")
         for name, text in (("summary.md", markdown), ("summary.json", summary_json)):
             files[name] = partial(Path.write_text, data=text, encoding="utf-8")
-        files["per_scan.csv"] = partial(rows.to_csv, index=False)
+        files["per_scan.csv"] = partial(cells(rows).to_csv, index=False)
         self._replace(files)
         _logger.info("report on %d scans in %s\n%s", rows["scan"].nunique(), self.output_dir, markdown)
 

@@ -33,7 +33,7 @@ class LoadWeights:
         self.load_dict = load_dict
         self.made_by = made_by
 
-    def attach(self, engine: Engine) -> None:  # noqa: ARG002 (Ignite's interface)
+    def attach(self, engine: Engine) -> None:
         """Load.
 
         Raises:

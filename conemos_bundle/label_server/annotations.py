@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,10 +25,16 @@ def label_values(info: Mapping[str, Any], region_names: Sequence[str]) -> dict[s
         info: what MONAI Label keeps of a label: 3D Slicer and OHIF send ``label_info``, a name and a value (``idx``) a
             segment; a label that the model made has ``params.label_names``. Without either: 1..K.
         region_names: the K regions. Upper and lower case are alike.
+
+    Returns:
+        the values; regions of one value, or of 0, cannot be told apart, and are left out.
     """
     told = {name.lower(): value for name, value in _told_values(info)}
     found = {region: told[region.lower()] for region in region_names if region.lower() in told}
-    return found or {region: k + 1 for k, region in enumerate(region_names)}
+    if not found:
+        return {region: k + 1 for k, region in enumerate(region_names)}
+    often = Counter(found.values())
+    return {region: value for region, value in found.items() if value > 0 and often[value] == 1}
 
 
 def _told_values(info: Mapping[str, Any]) -> list[tuple[str, int]]:

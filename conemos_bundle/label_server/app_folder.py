@@ -116,7 +116,7 @@ def write_app(bundle: Path, app: Path, name: str | None = None, region_bundles: 
     config = read_json(bundle / "configs" / "inference.json")
     metadata, region_names = read_metadata(bundle / "configs" / "metadata.json")
     name = name or re.sub(r"[^\w.-]+", "_", str(metadata.get("name") or bundle.resolve().name))
-    if any(word in name.lower() for word in _TAKEN_FOR_OTHER_TASKS) or not re.fullmatch(r"[\w.-]+", name):
+    if any(word in name.lower() for word in _TAKEN_FOR_OTHER_TASKS) or not re.fullmatch(r"\w[\w.-]*", name):
         raise UserError(f"{name}: MONAI Label would take this for another task, or for no name; pass another --name")
     _refuse_another_model(bundle / "models", app / "model" / name)
     write_in_one_step(app / "main.py", lambda part: part.write_text(MAIN, encoding="utf-8"))

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from conemos_bundle.errors import UserError
 from conemos_bundle.label_server.requests import refuse
+from conemos_bundle.records import path_text
 
 Answer = TypeVar("Answer")
 IMAGES = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -31,7 +32,7 @@ def checked_name(what: str, value: Any) -> str:
     Raises:
         UserError: it is no text, empty, hidden, longer than a file's name may be, or would lead elsewhere.
     """
-    good = isinstance(value, str) and 0 < len(value) <= 250 and value == value.strip() and value.isprintable()
+    good = _is_path(value) and len(value.encode()) <= 250 and value == value.strip() and value.isprintable()
     if not good or value.startswith(".") or set(value) & _SEPARATORS:
         raise UserError(f"{what}: {str(value)[:80]!r} is no name here")
     return str(value)
@@ -49,13 +50,20 @@ def checked_file_name(what: str, value: Any, extensions: Sequence[str]) -> str:
     return name
 
 
+def _is_path(text: Any) -> bool:
+    try:
+        return isinstance(text, str) and bool(path_text(text))
+    except ValueError:
+        return False
+
+
 def checked_image(image: Any, folders: Sequence[str | os.PathLike[str]]) -> str:
     """The path of a scan in one of the folders, links followed.
 
     Raises:
         UserError: it is no path, there is no such file, or it lies elsewhere.
     """
-    if not isinstance(image, str) or not image or "\0" in image:
+    if not _is_path(image):
         raise UserError("image: give the name of one scan, as GET /datastore/ lists them")
     path = Path(os.path.realpath(image))
     if not any(path != Path(folder) and path.is_relative_to(os.path.realpath(folder)) for folder in folders):

@@ -13,7 +13,7 @@ from monai.transforms import Transform
 
 FORMATS = ("labelmap", "seg.nrrd")
 _BOX = "region_"
-_DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?")
+_DEVICE = re.compile(r"cpu|cuda(:[0-9]{1,3})?")
 
 
 class Options(dict[str, Any]):
@@ -99,7 +99,7 @@ def refuse_bad_values(request: Mapping[str, Any], device_names: Sequence[str], m
     for option, allowed in (("device", device_names), ("model_filename", model_files)):
         value: Any = request.get(option)
         value = value[0] if isinstance(value, list | tuple) and value else value
-        if not value:
+        if value in (None, "", []):
             continue
         is_device = option == "device" and isinstance(value, str) and bool(_DEVICE.fullmatch(value))
         if not isinstance(value, str) or not (value in allowed or (is_device and not _is_missing_gpu(value))):
@@ -120,7 +120,7 @@ def number(request: Mapping[str, Any], option: str, default: float, least: float
     """
     try:
         value = float(request.get(option, default))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         value = float("nan")
     if not least <= value <= most:
         raise UserError(f"{option}: give a number from {least:g} to {most:g}")

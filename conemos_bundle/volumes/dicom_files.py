@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+import zlib
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 # objects that are made from scans and lie beside them, with rows and columns or without
 NOT_SCANS = ("SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "RTIMAGE", "PR", "SR", "KO", "REG", "DOC")
+MOST_BYTES = 1 << 28  # of one inflated file
+_CHUNK = 1 << 20
 EXTENSIONS = (".dcm", ".ima", ".dicom", ".dic")
 _SIEMENS_NON_IMAGE = "1.3.12.2.1107.5.9.1"
 _INDEX = "1.2.840.10008.1.3.10"  # DICOMDIR by any other name
@@ -150,8 +153,11 @@ def _kind(file: Path) -> str:
 def _header(file: Path, tags: Sequence[str] | None) -> Dataset | None:
     """A DICOM file's header, with the place of its pixels; None for other files."""
     try:
+        if file.exists() and not file.is_file():  # a link to a pipe or a device, which might never end
+            raise OSError("not a file")
         with file.open("rb") as stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            _refuse_bomb(stream, file)
             wanted = list(tags) if tags else None
             try:
                 header = dcmread(stream, stop_before_pixels=True, specific_tags=wanted)
@@ -163,11 +169,29 @@ def _header(file: Path, tags: Sequence[str] | None) -> Dataset | None:
             header.filename, header.pixels = str(file), _find_pixels(stream, header)
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror or error}); check it and its rights") from error
+    except UserError:
+        raise
     except Exception as error:  # damaged bytes raise whatever they like
         raise UserError(
             f"{file}: this DICOM file cannot be read ({type(error).__name__}); export the series again"
         ) from error
     return header
+
+
+def _refuse_bomb(stream: BinaryIO, file: Path) -> None:
+    """pydicom inflates a deflated file as a whole: look first how large it becomes."""
+    start = stream.read(144)  # preamble, "DICM", the length of the meta information
+    if start[128:132] == b"DICM" and start[132:136] == b"\x02\x00\x00\x00":
+        meta = stream.read(min(int.from_bytes(start[140:144], "little"), 1 << 16))
+        if DeflatedExplicitVRLittleEndian.encode() in meta:
+            decoder, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+            packed = stream.read(_CHUNK)
+            while packed and not decoder.eof:
+                size += len(decoder.decompress(packed, _CHUNK))
+                packed = decoder.unconsumed_tail or stream.read(_CHUNK)
+                if size > MOST_BYTES:
+                    raise UserError(f"{file}: becomes larger than {MOST_BYTES >> 20} MB; export it again, not deflated")
+    stream.seek(0)
 
 
 def _begins_as_dicom(file: Path) -> bool:

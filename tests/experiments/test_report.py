@@ -10,7 +10,7 @@ import pytest
 from conemos_bundle.errors import UserError
 from conemos_bundle.experiments.collect import find_runs
 from conemos_bundle.experiments.report import write_report
-from conemos_bundle.experiments.timing import INFERENCE_COLUMNS
+from conemos_bundle.experiments.timing import Timing
 
 OURS = np.linspace(0.8, 0.95, 9)
 
@@ -76,11 +76,11 @@ def test_times_are_read_where_they_were_measured(tmp_path: Path, write_run: Call
     folder = tmp_path / "report"
     folder.mkdir()
     measured = [("DoDNet", 15.04, 0.752, 3, "16 x 16 x 8", "one core", "2.9.9"), ("CoNeMOS", 20, 1, 3, "", "", "")]
-    pd.DataFrame(measured, columns=list(INFERENCE_COLUMNS)).to_csv(folder / "inference.csv", index=False)
+    pd.DataFrame(measured, columns=list(Timing.model_fields)).to_csv(folder / "inference.csv", index=False)
     before = (folder / "inference.csv").read_bytes()
     text = write_report(find_runs(tmp_path / "runs"), folder).read_text()
     assert "| 15.0 | 0.75 |" in text and "median of 3 rounds" in text and "one core" in text
     assert "inference.csv" in _links(text) and (folder / "inference.csv").read_bytes() == before
     (folder / "inference.csv").write_text("method\nDoDNet\n")
-    with pytest.raises(UserError, match=r"inference.csv: not a table of inference times"):
+    with pytest.raises(UserError, match=r"inference.csv: lacks the column 'milliseconds'; measure again"):
         write_report(find_runs(tmp_path / "runs"), folder)

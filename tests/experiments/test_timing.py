@@ -10,7 +10,7 @@ import torch
 from conemos_bundle.errors import UserError
 from conemos_bundle.experiments import timing
 from conemos_bundle.experiments.collect import find_runs
-from conemos_bundle.experiments.timing import INFERENCE_COLUMNS, interleaved_medians, measure
+from conemos_bundle.experiments.timing import Timing, interleaved_medians, measure
 
 DICE = {"body": [0.9], "eyes": [0.8]}
 
@@ -46,7 +46,7 @@ def test_networks_of_the_runs_on_one_patch(
 
     monkeypatch.setattr(timing, "_segment", segment)
     table = measure(find_runs(tmp_path), rounds=2)
-    assert tuple(table.columns) == INFERENCE_COLUMNS
+    assert list(table.columns) == list(Timing.model_fields)
     assert table["method"].tolist() == ["Individual networks", "DoDNet", "CoNeMOS"]
     assert set(table["size"]) == {"16 x 16 x 8"} and set(table["rounds"]) == {2}
     assert (table["milliseconds"] > 0).all()

@@ -81,7 +81,7 @@ IMPOSSIBLE: list[tuple[Callable[[dict[str, Any], Any], None], Any, str]] = [
     (put("plan", "spacing"), [1, 1], "plan.spacing"),
     (put("plan", "spacing"), ["1", 1, 1], "plan.spacing.0"),
     (put("plan", "patch_size"), [10**9, 8, 8], "plan.patch_size.0"),
-    (put("plan", "patch_size"), [16384, 16384, 16384], "plan.patch_size: Value error, too large"),
+    (put("plan", "patch_size"), [2048, 2048, 2048], "plan.patch_size: Value error, too large"),
     (put("plan", "patch_size"), [8.5, 8, 8], "plan.patch_size.0"),
     (put("network", "channels"), [4096] * 8, "parameters, more than"),
     (put("network", "channels"), [], "network.channels"),
