@@ -49,8 +49,8 @@ def model_card(
     return f"""{first}# Model Overview
 
 {markdown_text(metadata["description"])} It is asked for a region and segments that region: regions may be
-disjoint, overlapping or nested, and only those asked for cost time. Method: Billot et al., *Network conditioning for synergistic learning
-on partial annotations*, MIDL 2024. {metadata["intended_use"]}
+disjoint, overlapping or nested, and only those asked for cost time. Method: Billot et al., *Network conditioning for
+synergistic learning on partial annotations*, MIDL 2024. {metadata["intended_use"]}
 
 ## Data
 

@@ -67,8 +67,8 @@ def samples_section(folder: Path, under: str, samples: Sequence[Sample]) -> list
         "## Sample segmentations (Figure 3)",
         _figure(folder, "samples.png", draw_samples(samples, under), f"Sample segmentations, {under}"),
         f"For each region the test scan whose Dice by CoNeMOS is the median ({markdown_text(scans)}), by each method's "
-        "run of the lowest seed, in the slice where the reference is largest. White: outline of the reference. Dice (%) is that "
-        "of the whole scan; errors far from the reference lie outside the view.",
+        "run of the lowest seed, in the slice where the reference is largest. White: outline of the reference. Dice "
+        "(%) is that of the whole scan; errors far from the reference lie outside the view.",
         _csv(folder, {"samples.csv": pd.DataFrame(dice)}),
     ]
 
