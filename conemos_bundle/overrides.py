@@ -71,6 +71,17 @@ def _refuse_number(option: str, text: str) -> None:
             )
 
 
+def refuse_no_counts(**settings: Any) -> None:
+    """A step of a configuration: refuse settings that are not whole numbers of at least 1.
+
+    Raises:
+        UserError: one is none.
+    """
+    for name, value in settings.items():
+        if type(value) is not int or value < 1:
+            raise UserError(f"--{name} {str(value)[:60]}: give a whole number of at least 1")
+
+
 def has_setting(config: Any, option: str) -> bool:
     """Whether a configuration has a setting ``a`` or ``a::b``, or an ``a`` that takes ``b`` as a new argument.
 

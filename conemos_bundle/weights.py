@@ -46,9 +46,11 @@ def check_weights(weights: object) -> dict[str, torch.Tensor]:
         dense = tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
         if not dense or tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
             raise ValueError(f"{name[:60]} is no dense tensor")
-        if tensor.is_complex() or not bool(tensor.isfinite().all()):
+        if tensor.is_complex():
+            raise ValueError(f"{name[:60]} is complex")
+        if not bool(tensor.isfinite().all()):
             raise ValueError(f"{name[:60]} is not finite")
-    return weights
+    return dict(weights)  # without what torch keeps in an attribute of an OrderedDict
 
 
 def load_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:

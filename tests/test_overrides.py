@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conemos_bundle.errors import UserError
-from conemos_bundle.overrides import refuse_unknown_overrides
+from conemos_bundle.overrides import refuse_no_counts, refuse_unknown_overrides
 
 PROGRAM = "/somewhere/monai/bundle/__main__.py"
 
@@ -75,3 +76,10 @@ def test_a_path_that_monai_would_read_as_a_number_is_refused(option: str, text: 
             refuse_unknown_overrides([*start, *words])
     for fine in ("./2024_01_05", "2024-01-05", "None", "['a','b']", "a.nii.gz"):
         refuse_unknown_overrides([*start, option, fine])
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "2", None, 10.0])
+def test_counts_are_whole_numbers_of_at_least_one(value: Any) -> None:
+    refuse_no_counts(max_epochs=1, batch_size=2)
+    with pytest.raises(UserError, match=f"--max_epochs {value}: give a whole number of at least 1"):
+        refuse_no_counts(max_epochs=value)

@@ -126,6 +126,7 @@ def test_fine_tuning_on_a_datalist_in_another_order(
     checkpoint = torch.load(tmp_path / "tuned" / "checkpoint.pt")
     checkpoint["network"]["backbone.final.weight"] += 1
     checkpoint["epoch"], checkpoint["iteration"] = 0, 0
+    checkpoint["best"], checkpoint["best_epoch"] = None, 0
     torch.save(checkpoint, tmp_path / "tuned" / "checkpoint.pt")
     train(str(turned), overlay="fine_tune", **options)
     after = torch.load(tmp_path / "tuned" / "checkpoint.pt")

@@ -42,7 +42,15 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 
 def test_weights_in_another_memory_format_and_counts_are_fine() -> None:
     weights = {"a": torch.randn(2, 3, 4, 4, 4).to(memory_format=torch.channels_last_3d), "b": torch.tensor(3)}
-    assert check_weights(weights) is weights
+    assert check_weights(weights) == weights
+
+
+def test_what_an_ordered_dictionary_carries_along_has_no_say(tmp_path: Path) -> None:
+    network = torch.nn.Linear(3, 2)
+    weights = network.state_dict()
+    weights._metadata = [1]
+    torch.save(weights, tmp_path / "model.pt")
+    fit_weights(network, load_weights(tmp_path / "model.pt"), "model.pt")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from conemos_bundle.experiments.slices import Slice, check_slice
 from conemos_bundle.files import write_in_one_step
 from conemos_bundle.names import region_name
 
+MOST_BYTES = 2**28  # of the planes of a scan
 FOLDER = ".scans"  # in that of the evaluation
 
 
@@ -53,7 +54,7 @@ def keep(folder: Path, name: str, key: str, report: ScanReport) -> None:
 def find(folder: Path, name: str, key: str) -> ScanReport | None:
     """A scan's report, if there is one of this key that can be read."""
     try:
-        with open_arrays(_file(folder, name)) as file:
+        with open_arrays(_file(folder, name), MOST_BYTES) as file:
             told = json.loads(str(file["text"]))
             if told["key"] != key:
                 return None

@@ -189,4 +189,5 @@ def _affine(path: Path, fields: dict[str, str], directions: Sequence[list[float]
         affine[:3, axis] = vector[:3]
     affine[:3, 3] = (origin or [])[:3]
     affine[:3] *= MM[units.pop()]
-    return np.asarray(TO_RAS.get(space, LPS_TO_RAS) @ affine)
+    with np.errstate(invalid="ignore"):  # of infinite directions; `check_affine` refuses them
+        return np.asarray(TO_RAS.get(space, LPS_TO_RAS) @ affine)
