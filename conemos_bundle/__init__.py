@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from conemos_bundle.utils.version import __version__
+
 if TYPE_CHECKING:
     from conemos_bundle.predictor import Predictor, Segmentation
 
-__version__ = "0.1.0"
 __all__ = ["Predictor", "Segmentation", "__version__"]
 
 

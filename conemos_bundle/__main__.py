@@ -7,25 +7,25 @@ from collections.abc import Callable
 from typing import Any
 
 from conemos_bundle.errors import run_command
-from conemos_bundle.processes import end_with_command, forks_end_with_us
+from conemos_bundle.utils.processes import end_with_command, forks_end_with_us
 
 
 def _commands() -> dict[str, Callable[..., Any]]:
-    from conemos_bundle import commands
+    from conemos_bundle import cli
 
     return {
-        "datalist": commands.datalist,
-        "check": commands.check,
-        "train": commands.train,
-        "evaluate": commands.evaluate,
-        "predict": commands.predict,
-        "label-app": commands.label_app,
-        "pack": commands.pack,
-        "export": commands.export,
-        "import-keras": commands.import_keras,
-        "phantom": commands.phantom,
-        "experiments": commands.experiments,
-        "report": commands.report,
+        "datalist": cli.datalist,
+        "check": cli.check,
+        "train": cli.train,
+        "evaluate": cli.evaluate,
+        "predict": cli.predict,
+        "label-app": cli.label_app,
+        "pack": cli.pack,
+        "export": cli.export,
+        "import-keras": cli.import_keras,
+        "phantom": cli.phantom,
+        "experiments": cli.experiments,
+        "report": cli.report,
     }
 
 
@@ -33,7 +33,7 @@ def _run() -> None:
     end_with_command()
     forks_end_with_us()
     import fire
-    from conemos_bundle.commands.arguments import keep_texts
+    from conemos_bundle.cli.arguments import keep_texts
 
     commands, words = _commands(), sys.argv[1:]
     if words and words[0] in commands:

@@ -22,7 +22,7 @@ if os.name != "nt":
     import fcntl
 
 from conemos_bundle.errors import OutputError, UserError
-from conemos_bundle.processes import host, runs, started
+from conemos_bundle.utils.processes import host, runs, started
 from filelock import FileLock, Timeout
 
 LOCK = ".lock"

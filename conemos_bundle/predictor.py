@@ -14,13 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from conemos_bundle.errors import UserError
-from conemos_bundle.fingerprints import file_contents
-from conemos_bundle.inferers import asked_regions, region_indices
+from conemos_bundle.inferers import SaveImageRegionsd, asked_regions, region_indices
 from conemos_bundle.inferers.encode_once import EncodeOnce
-from conemos_bundle.model_files import model_settings, torch_device
-from conemos_bundle.transforms import SaveImageRegionsd
-from conemos_bundle.transforms.saving import region_size
-from conemos_bundle.weights import fit_weights, load_weights
+from conemos_bundle.inferers.saving import region_size
+from conemos_bundle.runs.model_files import model_settings, torch_device
+from conemos_bundle.runs.weights import fit_weights, load_weights
+from conemos_bundle.volumes.fingerprints import file_contents
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import AsDiscreted, Compose

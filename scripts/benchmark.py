@@ -20,8 +20,8 @@ import fire
 import torch
 from conemos_bundle.losses import RegionLoss
 from conemos_bundle.networks import UNet
-from conemos_bundle.paths import bundle_folder
 from conemos_bundle.transforms import RandDeformd
+from conemos_bundle.utils.paths import bundle_folder
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 from monai.transforms import Rand3DElasticd

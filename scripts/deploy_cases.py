@@ -10,8 +10,8 @@ from typing import Any
 import nibabel
 import numpy as np
 import torch
-from conemos_bundle.paths import bundle_folder
-from make_series import write_series
+from conemos_bundle.hosts.deploy.make_series import write_series
+from conemos_bundle.utils.paths import bundle_folder
 from pydicom import dcmread
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import fire
-from conemos_bundle.commands import datalist, phantom
+from conemos_bundle.cli import datalist, phantom
 
 METHODS = ["conemos", "psl_loss", "dodnet", "multi_layer", "multi_decoder", "individual", "pseudo_label"]
 REGIONS = {

@@ -17,10 +17,10 @@ from typing import Any
 import fire
 import pandas as pd
 import torch
-from conemos_bundle.exports import export_onnx, export_pt2
+from conemos_bundle.hosts.bundle.exports import export_onnx, export_pt2
 from conemos_bundle.losses import RegionLoss
 from conemos_bundle.networks import NETWORKS
-from conemos_bundle.runs import machine
+from conemos_bundle.runs.run import machine
 
 REGIONS = 5
 # relative, L2, of untrained networks with instance norm; TF32 is how PyTorch convolves in float32 on a GPU by itself

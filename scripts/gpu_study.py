@@ -25,9 +25,9 @@ from typing import Any
 
 import fire
 from conemos_bundle.data import RegionSampler, read_datalist
-from conemos_bundle.handlers.curve import read_curve
 from conemos_bundle.phantom import make_phantom
-from conemos_bundle.runs import machine
+from conemos_bundle.runs.run import machine
+from conemos_bundle.training.curve import read_curve
 
 EPOCHS = 4  # validated after the second and the last
 LOADING, EVALUATING = 90, 150  # seconds of a comparison that are not training

@@ -44,13 +44,13 @@ import kill_hook  # noqa: E402
 import nibabel  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from conemos_bundle import commands  # noqa: E402, F401 (imported once, here: each command is a fork of this process)
+from conemos_bundle import cli  # noqa: E402, F401 (imported once, here: each command is a fork of this process)
 from conemos_bundle.__main__ import main as conemos  # noqa: E402
 from conemos_bundle.errors import run_command  # noqa: E402
 from conemos_bundle.files import one_writer  # noqa: E402
-from conemos_bundle.label_server.fine_tuning import fine_tune  # noqa: E402
-from conemos_bundle.processes import end_with_parent  # noqa: E402
-from conemos_bundle.transforms.seg_nrrd import read_seg_nrrd  # noqa: E402
+from conemos_bundle.hosts.label.fine_tuning import fine_tune  # noqa: E402
+from conemos_bundle.utils.processes import end_with_parent  # noqa: E402
+from conemos_bundle.volumes.seg_nrrd import read_seg_nrrd  # noqa: E402
 
 PATIENCE = 300  # seconds for a command
 GRACE = 10.0  # seconds for children to end

@@ -128,7 +128,7 @@ def main() -> None:
     serve = [
         "-m", "monailabel.main", "start_server", "--app", str(app), "--studies", studies,
         "--host", options.host, "--port", str(options.port),
-        "--uvicorn_app", "conemos_bundle.label_server.asgi:app", "--limit_concurrency", "512",
+        "--uvicorn_app", "conemos_bundle.hosts.label.asgi:app", "--limit_concurrency", "512",
     ]  # fmt: skip
     for name in ("ssl_certfile", "ssl_keyfile"):
         serve += [f"--{name}", str(getattr(options, name).absolute())] if getattr(options, name) else []

@@ -23,13 +23,13 @@ import fire
 import highdicom
 import nibabel
 import numpy as np
-from conemos_bundle.paths import bundle_folder
+from conemos_bundle.utils.paths import bundle_folder
 from conemos_bundle.volumes.dicom import read_slices
 
 DEPLOY = bundle_folder() / "deploy"
 sys.path.insert(0, str(DEPLOY))
+from conemos_bundle.hosts.deploy.dicom_series import find_series  # noqa: E402
 from deploy_cases import bad_inputs, series_variants  # noqa: E402
-from dicom_series import find_series  # noqa: E402
 
 REGIONS = ["hippocampus", "anterior", "posterior"]
 

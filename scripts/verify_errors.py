@@ -20,8 +20,8 @@ import nibabel
 import numpy as np
 import torch
 from conemos_bundle.networks import FiLMUNet
-from conemos_bundle.paths import bundle_folder
 from conemos_bundle.phantom import make_phantom
+from conemos_bundle.utils.paths import bundle_folder
 
 CONEMOS = [sys.executable, "-m", "conemos_bundle"]
 BUNDLE_RUN = [sys.executable, "-m", "monai.bundle", "run"]

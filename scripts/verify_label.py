@@ -26,8 +26,8 @@ import fire
 import label_trust
 import nibabel
 import numpy as np
-from conemos_bundle.commands.predict import predict
-from conemos_bundle.transforms.seg_nrrd import read_seg_nrrd, write_seg_nrrd
+from conemos_bundle.cli.predict import predict
+from conemos_bundle.volumes.seg_nrrd import read_seg_nrrd, write_seg_nrrd
 from scipy.spatial.transform import Rotation
 
 MODEL = "conemos_hippocampus"

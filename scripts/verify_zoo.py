@@ -25,8 +25,8 @@ from pathlib import Path
 
 import fire
 import torch
-from conemos_bundle.commands import pack
-from conemos_bundle.paths import bundle_folder
+from conemos_bundle.cli import pack
+from conemos_bundle.utils.paths import bundle_folder
 
 # the zoo's setup.cfg
 FLAKE8 = ["--select=B,C,E,F,N,P,T4,W,B9", "--ignore=E203,E501,E741,W503,W504,C408,N812,B023", "--max-line-length=120"]

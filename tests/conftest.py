@@ -10,11 +10,11 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from conemos_bundle.commands import pack
+from conemos_bundle.cli import pack
 from conemos_bundle.data.datalist import Datalist, Scan, read_datalist, write_datalist
+from conemos_bundle.hosts.deploy.make_series import write_series
 from conemos_bundle.networks import FiLMUNet
-from conemos_bundle.runs import RunRecord
-from make_series import write_series
+from conemos_bundle.runs.run import RunRecord
 from pydicom import Dataset, dcmread
 
 SHAPE = (20, 18, 16)

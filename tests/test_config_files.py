@@ -7,8 +7,8 @@ import re
 from typing import Any
 
 import pytest
-from conemos_bundle.paths import bundle_folder
-from conemos_bundle.runs import recorded_network
+from conemos_bundle.runs.run import recorded_network
+from conemos_bundle.utils.paths import bundle_folder
 from monai.bundle import ConfigParser
 
 CONFIGS = bundle_folder() / "configs"

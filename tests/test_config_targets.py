@@ -8,7 +8,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 import pytest
-from conemos_bundle.paths import bundle_folder
+from conemos_bundle.utils.paths import bundle_folder
 
 TARGETS = sorted(
     {

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conemos_bundle.commands.predict import predict
+from conemos_bundle.cli.predict import predict
 from conemos_bundle.errors import find_user_error
-from conemos_bundle.paths import bundle_folder
-from conemos_bundle.runs import recorded_network
+from conemos_bundle.runs.run import recorded_network
+from conemos_bundle.utils.paths import bundle_folder
 from monai.bundle import ConfigWorkflow
 from monai.utils import set_determinism
 

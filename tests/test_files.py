@@ -26,7 +26,7 @@ from conemos_bundle.files import (
     sweep,
     write_in_one_step,
 )
-from conemos_bundle.processes import host
+from conemos_bundle.utils.processes import host
 
 
 def content(folder: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conemos_bundle.commands import evaluate, pack, predict, train
+from conemos_bundle.cli import evaluate, pack, predict, train
 from monai.utils import set_determinism
 
 ASKING = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "urllib.Request"}

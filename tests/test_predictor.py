@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conemos_bundle import Predictor
-from conemos_bundle.commands import predict
+from conemos_bundle.cli import predict
 from conemos_bundle.errors import UserError, find_user_error
 from conemos_bundle.volumes import read_volume
 from monai.data import MetaTensor

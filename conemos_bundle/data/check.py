@@ -16,7 +16,7 @@ from conemos_bundle.data.datalist import SPLITS, Datalist, Scan
 from conemos_bundle.data.relations import Relation, relations, shared_voxels
 from conemos_bundle.data.time_points import shared_patients
 from conemos_bundle.errors import UserError
-from conemos_bundle.known import IGNORED
+from conemos_bundle.utils.known import IGNORED
 
 MOST_TOLD = 3  # patients in two splits by their names
 

@@ -9,9 +9,9 @@ import torch
 from conemos_bundle.data.check_files import Volume, file_problem, image_files, read_file, same_grid
 from conemos_bundle.data.datalist import MaskSource, Scan
 from conemos_bundle.errors import UserError
-from conemos_bundle.known import IGNORED
 from conemos_bundle.transforms.masks import as_tensor, read_on_grid, region_mask
-from conemos_bundle.transforms.seg_nrrd import is_seg_nrrd
+from conemos_bundle.utils.known import IGNORED
+from conemos_bundle.volumes.seg_nrrd import is_seg_nrrd
 
 
 def check_masks(

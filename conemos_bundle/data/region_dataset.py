@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from conemos_bundle.data.sampling import Draw
 from conemos_bundle.errors import UserError
-from conemos_bundle.fingerprints import file_stamps
-from conemos_bundle.known import IGNORED, to_target
 from conemos_bundle.transforms.masks import expand_regions
+from conemos_bundle.utils.known import IGNORED, to_target
+from conemos_bundle.volumes.fingerprints import file_stamps
 from monai.data import CacheDataset, Dataset, PersistentDataset, get_track_meta, set_track_meta
 from monai.data.utils import json_hashing, pickle_hashing
 from monai.transforms import Compose, RandomizableTrait

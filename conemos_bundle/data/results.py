@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from conemos_bundle.errors import UserError
-from conemos_bundle.fingerprints import fingerprint
 from conemos_bundle.names import RegionName
-from conemos_bundle.records import PathText, Strict, read_as
+from conemos_bundle.utils.records import PathText, Strict, read_as
+from conemos_bundle.volumes.fingerprints import fingerprint
 from pydantic import ConfigDict, Field
 
 

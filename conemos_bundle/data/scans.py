@@ -12,10 +12,10 @@ from conemos_bundle.data.channel_files import ScanFiles, group_channels
 from conemos_bundle.data.results import earlier_result, made_of, output_files
 from conemos_bundle.errors import UserError, printable
 from conemos_bundle.files import sweep
-from conemos_bundle.fingerprints import file_contents
 from conemos_bundle.volumes import EXTENSIONS, has_extension, has_header, read_geometry
 from conemos_bundle.volumes.dicom import check_series, part_problems
 from conemos_bundle.volumes.dicom_files import is_dicom
+from conemos_bundle.volumes.fingerprints import file_contents
 from pydicom import Dataset
 
 

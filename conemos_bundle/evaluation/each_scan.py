@@ -11,11 +11,17 @@ from typing import Any
 
 from conemos_bundle.errors import UserError
 from conemos_bundle.evaluation.kept import FOLDER, find, keep
-from conemos_bundle.fingerprints import file_contents, file_stamps, fingerprint, model_and_settings, weights_hash
-from conemos_bundle.handlers.checkpoint import plain
-from conemos_bundle.handlers.evaluation_report import EvaluationReport, gather, is_distributed
+from conemos_bundle.evaluation.report import EvaluationReport, gather, is_distributed
 from conemos_bundle.inferers.each_scan import each_scan, run_scan, show_table
-from conemos_bundle.run_record import RECORD
+from conemos_bundle.networks.interface import unwrapped
+from conemos_bundle.runs.record import RECORD
+from conemos_bundle.volumes.fingerprints import (
+    file_contents,
+    file_stamps,
+    fingerprint,
+    model_and_settings,
+    weights_hash,
+)
 from monai.data import Dataset
 from monai.engines import Evaluator
 from torch import distributed
@@ -49,7 +55,7 @@ def evaluate_each(
     regions = [] if report is None else report.region_names
     settings = model_and_settings(
         weights,
-        network=plain(vars(evaluator)["network"]),
+        network=unwrapped(vars(evaluator)["network"]),
         record=weights_hash(Path(weights).with_name(RECORD)),  # regions, spacing
         regions=regions,
         inference=getattr(inferer, "keywords", {}),

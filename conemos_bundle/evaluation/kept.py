@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from conemos_bundle.arrays import open_arrays
 from conemos_bundle.evaluation.montage import PLANES, View
+from conemos_bundle.evaluation.slices import Slice, check_slice
 from conemos_bundle.evaluation.tables import EvaluatedRegion
-from conemos_bundle.experiments.slices import Slice, check_slice
 from conemos_bundle.files import write_in_one_step
 from conemos_bundle.names import region_name
+from conemos_bundle.utils.arrays import open_arrays
 
 MOST_BYTES = 2**28  # of the planes of a scan
 FOLDER = ".scans"  # in that of the evaluation

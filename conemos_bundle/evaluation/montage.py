@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from conemos_bundle.plain import no_formulas
 from conemos_bundle.transforms.resample import closest_ras
+from conemos_bundle.utils.plain import no_formulas
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 
 import pandas as pd
 from conemos_bundle.errors import UserError
-from conemos_bundle.fingerprints import weights_hash
 from conemos_bundle.names import RegionName
-from conemos_bundle.plain import from_cell
-from conemos_bundle.records import Amount, PathText, Share, Strict, read_as, read_table
+from conemos_bundle.utils.plain import from_cell
+from conemos_bundle.utils.records import Amount, PathText, Share, Strict, read_as, read_table
+from conemos_bundle.volumes.fingerprints import weights_hash
 from pydantic import AfterValidator, ConfigDict, Field
 
 SUMMARY = "summary.json"

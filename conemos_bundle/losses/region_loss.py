@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from conemos_bundle.known import known_voxels
+from conemos_bundle.utils.known import known_voxels
 from monai.losses import DiceLoss
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits

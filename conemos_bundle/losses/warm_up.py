@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from conemos_bundle.known import known_voxels
+from conemos_bundle.utils.known import known_voxels
 from ignite.engine import Engine, Events
 from torch import nn
 

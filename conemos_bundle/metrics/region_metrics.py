@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from conemos_bundle.known import known_voxels
+from conemos_bundle.utils.known import known_voxels
 from monai.metrics import CumulativeIterationMetric, compute_dice
 from monai.utils import convert_to_tensor
 

@@ -102,3 +102,8 @@ def one_hot(regions: torch.Tensor, num_regions: int, dtype: torch.dtype) -> torc
         IndexError: an index is below 0 or not below K.
     """
     return nn.functional.embedding(regions, torch.eye(num_regions, dtype=dtype, device=regions.device))
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The network inside `DistributedDataParallel`, or the network itself."""
+    return network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network

@@ -20,7 +20,7 @@ from conemos_bundle.phantom.appearance import epi_image
 from conemos_bundle.phantom.field_of_view import FIELD
 from conemos_bundle.phantom.full import GREY_LEVELS, draw_full_scan
 from conemos_bundle.phantom.geometry import Array, grid_points
-from conemos_bundle.processes import start_worker
+from conemos_bundle.utils.processes import start_worker
 from numpy.typing import NDArray
 from tqdm import tqdm
 

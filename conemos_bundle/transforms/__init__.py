@@ -1,11 +1,10 @@
-"""MONAI transforms: masks of regions, resampling, intensities, spatial augmentation, saving."""
+"""MONAI transforms: masks of regions, resampling, intensities, spatial augmentation."""
 
 from conemos_bundle.transforms.checks import CheckScand
 from conemos_bundle.transforms.intensity import ScalePercentilesd
 from conemos_bundle.transforms.loading import LoadImageScand
 from conemos_bundle.transforms.masks import ExpandRegionsd, LoadRegionMasksd
 from conemos_bundle.transforms.resample import OrientToRASd, ResampleToSpacingd
-from conemos_bundle.transforms.saving import SaveImageRegionsd
 from conemos_bundle.transforms.spatial import RandDeformd
 
 __all__ = [
@@ -16,6 +15,5 @@ __all__ = [
     "OrientToRASd",
     "RandDeformd",
     "ResampleToSpacingd",
-    "SaveImageRegionsd",
     "ScalePercentilesd",
 ]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from conemos_bundle.errors import UserError
-from conemos_bundle.fingerprints import file_contents, file_stamps
 from conemos_bundle.volumes import read_volume
+from conemos_bundle.volumes.fingerprints import file_contents, file_stamps
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from conemos_bundle.errors import UserError
-from conemos_bundle.known import IGNORED, to_target
 from conemos_bundle.transforms.resample import OrientToRASd, ResampleToSpacingd
-from conemos_bundle.transforms.seg_nrrd import find_segment, is_seg_nrrd, pad_to_grid
+from conemos_bundle.utils.known import IGNORED, to_target
 from conemos_bundle.volumes import read_volume
 from conemos_bundle.volumes.geometry import same_affine
+from conemos_bundle.volumes.seg_nrrd import find_segment, is_seg_nrrd, pad_to_grid
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import Compose, MapTransform, Transform

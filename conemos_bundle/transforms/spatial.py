@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from conemos_bundle.known import IGNORED
+from conemos_bundle.utils.known import IGNORED
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandomizableTransform
 from monai.transforms.utils import create_rotate, create_scale, create_shear, create_translate

@@ -38,7 +38,7 @@ DECODER = Path(__file__).with_name("dicom_decoder.py")
 # -I: no module of the working directory, which may be the folder of slices
 START = (
     "import json, runpy, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from conemos_bundle.processes import end_with_parent; end_with_parent(int(sys.argv[3])); "
+    "from conemos_bundle.utils.processes import end_with_parent; end_with_parent(int(sys.argv[3])); "
     "runpy.run_path(sys.argv[2], run_name='__main__')"
 )
 PATIENCE = 120  # seconds for the decoder to start, and 2 more per slice

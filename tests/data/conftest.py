@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conemos_bundle.commands.datalist import datalist
+from conemos_bundle.cli.datalist import datalist
 from conemos_bundle.data.datalist import Datalist, read_datalist
 from conemos_bundle.errors import UserError
 

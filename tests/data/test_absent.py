@@ -6,11 +6,11 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from conemos_bundle.commands.datalist import datalist
+from conemos_bundle.cli.datalist import datalist
 from conemos_bundle.data.absent import declare_absent, with_absent
 from conemos_bundle.data.datalist import Datalist, MaskSource, Scan, read_datalist
 from conemos_bundle.errors import UserError
-from conemos_bundle.transforms.seg_nrrd import write_seg_nrrd
+from conemos_bundle.volumes.seg_nrrd import write_seg_nrrd
 
 SHAPE = (6, 5, 4)
 

@@ -6,13 +6,13 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from conemos_bundle.commands import predict
+from conemos_bundle.cli import predict
 from conemos_bundle.data.channel_files import group_channels
 from conemos_bundle.data.datalist import Datalist, Scan
 from conemos_bundle.data.scans import find_scans
 from conemos_bundle.errors import UserError, find_user_error
 from conemos_bundle.networks import FiLMUNet
-from conemos_bundle.runs import RunRecord
+from conemos_bundle.runs.run import RunRecord
 
 
 def write(path: Path, channels: int = 1, seed: int = 0, shift: float = 0.0) -> Path:

@@ -9,10 +9,10 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from conemos_bundle.commands.check import check
+from conemos_bundle.cli.check import check
 from conemos_bundle.data.check import check_data_set, problems
 from conemos_bundle.data.datalist import Datalist, read_datalist
-from conemos_bundle.transforms.seg_nrrd import write_seg_nrrd
+from conemos_bundle.volumes.seg_nrrd import write_seg_nrrd
 
 AFFINE = np.diag([1.0, 2.0, 3.0, 1.0])  # of all files of `good`
 Content = dict[str, Any]

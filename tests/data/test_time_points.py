@@ -7,7 +7,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from conemos_bundle.commands import datalist
+from conemos_bundle.cli import datalist
 from conemos_bundle.data.check import structural_problems
 from conemos_bundle.data.datalist import Datalist, read_datalist
 from conemos_bundle.data.time_points import shared_patients, subject_pattern

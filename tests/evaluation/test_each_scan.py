@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conemos_bundle.commands import evaluate, pack, report
+from conemos_bundle.cli import evaluate, pack, report
 from conemos_bundle.errors import UserError, find_user_error
 from conemos_bundle.evaluation import each_scan
+from conemos_bundle.evaluation import report as evaluation_report
 from conemos_bundle.files import publish
-from conemos_bundle.handlers import evaluation_report
 
 
 @pytest.fixture

@@ -16,11 +16,10 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from conemos_bundle.commands import predict
+from conemos_bundle.cli import predict
 from conemos_bundle.errors import OutputError, find_user_error
 from conemos_bundle.files import publish
-from conemos_bundle.inferers import each_scan
-from conemos_bundle.transforms import saving
+from conemos_bundle.inferers import each_scan, saving
 from conemos_bundle.volumes import read_volume
 from monai.data import MetaTensor
 
@@ -271,7 +270,7 @@ def test_masks_of_two_models_after_a_kill_are_made_again(
         published.append(target)
         publish(source, target)
 
-    monkeypatch.setattr("conemos_bundle.transforms.saving.publish", killed)
+    monkeypatch.setattr("conemos_bundle.inferers.saving.publish", killed)
     with pytest.raises(KeyboardInterrupt):
         predict(scan, model=str(other), output=str(out))
     monkeypatch.undo()
@@ -294,7 +293,7 @@ def test_what_may_not_be_read_or_written_is_of_one_scan_alone(
             raise PermissionError(errno.EACCES, "Permission denied", str(source), None, str(target))
         publish(source, target)
 
-    monkeypatch.setattr("conemos_bundle.transforms.saving.publish", forbid)
+    monkeypatch.setattr("conemos_bundle.inferers.saving.publish", forbid)
     assert fails(scans, run=run, output=out, regions="outer").startswith("3 of 4 scans were not segmented: b, c, dicom")
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert errors == [
@@ -357,7 +356,7 @@ def test_two_models_at_once_leave_masks_and_sizes_of_one(
         time.sleep(0.05)
         publish(source, target)
 
-    monkeypatch.setattr("conemos_bundle.transforms.saving.publish", slowly)
+    monkeypatch.setattr("conemos_bundle.inferers.saving.publish", slowly)
     masks = torch.zeros(2, 4, 4, 4)
     savers = [
         saving.SaveImageRegionsd(region_names=["outer", "inner core"], regions=regions, output_dir=out)

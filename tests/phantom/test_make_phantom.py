@@ -6,7 +6,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from conemos_bundle.commands.phantom import phantom
+from conemos_bundle.cli.phantom import phantom
 from conemos_bundle.data.datalist import SPLITS, Datalist, read_datalist, scan_items
 from conemos_bundle.errors import UserError
 from conemos_bundle.phantom import REGIONS, draw_scan, draw_scan_at_full_fidelity, make, make_phantom

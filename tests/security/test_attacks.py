@@ -17,19 +17,19 @@ import h5py
 import nibabel
 import numpy as np
 import pytest
-from conemos_bundle.bundle_metadata import read_metadata
-from conemos_bundle.commands.import_keras import read_keras_weights
+from conemos_bundle.cli.import_keras import read_keras_weights
 from conemos_bundle.data.datalist import read_datalist, scan_name
-from conemos_bundle.data.importers import from_csv
-from conemos_bundle.data.nnunet import from_decathlon, from_nnunet
 from conemos_bundle.errors import UserError
-from conemos_bundle.label_server.annotations import label_values
-from conemos_bundle.label_server.checks import checked_image
-from conemos_bundle.label_server.requests import number
-from conemos_bundle.run_record import NetworkConfig
-from conemos_bundle.transforms.seg_nrrd import read_seg_nrrd, read_segments, write_seg_nrrd
+from conemos_bundle.hosts.label.annotations import label_values
+from conemos_bundle.hosts.label.checks import checked_image
+from conemos_bundle.hosts.label.requests import number
+from conemos_bundle.importers.folders import from_csv
+from conemos_bundle.importers.nnunet import from_decathlon, from_nnunet
+from conemos_bundle.runs.metadata import read_metadata
+from conemos_bundle.runs.record import NetworkConfig
 from conemos_bundle.volumes import dicom_files, read_volume
 from conemos_bundle.volumes.dicom_files import series_in
+from conemos_bundle.volumes.seg_nrrd import read_seg_nrrd, read_segments, write_seg_nrrd
 from pydantic import ValidationError
 from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
@@ -73,7 +73,7 @@ def test_modules_and_profiles_beside_a_grid_are_not_run(tiny_dataset: Path, tmp_
     )
     data = {"datalist": str(tiny_dataset / "datalist.json"), "dataset_dir": str(tiny_dataset)}
     (room / "grid.json").write_text(json.dumps({"datasets": {"a": data}, "runs": [{}]}))
-    call = "from conemos_bundle.commands import experiments; experiments('grid.json', 'out', dry_run=True)"
+    call = "from conemos_bundle.cli import experiments; experiments('grid.json', 'out', dry_run=True)"
     done = run_in(room, call)
     assert done.returncode == 0, done.stderr
     assert not mark.exists()

@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conemos_bundle.bundle_metadata import read_metadata
-from conemos_bundle.commands import datalist, pack, predict
+from conemos_bundle.cli import datalist, pack, predict
 from conemos_bundle.data.datalist import read_datalist, scan_name
 from conemos_bundle.data.results import earlier_result
 from conemos_bundle.errors import UserError
-from conemos_bundle.experiments.grid import read_grid
 from conemos_bundle.names import check_region_names, folder_name, region_name
-from conemos_bundle.transforms.seg_nrrd import write_seg_nrrd
+from conemos_bundle.paper.grid import read_grid
+from conemos_bundle.runs.metadata import read_metadata
 from conemos_bundle.volumes import read_volume
 from conemos_bundle.volumes.reading import read_geometry
+from conemos_bundle.volumes.seg_nrrd import write_seg_nrrd
 
 EVIL = "$__import__('os').system('touch ../mark')"
 TARGET = {"_target_": "os.system", "command": "touch ../mark"}

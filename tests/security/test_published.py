@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conemos_bundle.commands import pack
+from conemos_bundle.cli import pack
 from conemos_bundle.errors import UserError
 from conemos_bundle.evaluation.kept import ScanReport, find, keep
 from conemos_bundle.evaluation.montage import View, draw_montage
+from conemos_bundle.evaluation.slices import read_slice, write_slices
 from conemos_bundle.evaluation.tables import read_rows
-from conemos_bundle.experiments.slices import read_slice, write_slices
-from conemos_bundle.fingerprints import weights_hash
-from conemos_bundle.plain import cell, cells, from_cell, markdown_text
+from conemos_bundle.utils.plain import cell, cells, from_cell, markdown_text
+from conemos_bundle.volumes.fingerprints import weights_hash
 from PIL import Image
 
 MARKUP = "x\n\n## Forged\n<script>alert(1)</script> | [a](javascript:alert(1)) ![b](c.png)"
@@ -142,7 +142,7 @@ def test_slices_that_cannot_be_drawn(changed: dict[str, Any], tmp_path: Path) ->
 
 def test_archives_that_unpack_to_gigabytes_are_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_slices(tmp_path / "slices.npz", {("a", "outer"): {**SLICE, "image": np.zeros((5, 10**6), np.uint8)}})
-    monkeypatch.setattr("conemos_bundle.arrays.open_arrays.__wrapped__.__defaults__", (10**6,))
+    monkeypatch.setattr("conemos_bundle.utils.arrays.open_arrays.__wrapped__.__defaults__", (10**6,))
     monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("unpacked"))
     with pytest.raises(UserError, match=r"slices\.npz: cannot read the slices"):
         read_slice(tmp_path / "slices.npz", "a", "outer")

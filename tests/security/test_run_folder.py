@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from conemos_bundle.commands import evaluate, pack, predict, report, train
+from conemos_bundle.cli import evaluate, pack, predict, report, train
 from conemos_bundle.errors import UserError, find_user_error
 from conemos_bundle.evaluation.tables import EvaluatedRegion
-from conemos_bundle.handlers.curve import read_curve
-from conemos_bundle.label_server.fine_tuning import read_history
-from conemos_bundle.records import read_table
-from conemos_bundle.run_record import Run, as_dictionary, read_run
+from conemos_bundle.hosts.label.fine_tuning import read_history
+from conemos_bundle.runs.record import Run, as_dictionary, read_run
+from conemos_bundle.training.curve import read_curve
+from conemos_bundle.utils.records import read_table
 
 ROOT = Path(__file__).resolve().parents[2]
 Change = Callable[[dict[str, Any], dict[str, Any], str], Any]

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conemos_bundle.paths import bundle_folder
 from conemos_bundle.transforms import ScalePercentilesd, intensity
+from conemos_bundle.utils.paths import bundle_folder
 from monai.data import MetaTensor
 from monai.transforms import Orientation, ScaleIntensityRangePercentilesd
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from conemos_bundle.errors import UserError
-from conemos_bundle.known import IGNORED
-from conemos_bundle.paths import bundle_folder
 from conemos_bundle.transforms import ExpandRegionsd, LoadRegionMasksd
 from conemos_bundle.transforms import masks as masks_module
 from conemos_bundle.transforms.masks import expand_regions, region_mask, vanishes
+from conemos_bundle.utils.known import IGNORED
+from conemos_bundle.utils.paths import bundle_folder
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import LoadImage

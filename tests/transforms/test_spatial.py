@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from conemos_bundle.known import IGNORED
 from conemos_bundle.transforms import RandDeformd
 from conemos_bundle.transforms.spatial import deform
+from conemos_bundle.utils.known import IGNORED
 from monai.transforms.utils import create_rotate, create_scale
 from scipy.ndimage import affine_transform
 

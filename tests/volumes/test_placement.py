@@ -10,7 +10,8 @@ import itk
 import nibabel
 import numpy as np
 import pytest
-from conemos_bundle.transforms import LoadImageScand, SaveImageRegionsd
+from conemos_bundle.inferers import SaveImageRegionsd
+from conemos_bundle.transforms import LoadImageScand
 from conemos_bundle.volumes import is_sheared, read_geometry, read_volume, save_mask
 from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch
 from scipy.spatial.transform import Rotation

@@ -1,0 +1,62 @@
+"""`conemos check`: what is wrong with a data set, how many scans annotate each region, and how regions relate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from conemos_bundle.cli.datalist import annotated_scans
+from conemos_bundle.data.absent import check_empty_option, with_absent
+from conemos_bundle.data.check import check_data_set
+from conemos_bundle.data.datalist import SPLITS, read_datalist, write_datalist
+from conemos_bundle.data.relations import describe
+from conemos_bundle.errors import UserError
+
+
+def check(datalist: str, dataset_dir: str | None = None, empty: str | None = None) -> None:
+    """Read every scan and mask of a datalist and print what is wrong, one line per problem.
+
+    Below the problems come the number of annotated scans per split and region, of those where a region is absent, which
+    part of the voxels is known where some are ignored, and which regions contain, overlap or exclude which, with the
+    number of scans that tell.
+
+    Args:
+        datalist: the datalist's file.
+        dataset_dir: the folder that its relative paths start at; default: the datalist's own.
+        empty: ``absent``: an empty mask is no error but says that its region is absent. That is written into the
+            datalist (``"absent": true``), so that training and evaluation take it the same way.
+
+    Raises:
+        SystemExit: with code 1 where there is an error; warnings alone are no reason.
+        UserError: the datalist or the folder cannot be read, or the datalist cannot be written.
+    """
+    empty_is_absent = check_empty_option(empty)
+    data = read_datalist(datalist)
+    folder = Path(str(datalist)).parent if dataset_dir is None else str(dataset_dir)
+    lines, relations, known, found = check_data_set(data, folder, empty_is_absent)
+    print("\n".join(lines) if lines else "no problems")
+    if found:
+        data = with_absent(data, found)
+        try:
+            write_datalist(data, str(datalist))
+        except OSError as error:
+            raise UserError(f"{datalist}: cannot write into it what is absent ({error.strerror})") from error
+        print(f"{len(found)} empty mask(s) declared absent in {datalist}")
+    print(f"\nannotated scans\n{annotated_scans(data)}")
+    if known:
+        print(f"\nvoxels known, in scans where some are ignored\n{_known(known, data.regions)}")
+    if len(data.regions) > 1:
+        print("\nregions (number of scans that tell)")
+        print("\n".join(describe(relations, data.regions)))
+    if any(line.startswith("error: ") for line in lines):
+        raise SystemExit(1)
+
+
+def _known(known: Mapping[tuple[str, str], Sequence[float]], regions: Sequence[str]) -> str:
+    lines = []
+    for split in SPLITS:
+        parts = {region: known[split, region] for region in regions if (split, region) in known}
+        texts = [f"{region} {100 * fmean(part):.3g}% ({len(part)} scans)" for region, part in parts.items()]
+        lines += [f"{split}: {', '.join(texts)}"] if texts else []
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Where the bundle is used: the Model Zoo, MONAI Label, MONAI Deploy."""

@@ -1,0 +1,1 @@
+"""DICOM series in, DICOM SEG out: an application on the MONAI Deploy App SDK."""

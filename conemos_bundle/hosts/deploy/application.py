@@ -1,0 +1,70 @@
+"""The application: a checked series through the operators, to DICOM SEG and NIfTI in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import highdicom
+from conemos_bundle.hosts.deploy.deploy_model import Model
+from conemos_bundle.hosts.deploy.sdk_operators import (
+    MaskFilesOperator,
+    RegionsInferenceOperator,
+    RegionsSegWriterOperator,
+    SeriesLoaderOperator,
+    SeriesVolumeOperator,
+)
+from monai.deploy.conditions import CountCondition
+from monai.deploy.core import Application
+from monai.deploy.operators.dicom_series_selector_operator import DICOMSeriesSelectorOperator
+from pydicom import Dataset
+
+
+class SegmentRegions(Application):
+    """Loader → selector → volume → inference → SEG and NIfTI writers.
+
+    Args:
+        datasets: the sorted images of one series, whose files have the pixels.
+        model: the model, with the regions asked for.
+        descriptions: the segments, in the order of those regions.
+        output_folder: an existing folder for ``<UID>.dcm`` and ``masks/``.
+    """
+
+    def __init__(
+        self,
+        *,
+        datasets: Sequence[Dataset],
+        model: Model,
+        descriptions: Sequence[highdicom.seg.SegmentDescription],
+        output_folder: Path,
+    ) -> None:
+        super().__init__()
+        self.datasets, self.model, self.descriptions = datasets, model, descriptions
+        self.output_folder = output_folder
+        self.sizes: dict[str, Any] = {}  # voxels and volume a region, filled in by the run
+
+    def compose(self) -> None:
+        """Connect the operators."""
+        loader = SeriesLoaderOperator(self, CountCondition(self, 1), datasets=self.datasets, name="loader")
+        selector = DICOMSeriesSelectorOperator(self, rules=_EVERY_SERIES, name="selector")
+        image = SeriesVolumeOperator(self, name="volume")
+        source = f"series {self.datasets[0].SeriesInstanceUID}"
+        inference = RegionsInferenceOperator(self, model=self.model, source=source, name="inference")
+        seg = RegionsSegWriterOperator(
+            self, descriptions=self.descriptions, model=self.model, output_folder=self.output_folder, name="seg"
+        )
+        files = MaskFilesOperator(
+            self, model=self.model, output_folder=self.output_folder, sizes=self.sizes, name="files"
+        )
+        series = ("study_selected_series_list", "study_selected_series_list")
+        self.add_flow(loader, selector, {("dicom_study_list", "dicom_study_list")})
+        self.add_flow(selector, image, {series})
+        self.add_flow(image, inference, {("image", "image")})
+        self.add_flow(selector, seg, {series})
+        self.add_flow(inference, seg, {("pred", "seg_image")})
+        self.add_flow(inference, files, {("pred", "pred")})
+
+
+# the loader gives one series; without any rule the selector warns
+_EVERY_SERIES = '{"selections": [{"name": "the series", "conditions": {"StudyInstanceUID": "(.*?)"}}]}'

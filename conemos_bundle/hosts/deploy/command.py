@@ -1,0 +1,117 @@
+"""One run: from the options to the files of the results, or to a refusal."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from conemos_bundle.errors import UserError
+from conemos_bundle.files import part_folder, publish, refuse_unwritable
+from conemos_bundle.hosts.deploy.deploy_model import load_model
+from conemos_bundle.hosts.deploy.dicom_series import find_series
+from conemos_bundle.hosts.deploy.dicom_tags import fill_missing_tags
+from conemos_bundle.hosts.deploy.region_codes import TABLE, read_table, region_code, segment_descriptions
+from conemos_bundle.hosts.deploy.report import make_report
+from pydicom import dcmread
+
+SEG, REPORT = "segmentation.dcm", "report.json"
+UNFINISHED = ".unfinished"  # where it is, the results are of a run that was cut: the next one takes their place
+
+
+def segment(options: argparse.Namespace) -> dict[str, Any]:
+    """Segment one series; everything that can be wrong with the input is found before the network runs.
+
+    Returns:
+        the report.
+
+    Raises:
+        UserError: something in the input or the options is wrong; nothing has been written then.
+    """
+    folder, output = Path(options.input).expanduser(), Path(options.output).expanduser().absolute()
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give the folder of one DICOM series")
+    _refuse_earlier_results(output)
+    table = read_table(Path(options.codes).expanduser() if options.codes else TABLE)
+    regions = [name.strip() for name in options.regions.split(",")] if options.regions else None
+    model = load_model(Path(options.model).expanduser(), regions, options.device)
+    datasets = find_series(folder, model.modality, options.series)
+    filled = fill_missing_tags(datasets)
+    codes = [region_code(region, model.region_names, table) for region in model.regions]
+    descriptions = segment_descriptions(model.regions, codes, model.name, model.version)
+
+    application_class = _import_application(options.log_level)
+    with staging(output) as staged:
+        application = application_class(datasets=datasets, model=model, descriptions=descriptions, output_folder=staged)
+        application.run()
+        written = list(staged.glob("*.dcm"))
+        if len(written) != 1 or not application.sizes:  # Holoscan can end early without an exception
+            raise RuntimeError("the application ended before it had written everything; see --log-level INFO")
+        overlap = str(dcmread(written[0], stop_before_pixels=True).SegmentsOverlap)
+        report = make_report(datasets, model, codes, application.sizes, overlap, filled)
+        (staged / REPORT).write_text(json.dumps(report, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+        written[0].rename(staged / SEG)
+        (output / UNFINISHED).touch()
+        for file in (SEG, *(entry["mask"] for entry in report["regions"].values()), REPORT):
+            publish(staged / file, output / file)
+        (output / UNFINISHED).unlink()
+    return report
+
+
+@contextmanager
+def staging(output: Path) -> Iterator[Path]:
+    """A hidden folder in ``output``, on the same disk; it goes again, and so does ``output`` if it stays empty.
+
+    Raises:
+        UserError: ``output`` cannot be written to.
+    """
+    existed = output.is_dir()
+    refuse_unwritable(output)
+    try:
+        with part_folder(output) as staged:
+            yield staged
+    finally:
+        if not existed and not any(output.iterdir()):
+            output.rmdir()
+
+
+def summary(report: dict[str, Any], output: Path) -> str:
+    """What a person reads in the terminal."""
+    lines = [f"series {report['series']['SeriesInstanceUID']}: {report['series']['images']} images"]
+    if report["series"]["tags_filled"]:
+        lines.append(f"  tags that were missing or unreadable: {', '.join(report['series']['tags_filled'])}")
+    for region, entry in report["regions"].items():
+        code = entry["code"]
+        name = ", ".join([code["meaning"], *([code["modifier"]] if "modifier" in code else [])])
+        size = f"{entry['voxels']} voxels, {entry['volume_ml']:.3f} ml"
+        lines.append(f"  {entry['segment']} {region}: {size} ({code['scheme']} {code['value']}, {name})")
+    overlap = report["segmentation"]["segments_overlap"]
+    lines.append(f"  {output / SEG} (SegmentsOverlap {overlap}), {output / 'masks'}, {output / REPORT}")
+    return "\n".join(lines)
+
+
+def _refuse_earlier_results(output: Path) -> None:
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output}: is a file; give a folder as --output")
+    if (output / UNFINISHED).exists():
+        for name in (SEG, REPORT):
+            (output / name).unlink(missing_ok=True)
+        shutil.rmtree(output / "masks", ignore_errors=True)
+    earlier = [name for name in (REPORT, SEG, "masks") if (output / name).exists()]
+    if earlier:
+        raise UserError(f"{output / earlier[0]}: from an earlier run; give another --output, or remove it")
+
+
+def _import_application(log_level: str) -> Any:
+    """The application's class: the rest of this module is tested without the SDK, so it is imported here."""
+    logging.basicConfig(level=log_level, format="%(levelname)s %(name)s: %(message)s", force=True)
+    try:
+        from conemos_bundle.hosts.deploy.application import SegmentRegions
+    except ImportError as error:
+        raise UserError(f"the MONAI Deploy App SDK cannot be imported ({error}); run deploy/setup.sh") from error
+    return SegmentRegions

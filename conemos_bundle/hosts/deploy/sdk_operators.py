@@ -1,0 +1,158 @@
+"""The operators of the application: those of the MONAI Deploy App SDK, each with what it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import highdicom
+import numpy as np
+import numpy.typing as npt
+import torch
+from conemos_bundle.hosts.deploy.deploy_model import Model
+from conemos_bundle.inferers import SaveImageRegionsd
+from conemos_bundle.volumes.dicom import read_slices
+from monai.data import MetaTensor
+from monai.data.utils import orientation_ras_lps
+from monai.deploy.core import Image, IOType, Operator, OperatorSpec
+from monai.deploy.core.domain.dicom_series import DICOMSeries
+from monai.deploy.core.domain.dicom_study import DICOMStudy
+from monai.deploy.operators.dicom_data_loader_operator import DICOMDataLoaderOperator
+from monai.deploy.operators.dicom_seg_writer_operator import DICOMSegmentationWriterOperator
+from monai.deploy.operators.dicom_series_to_volume_operator import DICOMSeriesToVolumeOperator
+from monai.deploy.operators.dicom_utils import ModelInfo
+from monai.deploy.operators.monai_bundle_inference_operator import (
+    DISALLOW_LOAD_SAVE,
+    IOMapping,
+    MonaiBundleInferenceOperator,
+    filter_compose,
+)
+from pydicom import Dataset
+
+MASKS = "masks"
+
+
+class SeriesLoaderOperator(DICOMDataLoaderOperator):
+    """Hands on a series that was read, checked and filled before; the SDK's loader drops what it cannot parse."""
+
+    def __init__(self, fragment: Any, *args: Any, datasets: Sequence[Dataset], **kwargs: Any) -> None:
+        self.datasets = datasets
+        folder = Path(datasets[0].filename).parent
+        super().__init__(fragment, *args, input_folder=folder, **kwargs)
+
+    def load_data_to_studies(self, input_path: Path) -> list[DICOMStudy]:
+        """One study with one series, its slices in the order of ``datasets``."""
+        first = self.datasets[0]
+        study, series = DICOMStudy(first.StudyInstanceUID), DICOMSeries(first.SeriesInstanceUID)
+        self.populate_study_attributes(study, first)
+        self.populate_series_attributes(series, first)
+        for dataset in self.datasets:
+            series.add_sop_instance(dataset)
+        study.add_series(series)
+        return [study]
+
+
+class SeriesVolumeOperator(DICOMSeriesToVolumeOperator):
+    """The series as an image, ``(D, H, W)`` float32, with its affine, as `conemos predict` reads it.
+
+    The SDK's own reading is not used. It gives the two pixel spacings to the wrong directions (seen where pixels are
+    not square), takes the first slice's number type for all (fractions are lost where that slice is empty), and inverts
+    MONOCHROME1 after the rescaling.
+    """
+
+    def prepare_series(self, series: DICOMSeries) -> None:
+        """Read the files, which are sorted already, and set the affines."""
+        headers = [instance.get_native_sop_instance() for instance in series.get_sop_instances()]
+        self.voxels, ras = read_slices(headers)
+        series.nifti_affine_transform = ras
+        series.dicom_affine_transform = orientation_ras_lps(ras)
+        series.depth_pixel_spacing = float(np.linalg.norm(ras[:3, 2]))
+
+    def generate_voxel_data(self, series: DICOMSeries) -> npt.NDArray[np.float32]:
+        """``(D, H, W)``."""
+        return self.voxels.T
+
+
+class RegionsInferenceOperator(MonaiBundleInferenceOperator):
+    """Runs the bundle's own transforms and inferer, and emits all regions asked for, which may overlap."""
+
+    def __init__(self, fragment: Any, *args: Any, model: Model, source: str, **kwargs: Any) -> None:
+        self.source = source
+        super().__init__(
+            fragment,
+            *args,
+            app_context=SimpleNamespace(models={"": model.network}),  # the network is loaded already
+            input_mapping=[IOMapping("image", Image, IOType.IN_MEMORY)],
+            output_mapping=[IOMapping("pred", Image, IOType.IN_MEMORY)],
+            **kwargs,
+        )
+        parser = model.parser
+        metadata = parser["_meta_"]["network_data_format"]
+        self._parser, self._init_completed = parser, True
+        self._inputs, self._outputs = metadata["inputs"], metadata["outputs"]
+        self._device = parser.get_parsed_content("device")
+        self._inferer = parser.get_parsed_content("inferer")
+        self._preproc = filter_compose(parser.get_parsed_content("preprocessing"), DISALLOW_LOAD_SAVE)
+        self._postproc = filter_compose(parser.get_parsed_content("postprocessing"), DISALLOW_LOAD_SAVE)
+
+    def _receive_input(self, name: str, op_input: Any, context: Any) -> tuple[torch.Tensor, dict[str, Any]]:
+        """``(1, W, H, D)``, as MONAI's reader gives it: the SDK's own conversion has no channel."""
+        image = op_input.receive(name)
+        affine = torch.as_tensor(image.metadata()["nifti_affine_transform"])
+        meta = {"affine": affine, "original_affine": affine, "space": "RAS", "filename_or_obj": self.source}
+        return torch.from_numpy(np.ascontiguousarray(image.asnumpy().T)[None]), meta
+
+    def _send_output(self, value: MetaTensor, name: str, metadata: Any, op_output: Any, context: Any) -> None:
+        """``(D, H, W, R)`` uint8, 0 and 1: the SDK squeezes the channels away, or makes a label map of them."""
+        masks = (value.detach().cpu().numpy() > 0.5).astype(np.uint8)
+        op_output.emit(Image(masks.transpose(3, 2, 1, 0), {"affine": value.affine.cpu().numpy()}), name)
+
+
+class RegionsSegWriterOperator(DICOMSegmentationWriterOperator):
+    """One DICOM SEG with a segment a region, empty frames kept: some viewers shift a SEG without them."""
+
+    def __init__(
+        self,
+        fragment: Any,
+        *args: Any,
+        descriptions: Sequence[highdicom.seg.SegmentDescription],
+        model: Model,
+        output_folder: Path,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            fragment,
+            *args,
+            segment_descriptions=[],
+            output_folder=output_folder,
+            model_info=ModelInfo("CoNeMOS Bundle", model.name, model.version, ""),
+            custom_tags={"SeriesDescription": f"{model.name} (research only)"[:64]},
+            omit_empty_frames=False,
+            **kwargs,
+        )
+        self._seg_descs = list(descriptions)  # the SDK's own class knows no modifiers and no colours
+
+
+class MaskFilesOperator(Operator):
+    """Writes a NIfTI a region with the bundle's own saver, and keeps the sizes that it measured."""
+
+    def __init__(
+        self, fragment: Any, *args: Any, model: Model, output_folder: Path, sizes: dict[str, Any], **kwargs: Any
+    ) -> None:
+        self.model, self.output_folder, self.sizes = model, output_folder, sizes
+        super().__init__(fragment, *args, **kwargs)
+
+    def setup(self, spec: OperatorSpec) -> None:
+        """One input: the masks ``(D, H, W, R)``."""
+        spec.input("pred")
+
+    def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
+        """Write ``masks/<region>.nii.gz``."""
+        image = op_input.receive("pred")
+        save = SaveImageRegionsd(
+            region_names=self.model.region_names, regions=self.model.regions, output_dir=self.output_folder
+        )
+        masks = MetaTensor(np.ascontiguousarray(image.asnumpy().transpose(3, 2, 1, 0)), image.metadata()["affine"])
+        self.sizes.update(save({"pred": masks, "name": MASKS})["result"]["regions"])

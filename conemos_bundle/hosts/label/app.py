@@ -1,0 +1,182 @@
+"""The app that MONAI Label serves; it needs monailabel."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from conemos_bundle.errors import UserError, find_user_error
+from conemos_bundle.hosts.label.checks import checked_image, checked_name
+from conemos_bundle.hosts.label.dicomweb import use_our_reader
+from conemos_bundle.hosts.label.jobs import SERVER, in_job
+from conemos_bundle.hosts.label.options import known_options
+from conemos_bundle.hosts.label.requests import FORMATS, checked_format, refuse, refuse_bad_values
+from conemos_bundle.hosts.label.studies import see_moved_files, write_whole_files
+from conemos_bundle.hosts.label.tasks import CONFIDENCE, LeastConfidentRegion, RegionScoring, RegionTrainTask, Segmenter
+from conemos_bundle.utils.processes import end_with_command
+from conemos_bundle.volumes.seg_nrrd import write_seg_nrrd
+from monailabel.datastore import dicom as dicomweb_datastore
+from monailabel.datastore import local as folder_datastore
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.tasks.activelearning.first import First
+from monailabel.tasks.activelearning.random import Random
+from monailabel.tasks.infer.bundle import BundleInferTask
+
+logger = logging.getLogger(__name__)
+_one_at_a_time = threading.RLock()  # MONAI Label writes each request's options into the bundle's one configuration
+
+
+class RegionInferTask(BundleInferTask):
+    """MONAI Label's inference of a bundle; masks that overlap may be had as ``.seg.nrrd``, in the scan's geometry.
+
+    Args:
+        path: the bundle.
+        conf: MONAI Label's options.
+        folders: gives the folders that scans may lie in; None: any.
+    """
+
+    def __init__(
+        self, path: str, conf: dict[str, str], folders: Callable[[], Sequence[str | Path]] | None = None
+    ) -> None:
+        super().__init__(path, conf)
+        self._config["output_format"] = list(FORMATS)
+        self.folders = folders
+
+    def __call__(self, request: dict[str, Any], callbacks: Any = None) -> tuple[Any, dict[str, Any]]:
+        """Segment a scan; others wait for it.
+
+        Raises:
+            UserError: the request or the scan cannot be used.
+        """
+        refuse_bad_values(request, self._config["device"], self._config["model_filename"])
+        checked_format(request.get("output_format", FORMATS[0]))
+        if self.folders is not None:
+            request = {**request, "image": checked_image(request.get("image"), self.folders())}
+        with _one_at_a_time:
+            result: tuple[Any, dict[str, Any]] = super().__call__(request, callbacks)
+        return result
+
+    def writer(self, data: dict[str, Any], extension: Any = None, dtype: Any = None) -> tuple[Any, dict[str, Any]]:
+        """Write what the request asks for: the label map as MONAI Label does, or the masks as segments."""
+        if checked_format(data.get("output_format", FORMATS[0])) == "labelmap":
+            written: tuple[Any, dict[str, Any]] = super().writer(data, extension, dtype)
+            return written
+        masks, names = data["masks"], data["asked_regions"]
+        # MONAI Label's own writer swaps rows and columns of the direction: oblique scans come out displaced
+        with tempfile.NamedTemporaryFile(suffix=".seg.nrrd", delete=False) as file:
+            write_seg_nrrd(file.name, masks.array, masks.affine.numpy(), names)
+        return file.name, data["result"]
+
+
+class RegionApp(MONAILabelApp):
+    """Serves each bundle in the app's folder ``model``."""
+
+    def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        if in_job():
+            end_with_command()
+        use_our_reader(dicomweb_datastore)
+        write_whole_files(folder_datastore)
+        self.model_folders = sorted(path.parents[1] for path in Path(app_dir).glob("model/*/configs/inference.json"))
+        super().__init__(
+            app_dir, studies, conf, name="CoNeMOS Bundle", description="Segments any region on demand", version="0.1.0"
+        )
+
+    def init_datastore(self) -> Any:
+        """The folder of the scans, or what stands for the DICOMweb store."""
+        datastore = super().init_datastore()
+        see_moved_files(datastore)
+        return datastore
+
+    def folders(self) -> list[str | Path]:
+        """Where scans may lie: of the studies, or of MONAI Label's copies of a store's; and what was sent with a
+        request."""
+        sessions = self.sessions()
+        given = [getattr(self.datastore(), "_datastore_path", self.studies), sessions.store_path if sessions else None]
+        temporary = tempfile.gettempdir() if SERVER in os.environ else None  # it is the server's own then (asgi)
+        return [folder for folder in [*given, temporary] if folder]
+
+    def init_infers(self) -> dict[str, Any]:
+        """A task a bundle."""
+        return {folder.name: RegionInferTask(str(folder), self.conf, self.folders) for folder in self.model_folders}
+
+    def _segmenters(self) -> dict[str, Segmenter]:
+        """The bundles of all regions; the thin ones share their weights."""
+        of_all = {name: task for name, task in self._infers.items() if task.bundle_config.get("displayable_configs")}
+        return {name: Segmenter(task) for name, task in of_all.items()}
+
+    def _for_each(self, name: str, task: Callable[[Segmenter], Any]) -> dict[str, Any]:
+        """``name``; with several bundles, the bundle's behind it."""
+        segmenters = self._segmenters()
+        return {name if len(segmenters) == 1 else f"{name}_{model}": task(s) for model, s in segmenters.items()}
+
+    def init_trainers(self) -> dict[str, Any]:
+        """A task a bundle of all regions."""
+        return {name: RegionTrainTask(segmenter) for name, segmenter in self._segmenters().items()}
+
+    def init_strategies(self) -> dict[str, Any]:
+        """Which scan, and which region, comes next."""
+        return {"first": First(), "random": Random(), **self._for_each("least_confident_region", LeastConfidentRegion)}
+
+    def init_scoring_methods(self) -> dict[str, Any]:
+        """What the strategy goes by."""
+        return self._for_each(CONFIDENCE, RegionScoring)
+
+    def infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
+        """Segment a scan.
+
+        Raises:
+            fastapi.HTTPException: 400, with one line that says what to mend in the request or in the scan.
+        """
+        try:
+            result: dict[str, Any] = super().infer(self._known(request), datastore)
+        except Exception as error:
+            user_error = find_user_error(error)
+            if user_error is None:
+                raise
+            line = str(user_error).replace(tempfile.gettempdir() + os.sep, "")  # where an upload lies is ours to know
+            logger.warning(f"refused: {line}")  # OHIF does not show the answer
+            refuse(UserError(line))
+        return result
+
+    def batch_infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
+        """Segment many scans; MONAI Label's own batch ends at the first that cannot be.
+
+        Again with ``"images": "unlabeled"``, it does those that are missing.
+
+        Raises:
+            fastapi.HTTPException: 400 at the end, naming the scans that could not be segmented.
+        """
+        failed: dict[str, str] = {}
+
+        def infer(one: dict[str, Any], store: Any = None) -> dict[str, Any]:
+            try:
+                return self.infer(one, store)
+            except Exception as error:  # of one scan: the others may do
+                failed[str(one.get("image"))] = str(getattr(error, "detail", None) or error)
+                return {}
+
+        result: dict[str, Any] = self._batch_infer(request, datastore or self.datastore(), infer)
+        for name in result:
+            logger.info(f"{name}: {f'FAILED: {failed[name]}' if name in failed else 'segmented'}")
+        if failed:
+            refuse(UserError(f"{len(failed)} of {len(result)} scans were not segmented: {', '.join(failed)}"))
+        return result
+
+    def _known(self, request: dict[str, Any]) -> dict[str, Any]:
+        """What of a request is passed on.
+
+        Raises:
+            UserError: an option has a value that cannot be, or the scan is none of this server's.
+        """
+        known = known_options("infer", request)
+        image = known.get("image")
+        if not isinstance(image, str):
+            raise UserError("image: give the name of one scan, as GET /datastore/ lists them")
+        if Path(image).is_absolute():  # sent with the request, or of a session; or a client's guess
+            return {**known, "image": checked_image(image, self.folders())}
+        return {**known, "image": checked_name("image", image)}

@@ -1,0 +1,189 @@
+"""Finished runs and their evaluations, found below a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from conemos_bundle.errors import UserError
+from conemos_bundle.evaluation.tables import METRICS, ROW_COLUMNS, read_rows, read_summary
+from conemos_bundle.runs.record import RECORD, as_dictionary, read_run
+from conemos_bundle.training.curve import CURVE, Epoch, read_curve
+
+PER_SCAN = Path("evaluation_test") / "per_scan.csv"
+RUN_COLUMNS = ("dataset", "method", "seed", "share", "n_conditioned", "all_conditioned", "steps", "batch_size", "run")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished and evaluated run."""
+
+    folder: Path
+    record: dict[str, Any]  # run.json
+    run: str  # the folder below the root, for messages and tables
+    dataset: str
+    method: str
+    seed: int
+    share: float  # of the training scans
+    n_conditioned: int | None  # None: no FiLM
+    all_conditioned: bool  # also where there is nothing to condition
+    steps: int
+    batch_size: int
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether the run belongs to the comparison of methods: all training scans, all convolutions conditioned."""
+        return self.share == 1 and self.all_conditioned
+
+
+def find_runs(root: str | os.PathLike[str], steps: int | None = None) -> list[Run]:
+    """The finished and evaluated runs below a folder, in the order of their folders; others are printed and skipped.
+
+    Args:
+        root: the folder; a run is any folder with a ``run.json``.
+        steps: only runs of this many training steps.
+
+    Raises:
+        UserError: there is no such run, a file of one cannot be read or lacks something, two runs are of the same
+            experiment, or runs of one data set differ in steps or batch size.
+    """
+    top = Path(root).expanduser()
+    records = sorted(top.rglob(RECORD)) if top.is_dir() else []
+    if not records:
+        raise UserError(f"{root}: no run ({RECORD}) in this folder or below; name the folder that holds the runs")
+    runs = [run for run in (_read_run(path.parent, top) for path in records) if run is not None]
+    found = sorted({run.steps for run in runs})
+    runs = [run for run in runs if steps is None or run.steps == steps]
+    if not runs:
+        of_steps = f" of {steps} steps (there are runs of {', '.join(map(str, found))})" if found else ""
+        raise UserError(f"{root}: no finished and evaluated run{of_steps}; evaluate one with conemos evaluate")
+    _refuse_twins(runs)
+    _refuse_budgets(runs)
+    return runs
+
+
+def collect(root: str | os.PathLike[str], steps: int | None = None) -> pd.DataFrame:
+    """The evaluations of all runs below a folder: `per_scan_rows` of `find_runs`."""
+    return per_scan_rows(find_runs(root, steps))
+
+
+def per_scan_rows(runs: Sequence[Run]) -> pd.DataFrame:
+    """One row a run, scan and region.
+
+    Returns:
+        `RUN_COLUMNS` (``n_conditioned`` is missing without FiLM), then those of the evaluation: ``scan``, ``subject``,
+        ``region``, ``dice``, ``sd95_mm``, ``sd95_voxels`` and the volumes in ml; metrics without a value are NaN.
+
+    Raises:
+        UserError: a table cannot be read, or runs of one data set are evaluated on different scans or regions.
+    """
+    tables = []
+    evaluated: dict[str, tuple[Run, set[tuple[str, str]]]] = {}
+    for run in runs:
+        rows = read_rows(run.folder / PER_SCAN, run.record["regions"])
+        what = set(zip(rows["scan"], rows["region"], strict=True))
+        first, expected = evaluated.setdefault(run.dataset, (run, what))
+        if what != expected:
+            raise UserError(
+                f"{first.folder} and {run.folder}: evaluated on different scans or regions of {run.dataset!r}; "
+                "evaluate both on the same datalist, or name the data sets differently"
+            )
+        tables.append(rows.assign(**{column: getattr(run, column) for column in RUN_COLUMNS}))
+    table = pd.concat(tables, ignore_index=True)
+    table["n_conditioned"] = table["n_conditioned"].astype("Int64")
+    return table[[*RUN_COLUMNS, *ROW_COLUMNS]]
+
+
+def curve(run: Run) -> pd.DataFrame:
+    """``curve.csv`` of a run: one row an epoch; no row where there is no such file.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    return _read_curve(run.folder / CURVE)
+
+
+def _read_curve(path: Path) -> pd.DataFrame:
+    rows = [epoch.model_dump() for epoch in read_curve(path)]
+    return pd.DataFrame(rows, columns=None if rows else list(Epoch.model_fields), dtype=float)
+
+
+def _read_run(folder: Path, top: Path) -> Run | None:
+    """The run in ``folder``, or None, with a printed line, where it is not finished or not evaluated."""
+    if not (folder / PER_SCAN).is_file() or read_rows(folder / PER_SCAN)[list(METRICS)].isna().all(axis=None):
+        print(f"{folder}: skipped, not evaluated (no {PER_SCAN} with values)")
+        return None
+    if failed := read_summary((folder / PER_SCAN).parent, folder / "model.pt").failed:
+        print(f"{folder}: skipped, of its evaluation {len(failed)} scans failed; mend them and evaluate it again")
+        return None
+    path = folder / RECORD
+    try:
+        record = as_dictionary(read_run(path))
+        settings, network = record["settings"], record["network"]
+        _ = record["regions"], record["plan"]["patch_size"]  # read later; a KeyError now
+        epochs = int(settings["max_epochs"])
+        n_conditioned, all_conditioned = _conditioned(network)
+        run = Run(
+            folder=folder,
+            record=record,
+            run=folder.relative_to(top).as_posix() if folder != top else folder.absolute().name,
+            dataset=str(record["data"]["name"]),
+            method=str(settings["method"]),
+            seed=int(settings["seed"]),
+            share=float(settings.get("share", 1)),
+            n_conditioned=n_conditioned,
+            all_conditioned=all_conditioned,
+            steps=epochs * int(settings["steps_per_epoch"]),
+            batch_size=int(settings["batch_size"]),
+        )
+        if not (0 < run.share <= 1 and 0 <= run.seed < 2**32 and 0 < run.steps < 10**12 and 0 < run.batch_size < 10**9):
+            raise ValueError("numbers that no training has")
+    except UserError:
+        raise
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: cannot read the record of this run ({error}); train again") from error
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: lacks {error}; train again with this version, or move the folder away") from error
+    done = _read_curve(folder / CURVE)["epoch"]
+    if len(done) and done.max() < epochs:
+        print(f"{folder}: skipped, not finished (epoch {int(done.max())} of {epochs})")
+        return None
+    return run
+
+
+def _conditioned(network: dict[str, Any]) -> tuple[int | None, bool]:
+    """Number of conditioned convolutions, and whether these are all; (None, True) for networks without FiLM."""
+    if not str(network["_target_"]).endswith("FiLMUNet"):
+        return None, True
+    levels, a_level = len(network["channels"]), int(network["convs_per_level"])
+    convolutions = a_level * (2 * levels - 1) + 1  # encoder, decoder, the final one: 15 in the paper
+    number = network.get("n_conditioned")
+    return (convolutions, True) if number is None else (int(number), int(number) == convolutions)
+
+
+def _refuse_twins(runs: Sequence[Run]) -> None:
+    seen: dict[tuple[Any, ...], Run] = {}
+    for run in runs:
+        key = (run.dataset, run.method, run.seed, run.share, run.n_conditioned, run.steps, run.batch_size)
+        twin = seen.setdefault(key, run)
+        if twin is not run:
+            raise UserError(
+                f"{twin.folder} and {run.folder}: both are {run.method} on {run.dataset!r} with seed {run.seed}, "
+                f"share {run.share:g} and {run.steps} steps; move one of them away"
+            )
+
+
+def _refuse_budgets(runs: Sequence[Run]) -> None:
+    first: dict[str, Run] = {}
+    for run in runs:
+        other = first.setdefault(run.dataset, run)
+        if (other.steps, other.batch_size) != (run.steps, run.batch_size):
+            choose = "choose with --steps" if other.steps != run.steps else "move the runs of one batch size away"
+            raise UserError(
+                f"{other.folder} and {run.folder}: {other.steps} steps of batch {other.batch_size} and {run.steps} of "
+                f"batch {run.batch_size} on data set {run.dataset!r} must not be compared; {choose}"
+            )

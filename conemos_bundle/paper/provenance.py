@@ -1,0 +1,83 @@
+"""What a report's numbers come from: data, budget, seeds, machines, versions, and the runs themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from conemos_bundle.paper.collect import RUN_COLUMNS, Run, curve
+from conemos_bundle.paper.methods import in_order
+from conemos_bundle.paper.tables import NO_VALUE, markdown
+from conemos_bundle.utils.plain import markdown_text
+
+
+def list_runs(runs: Sequence[Run]) -> pd.DataFrame:
+    """One row a run: what it is, its machine, hours of training and best validation Dice."""
+    order = in_order(run.method for run in runs)
+    table = []
+    for run in sorted(runs, key=lambda run: (order.index(run.method), -run.share, -(run.n_conditioned or 0), run.seed)):
+        epochs = curve(run)
+        row = {column: getattr(run, column) for column in RUN_COLUMNS if column != "all_conditioned"}
+        row["learning_rate"] = run.record["settings"].get("learning_rate")
+        row["parameters"] = run.record.get("parameters")
+        row["training_hours"] = epochs["seconds"].max() / 3600
+        row["best_validation_dice"] = epochs["validation_dice"].max()
+        table.append({**row, "machine": run.record.get("machine")})
+    return pd.DataFrame(table).astype({"n_conditioned": "Int64", "parameters": "Int64"})
+
+
+def runs_markdown(runs: Sequence[Run]) -> str:
+    """The runs in Markdown, those of the comparison and the others."""
+    lines = []
+    for row in list_runs(runs).to_dict("records"):
+        layers = "" if pd.isna(row["n_conditioned"]) else str(row["n_conditioned"])
+        best = row["best_validation_dice"]
+        validation = NO_VALUE if pd.isna(best) else f"{100 * best:.1f}"
+        lines.append([row["run"], row["method"], str(row["seed"]), f"{row['share']:.0%}", layers, validation])
+    header = ["Run", "Method", "seed", "training scans", "conditioned convolutions", "best validation Dice (%)"]
+    return markdown(header, lines, texts=2)
+
+
+def budget(run: Run) -> str:
+    """Training steps times batch size, in words; the same for all runs of a data set."""
+    return f"{run.steps:,} steps of batch {run.batch_size}"
+
+
+def seeds(runs: Sequence[Run]) -> str:
+    """The seeds of some runs, in words."""
+    found = sorted({run.seed for run in runs})
+    return f"seed {found[0]}" if len(found) == 1 else f"seeds {', '.join(map(str, found))}"
+
+
+def provenance(runs: Sequence[Run], rows: pd.DataFrame, regions: Sequence[str]) -> str:
+    """The head of a report in Markdown: data set, test scans, budget, seeds, machines and package versions.
+
+    Args:
+        runs: all runs of the data set.
+        rows: their rows (`per_scan_rows`).
+        regions: the regions in the order wanted.
+    """
+    data = runs[0].record["data"]
+    standard = [run for run in runs if run.is_standard]
+    with_value = rows.dropna(subset=["dice"]).groupby("region")["scan"].nunique()
+    annotated = ", ".join(f"{region} {with_value.get(region, 0)}" for region in regions)
+    of_method = {method: seeds([run for run in standard if run.method == method]) for method in _methods(standard)}
+    by_seeds = {text: [m for m, other in of_method.items() if other == text] for text in of_method.values()}
+    versions: dict[str, set[str]] = {}
+    for run in runs:
+        for package, version in run.record.get("versions", {}).items():
+            versions.setdefault(package, set()).add(version)
+    machines = sorted({run.record["machine"] for run in runs if run.record.get("machine")})
+    lines = {
+        "Data set": f"{data['name']}. {data.get('description') or ''}".strip(),
+        "Test scans": f"{rows['scan'].nunique()}, with a reference of: {annotated}",
+        "Budget": f"{budget(runs[0])} = {runs[0].steps * runs[0].batch_size:,} samples a run",
+        "Runs compared": "; ".join(f"{text} of {', '.join(methods)}" for text, methods in by_seeds.items()),
+        "Machine": "; ".join(machines) or "not recorded",
+        "Versions": ", ".join(f"{package} {' and '.join(sorted(found))}" for package, found in versions.items()),
+    }
+    return "\n".join(f"- {name}: {markdown_text(text)}" for name, text in lines.items())
+
+
+def _methods(runs: Sequence[Run]) -> list[str]:
+    return in_order(run.method for run in runs)

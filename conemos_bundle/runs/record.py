@@ -1,0 +1,167 @@
+"""``run.json``: what a finished training says of itself, as a schema.
+
+A run folder may come from anybody. What is in here reaches MONAI's configurations and the names of files, so all of it
+is checked by type and value, and a network is one of this package with its own arguments.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+from typing import Annotated, Any, Literal
+
+import torch
+from conemos_bundle import networks
+from conemos_bundle.names import MOST_REGIONS, RegionName, check_inside, same_file, told_apart
+from conemos_bundle.utils.records import Strict, Text, read_as
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from torch import nn
+
+
+def _refuse(reason: str) -> Any:
+    raise ValueError(reason)
+
+
+RECORD = "run.json"
+PACKAGE = "conemos_bundle.networks."
+MOST_PARAMETERS = 10**9
+MOST_LAYERS = 50_000
+MOST_VOXELS = 2**30  # of a patch
+
+Regions = list[RegionName]
+Spacing = Annotated[list[Annotated[float, Field(ge=1e-5, le=1e3)]], Field(min_length=3, max_length=3)]  # mm
+PatchSize = Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=3, max_length=3)]  # voxels
+Channels = Annotated[int, Field(ge=1, le=256)]
+Count = Annotated[int, Field(ge=0, le=10**12)]
+Key = Annotated[Text, AfterValidator(lambda key: _refuse(f"{key[:20]!r} is MONAI's") if key.startswith("_") else key)]
+Value = bool | Annotated[int, Field(ge=-(10**18), le=10**18)] | float | Text | None
+
+
+class Plan(Strict):
+    """What the training data say about the network's input (`plan_input`)."""
+
+    in_channels: Channels
+    spacing: Spacing
+    patch_size: Annotated[
+        PatchSize, AfterValidator(lambda sides: sides if math.prod(sides) <= MOST_VOXELS else _refuse("too large"))
+    ]
+    whole_scans: bool | None = None
+
+
+def _known_network(name: str) -> str:
+    if name.removeprefix(PACKAGE) not in networks.NETWORKS:
+        raise ValueError(f"{name[:60]!r} is none of this package ({', '.join(networks.NETWORKS)})")
+    return PACKAGE + name.removeprefix(PACKAGE)
+
+
+class NetworkConfig(Strict):
+    """A network of this package and its arguments; those that are not given are the network's defaults."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=True)
+
+    target: Annotated[str, AfterValidator(_known_network)] = Field(alias="_target_")
+    in_channels: Channels = 1
+    num_regions: Annotated[int, Field(ge=1, le=MOST_REGIONS)] = 1
+    channels: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1, max_length=8)]
+    convs_per_level: Annotated[int, Field(ge=1, le=16)] = 2
+    norm: Literal["instance", "batch"] | None = None
+    skip: Literal["last", "first_conv"] = "last"
+    mlp_width: Annotated[int, Field(ge=1, le=2**14)] = 64
+    mlp_depth: Annotated[int, Field(ge=0, le=64)] = 4
+    n_conditioned: Annotated[int, Field(ge=0, le=1024)] | None = None
+    film_position: Literal["after_activation", "before_activation"] = "after_activation"
+    film_init: Literal["glorot", "identity"] = "glorot"
+    last_relu: bool = True
+
+    @model_validator(mode="after")
+    def _of_this_package(self) -> NetworkConfig:
+        name = self.target.removeprefix(PACKAGE)
+        unknown = self.model_fields_set - {"target"} - set(inspect.signature(networks.NETWORKS[name]).parameters)
+        if unknown:
+            raise ValueError(f"{name} has no argument {min(unknown)!r}")
+        self.model_fields_set.update(("in_channels", "num_regions"))  # configurations refer to them
+        one, two = self._size(1), self._size(2)  # both grow with each region by as much
+        parameters, layers = (a + (self.num_regions - 1) * (b - a) for a, b in zip(one, two, strict=True))
+        if parameters > MOST_PARAMETERS:
+            raise ValueError(f"{parameters} parameters, more than {MOST_PARAMETERS}")
+        if layers > MOST_LAYERS:  # to build them takes minutes
+            raise ValueError(f"{layers} layers, more than {MOST_LAYERS}")
+        return self
+
+    def _size(self, num_regions: int) -> tuple[int, int]:
+        """Parameters and layers with so many regions."""
+        with torch.device("meta"):  # takes no memory
+            network = networks.NETWORKS[self.target.removeprefix(PACKAGE)](
+                **{**self.arguments, "num_regions": num_regions}
+            )
+        return sum(parameter.numel() for parameter in network.parameters()), sum(1 for _ in network.modules())
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What was given, but for the network's name."""
+        return self.model_dump(exclude_unset=True, exclude={"target"})
+
+    def build(self) -> nn.Module:
+        """The network, with random weights.
+
+        Raises:
+            ValueError: the arguments do not go together.
+        """
+        network: nn.Module = networks.NETWORKS[self.target.removeprefix(PACKAGE)](**self.arguments)
+        return network
+
+
+class Description(Strict):
+    """What the datalist said of the data set, and how many scans annotate each region, per split."""
+
+    name: Text = ""
+    description: Text = ""
+    modality: Text = ""
+    licence: Text = ""
+    reference: Text = ""
+    annotated: dict[Literal["training", "validation", "test"], dict[Key, Count]] = Field(default_factory=dict)
+
+
+class Run(Strict):
+    """A finished run."""
+
+    regions: Annotated[Regions, Field(min_length=1, max_length=MOST_REGIONS)]
+    plan: Plan
+    network: NetworkConfig
+    inside: dict[RegionName, RegionName] = Field(default_factory=dict)
+    parameters: Count | None = None
+    settings: dict[Key, Value | list[Value]] = Field(default_factory=dict)
+    machine: Text = ""
+    versions: dict[Key, Text] = Field(default_factory=dict)
+    data: Description = Field(default_factory=Description)
+    evaluation: dict[Key, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Run:
+        if pair := same_file(self.regions):
+            raise ValueError(f"'regions' {told_apart(pair)}")
+        expected = self.network.num_regions
+        if expected != len(self.regions):
+            raise ValueError(f"names {len(self.regions)} regions, but its network has {expected}; train again")
+        if self.plan.in_channels != self.network.in_channels:
+            raise ValueError("'plan' and 'network' differ in 'in_channels'")
+        check_inside(self.inside, self.regions)
+        columns = {"scans", *self.regions}
+        if any(set(counts) != columns for counts in self.data.annotated.values()):
+            raise ValueError("'data.annotated' counts other regions than 'regions'; train again")
+        return self
+
+
+def read_run(path: str | os.PathLike[str]) -> Run:
+    """Read and check a ``run.json``.
+
+    Raises:
+        UserError: it cannot be read, or says what no training of this package does.
+    """
+    return read_as(Run, path, " the record of the training", "; not a record of a training of this package")
+
+
+def as_dictionary(run: Run) -> dict[str, Any]:
+    """What is written in the file: the fields that were given."""
+    return run.model_dump(exclude_unset=True, by_alias=True)

@@ -1,0 +1,109 @@
+"""Running train.json with overlays, from Python."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from conemos_bundle.errors import UserError
+from conemos_bundle.files import one_writer
+from conemos_bundle.training.overrides import has_setting, is_path_setting
+from conemos_bundle.utils.paths import bundle_folder, without_folders
+from monai.bundle import ConfigWorkflow
+
+_of_workflow: ContextVar[ExitStack | None] = ContextVar("_of_workflow", default=None)
+_of_process: dict[Path, AbstractContextManager[None]] = {}  # what `python -m monai.bundle run` holds
+
+
+def overlay_files(overlays: Sequence[str]) -> list[Path]:
+    """train.json and overlays: names of files in ``configs/`` or ``configs/methods/``, or paths of JSON files.
+
+    Raises:
+        UserError: there is no such overlay.
+    """
+    configs = bundle_folder() / "configs"
+    files = [configs / "train.json"]
+    for overlay in overlays:
+        named = [configs / f"{overlay}.json", configs / "methods" / f"{overlay}.json"]
+        found = [file for file in [Path(overlay).expanduser(), *named] if file.is_file()]
+        if not found:
+            raise UserError(f"{overlay}: no such overlay; name one of {configs} or a JSON file")
+        files.append(found[0])
+    return files
+
+
+def hold_folder(folder: str | os.PathLike[str]) -> None:
+    """A step of a configuration: keep other processes from writing into a folder (`one_writer`).
+
+    Until the workflow of `run_training_config` ends, or the process.
+
+    Raises:
+        UserError: another process is writing there.
+        OutputError: the folder cannot be made or written to.
+    """
+    workflow, place = _of_workflow.get(), Path(folder).expanduser().absolute()
+    if workflow is not None:
+        workflow.enter_context(one_writer(place))
+    elif place not in _of_process:
+        _of_process[place] = one_writer(place)
+        _of_process[place].__enter__()
+
+
+def _is_folder(value: Any) -> bool:
+    return isinstance(value, str | Path) and Path(value).is_absolute()  # else: an expression, or relative
+
+
+def _shared_config(config: Any) -> bytes:
+    """A configuration as it is kept in the run's folder, which others may see: without paths of this machine."""
+    folders: dict[str, Any] = {"RUN": config.get("output_dir"), "DATA": config.get("dataset_dir")}
+    if not _is_folder(folders["DATA"]):  # by default the datalist's
+        folders["DATA"] = Path(str(config.get("datalist"))).parent
+    folders = {name: folder for name, folder in folders.items() if _is_folder(folder)}
+    folders["BUNDLE"] = bundle_folder()
+    plain = json.loads(json.dumps(config, default=str))
+    return json.dumps(without_folders(plain, folders), indent=4, ensure_ascii=False).encode()
+
+
+def run_training_config(overlays: Sequence[str], options: Mapping[str, Any], logging_file: bool = True) -> None:
+    """Run train.json with overlays.
+
+    Args:
+        overlays: see `overlay_files`.
+        options: settings by name (``a::b`` goes inside). Texts are evaluated by MONAI; those of ``…_dir`` and
+            ``…_path`` are paths and are not.
+        logging_file: set up logging as ``configs/logging.conf`` says.
+
+    Raises:
+        UserError: there is no such overlay or setting, or what the workflow says.
+    """
+    files = overlay_files(overlays)
+    configs = bundle_folder() / "configs"
+    workflow = ConfigWorkflow(
+        workflow_type="train",
+        config_file=[str(file) for file in files],
+        meta_file=str(configs / "metadata.json"),
+        logging_file=str(configs / "logging.conf") if logging_file else False,
+        bundle_root=str(bundle_folder()),
+    )
+    for option, value in options.items():
+        if not has_setting(workflow.parser.config, option):
+            raise UserError(f"--{option}: no such setting in {', '.join(file.name for file in files)}")
+        if is_path_setting(option) and isinstance(value, int | float):
+            raise UserError(f"--{option} {value}: a number is no path; pass a text")
+        # a text that begins with "$" would be evaluated: paths go in as objects
+        is_path = is_path_setting(option) and isinstance(value, str)
+        workflow.parser[option] = Path(value).expanduser() if is_path else value
+    workflow.parser["resolved_config"] = _shared_config(workflow.parser.config)
+    with ExitStack() as held:
+        outer = _of_workflow.set(held)
+        try:
+            workflow.initialize()
+            workflow.run()
+            workflow.finalize()
+        finally:
+            _of_workflow.reset(outer)

@@ -1,0 +1,1 @@
+"""What everything else stands on: records, names of processes, paths, plain texts."""

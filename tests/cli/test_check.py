@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conemos_bundle.cli.check import check
+
+
+def run(good: dict[str, Any], tmp_path: Path) -> str:
+    (tmp_path / "datalist.json").write_text(json.dumps(good))
+    return str(tmp_path / "datalist.json")
+
+
+def test_the_command_prints_problems_counts_and_relations(
+    good: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del good["validation"][0]["masks"]["back"]
+    check(run(good, tmp_path))  # a warning alone: no SystemExit
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        "warning: region 'back': no validation scan annotates it",
+        "",
+        "annotated scans",
+        "scans whole front back",
+        "training 2 2 2 2",
+        "validation 1 1 1 0",
+        "test 1 1 1 1",
+        "",
+        "regions (number of scans that tell)",
+        "whole contains front (4), back (3)",
+        "front excludes back (3)",
+    ]
+
+
+def test_the_command_ends_with_1_after_an_error(
+    good: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = run(good, tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    check(path)
+    assert capsys.readouterr().out.startswith("no problems\n")
+    with pytest.raises(SystemExit) as ended:
+        check(path, dataset_dir=str(other))
+    assert ended.value.code == 1
+    out = capsys.readouterr().out
+    assert f"error: {other / 'i0.nii.gz'}: no such file" in out
+    assert "whole and front, back: unknown: never annotated together" in out

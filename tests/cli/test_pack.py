@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from conemos_bundle.cli import pack, predict
+from conemos_bundle.errors import UserError
+from monai.bundle import ConfigWorkflow
+
+
+def test_has_what_the_model_zoo_asks_for(bundle: Path, run: Path) -> None:
+    for file in ("LICENSE", "configs/metadata.json", "configs/inference.json", "configs/train.json", "models/model.pt"):
+        assert (bundle / file).is_file(), file
+    weights = torch.load(bundle / "models" / "model.pt", weights_only=True)
+    assert all(isinstance(tensor, torch.Tensor) for tensor in weights.values())
+    assert weights.keys() == torch.load(run / "model.pt", weights_only=True).keys()
+    assert (bundle / "conemos_bundle" / "networks" / "film_unet.py").is_file()
+    assert not list(bundle.rglob("__pycache__"))
+    assert (bundle / "docs" / "README.md").read_text().startswith("# Model Overview")
+
+
+def test_metadata_describe_the_model(bundle: Path) -> None:
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    prediction = metadata["network_data_format"]["outputs"]["pred"]
+    assert metadata["name"] == "tiny_regions"
+    assert metadata["changelog"] == {"0.2.0": "tried"}
+    assert prediction["num_channels"] == 2
+    assert prediction["channel_def"] == {"0": "background", "1": "outer", "2": "inner core"}
+    assert metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] == ["2*n"] * 3
+
+
+def test_inference_has_every_property_and_the_models_values(bundle: Path) -> None:
+    workflow = ConfigWorkflow(
+        workflow_type="inference",
+        config_file=str(bundle / "configs" / "inference.json"),
+        meta_file=str(bundle / "configs" / "metadata.json"),
+        logging_file=False,
+        bundle_root=str(bundle),
+    )
+    workflow.initialize()
+    assert not workflow.check_properties()
+    assert workflow.parser["window"] == [24, 24, 16]
+    assert workflow.parser["network_def"]["num_regions"] == 2
+
+
+def test_the_bundle_predicts_as_the_run(bundle: Path, run: Path, tiny_dataset: Path, tmp_path: Path) -> None:
+    scan = str(tiny_dataset / "images" / "test_0.nii.gz")
+    for name, model in (("bundle", bundle), ("run", run)):
+        predict(scan, model=str(model), output=str(tmp_path / name), output_format="labelmap")
+    sizes = [json.loads((tmp_path / n / "test_0_volumes.json").read_text())["regions"] for n in ("bundle", "run")]
+    assert sizes[0] == sizes[1]
+
+
+def test_the_archive_holds_one_folder_and_its_sum_is_right(bundle: Path) -> None:
+    archive = bundle.with_suffix(".zip")
+    with zipfile.ZipFile(archive) as file:
+        assert {name.split("/")[0] for name in file.namelist()} == {"tiny_regions"}
+    written = archive.with_suffix(".zip.sha256").read_text().split()[0]
+    assert written == hashlib.sha256(archive.read_bytes()).hexdigest()
+
+
+def test_files_of_hubs_on_request(run: Path, tmp_path: Path) -> None:
+    folder, tests = tmp_path / "some where" / "folder", tmp_path / "ci"
+    pack(
+        str(run),
+        str(folder),
+        name="tiny",
+        archive=True,
+        weights_url="https://example.org/tiny",
+        hugging_face=True,
+        unit_tests=str(tests),
+    )
+    assert {"README.md", ".gitattributes", "large_files.yml"} <= {file.name for file in folder.iterdir()}
+    assert (tests / "test_tiny.py").read_text().count('"models", "tiny"') == 1
+    with zipfile.ZipFile(folder.with_name("tiny.zip")) as file:
+        assert "tiny/models/SHA256SUMS" in file.namelist()
+
+
+def test_a_synthetic_models_card_says_so_first(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    record = json.loads((copy / "run.json").read_text())
+    record["data"]["modality"] = "synthetic MR"
+    (copy / "run.json").write_text(json.dumps(record))
+    pack(str(copy), str(tmp_path / "phantom_regions"))
+    first = (tmp_path / "phantom_regions" / "docs" / "README.md").read_text().splitlines()[0]
+    assert first.startswith("**Synthetic") and "Not for patients" in first
+
+
+@pytest.mark.parametrize("name", ["tiny_v2", "a-b", "2regions", "../x"])
+def test_refuses_names_that_the_model_zoo_does_not_take(run: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="cannot be a bundle's name"):
+        pack(str(run), str(tmp_path / "out"), name=name)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("other", "name"), [("brain_mri", "brain"), ("brain", "brain_mri")])
+def test_refuses_a_name_within_that_of_another_bundle_of_the_zoo(
+    run: Path, tmp_path: Path, other: str, name: str
+) -> None:
+    tests = tmp_path / "zoo" / "ci" / "unit_tests"
+    (tmp_path / "zoo" / "models" / other / "configs").mkdir(parents=True)
+    (tmp_path / "zoo" / "models" / other / "configs" / "metadata.json").write_text("{}")
+    with pytest.raises(UserError, match=f"beside .*{other}; pass --name"):
+        pack(str(run), str(tmp_path / "out"), name=name, unit_tests=str(tests))
+    assert not (tmp_path / "out").exists() and not tests.exists()
+    pack(str(run), str(tmp_path / name))  # not for the zoo
+
+
+def test_says_where_numpy_is_too_new_for_the_zoo(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for version, too_new in (("2.2.6", False), ("2.3.0", True)):
+        versions = {"monai": "1.6.1", "torch": "2.13.0", "numpy": version}
+        module = sys.modules["conemos_bundle.cli.pack"]  # the package's `pack` is the function
+        monkeypatch.setattr(module, "package_versions", lambda found=versions: found)
+        pack(str(run), str(tmp_path / f"numpy_{too_new}"))
+        assert ("not for Python 3.10" in capsys.readouterr().out) == too_new
+
+
+def test_refuses_what_is_no_run_and_what_exists(bundle: Path, run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="exists"):
+        pack(str(run), str(bundle))
+    with pytest.raises(UserError, match=r"model.pt: no such file"):
+        pack(str(tmp_path), str(tmp_path / "out"))
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "run.json").write_text((run / "run.json").read_text())
+    torch.save({"a": torch.zeros(1)}, broken / "model.pt")
+    with pytest.raises(UserError, match="not of this network"):
+        pack(str(broken), str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()

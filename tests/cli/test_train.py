@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conemos_bundle.cli import evaluate, train
+from conemos_bundle.errors import UserError, find_user_error
+from conemos_bundle.files import LOCK, one_writer
+from conemos_bundle.training import workflows
+from conemos_bundle.training.workflows import hold_folder, run_training_config
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"overlay": "paperr"}, "paperr: no such overlay"),
+        ({"max_epoch": 1}, "--max_epoch: no such setting"),
+        ({"train::traner::amp": True}, "--train::traner::amp: no such setting"),
+        ({"dataset_dir": "/nowhere"}, "/nowhere"),
+        ({"cache": "ram"}, "cache 'ram'"),
+    ],
+)
+def test_bad_options_are_one_line(options: dict, words: str, tiny_dataset: Path, tmp_path: Path) -> None:
+    settings = {"output_dir": str(tmp_path / "run"), "max_epochs": 1, "steps_per_epoch": 1, "num_workers": 0, **options}
+    with pytest.raises(Exception) as error:  # noqa: PT011 (MONAI's parser wraps it)
+        train(str(tiny_dataset / "datalist.json"), **settings)
+    user_error = find_user_error(error.value)
+    assert user_error is not None
+    assert words in str(user_error)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_second_writer_is_refused_at_once(tiny_dataset: Path, run: Path, tmp_path: Path) -> None:
+    data, line = str(tiny_dataset / "datalist.json"), "another process is writing there; wait for it to end"
+    with one_writer(tmp_path), pytest.raises(Exception, match=".") as error:
+        train(data, output_dir=str(tmp_path), dataset_dir=str(tiny_dataset))
+    assert str(find_user_error(error.value)).startswith(f"{tmp_path}: {line}")
+    with one_writer(tmp_path), pytest.raises(Exception, match=".") as error:
+        evaluate(data, str(run), evaluation_dir=str(tmp_path), dataset_dir=str(tiny_dataset))
+    assert str(find_user_error(error.value)).startswith(f"{tmp_path}: {line}")
+    assert [file.name for file in tmp_path.iterdir()] == [LOCK]
+    with one_writer(tmp_path):  # the refused ones have let go of it
+        pass
+
+
+def test_the_lock_of_a_workflow_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Workflow:
+        def __init__(self, **_: Any) -> None:
+            self.parser = type("Parser", (dict,), {"config": {}})()
+
+        def initialize(self) -> None:
+            hold_folder(tmp_path)
+            with pytest.raises(UserError):
+                one_writer(tmp_path).__enter__()
+
+        run = finalize = lambda self: None
+
+    monkeypatch.setattr(workflows, "ConfigWorkflow", Workflow)
+    run_training_config([], {})
+    with one_writer(tmp_path):
+        pass
+
+
+def test_evaluating_an_empty_split_or_a_missing_run_is_refused(tiny_dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises((UserError, RuntimeError), match="."):
+        evaluate(str(tiny_dataset / "datalist.json"), run=str(tmp_path / "none"))

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conemos_bundle.errors import UserError
+from conemos_bundle.training.overrides import refuse_no_counts, refuse_unknown_overrides
+
+PROGRAM = "/somewhere/monai/bundle/__main__.py"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    (tmp_path / "a.json").write_text(
+        json.dumps(
+            {
+                "regions": None,
+                "train": {"x": 1, "transforms": [{"_target_": "Flip"}, "@other"]},
+                "validate": {"handlers": [0]},
+                "bundle_root": ".",
+            }
+        )
+    )
+    (tmp_path / "b.json").write_text(json.dumps({"+validate::handlers": [1]}))
+    return f"['{tmp_path / 'a.json'}','{tmp_path / 'b.json'}']"
+
+
+def test_known_settings_pass(config: str) -> None:
+    words = [
+        "--config_file",
+        config,
+        "--regions",
+        "['a']",
+        "--train::x=2",
+        "--validate#handlers",
+        "[]",
+        "--bundle_root",
+        ".",
+    ]
+    words += ["--train::transforms::0::prob", "1", "--train#transforms#1#prob", "1"]  # a new argument; a reference
+    refuse_unknown_overrides([PROGRAM, "run", "training", *words, "--run_id", "run"])
+    with pytest.raises(UserError, match=r"--bundle_roots: no such setting"):
+        refuse_unknown_overrides([PROGRAM, "run", "--config_file", config, "--bundle_roots", "."])
+
+
+def test_a_misspelt_setting_is_refused(config: str) -> None:
+    for words in (
+        ["--region", "['a']"],
+        ["--region=['a']"],
+        ["--trian::x", "1"],
+        ["--train::trasforms::0::prob", "1"],
+        ["--train::transforms::2::prob", "1"],
+        ["--train::x::y", "1"],
+        ["--train::y", "1"],
+        ["--train::transforms::9", "1"],
+    ):
+        with pytest.raises(UserError, match="no such setting"):
+            refuse_unknown_overrides([PROGRAM, "run", f"--config_file={config}", *words])
+
+
+def test_other_programs_are_left_alone(config: str) -> None:
+    refuse_unknown_overrides(["/usr/bin/pytest", "run", "--config_file", config, "--region", "a"])
+    refuse_unknown_overrides([PROGRAM, "ckpt_export", "--config_file", config, "--region", "a"])
+
+
+@pytest.mark.parametrize("text", ["2024_01_05", "1e3", "[1]", "True", "0x10", "['a',3]"])
+@pytest.mark.parametrize("option", ["--dataset_dir", "--output_dir", "--train::cache_dir", "--ckpt_path"])
+def test_a_path_that_monai_would_read_as_a_number_is_refused(option: str, text: str, tmp_path: Path) -> None:
+    name = option[2:].split("::")[-1]
+    (tmp_path / "c.json").write_text(json.dumps({name: None, "train": {name: None}}))
+    start = [PROGRAM, "run", "--config_file", str(tmp_path / "c.json")]
+    for words in ([option, text], [f"{option}={text}"]):
+        with pytest.raises(UserError, match=r"would be read as .*, not as a path; write --"):
+            refuse_unknown_overrides([*start, *words])
+    for fine in ("./2024_01_05", "2024-01-05", "None", "['a','b']", "a.nii.gz"):
+        refuse_unknown_overrides([*start, option, fine])
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "2", None, 10.0])
+def test_counts_are_whole_numbers_of_at_least_one(value: Any) -> None:
+    refuse_no_counts(max_epochs=1, batch_size=2)
+    with pytest.raises(UserError, match=f"--max_epochs {value}: give a whole number of at least 1"):
+        refuse_no_counts(max_epochs=value)
