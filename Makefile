@@ -18,6 +18,7 @@ lint: $(ENVIRONMENT)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 $(ENVIRONMENT)/ready: pyproject.toml requirements/build.txt requirements/torch.txt requirements/cuda.txt requirements/development.txt
 	$(PYTHON) -m venv $(ENVIRONMENT)

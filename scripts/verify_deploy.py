@@ -1,6 +1,6 @@
 """Run the MONAI Deploy application end to end, and compare it with ``python -m monai.bundle run`` voxel by voxel.
 
-    bash deploy/setup.sh .venv-deploy
+    bash scripts/setup_deploy.sh .venv-deploy
     python scripts/verify_deploy.py SCAN.nii.gz --python .venv-deploy/bin/python      # about 15 minutes on 2 cores
 
 SCAN is a NIfTI that the hippocampus model can segment. DICOM series are made of it in a temporary folder.
@@ -23,13 +23,10 @@ import fire
 import highdicom
 import nibabel
 import numpy as np
+from conemos_bundle.hosts.deploy.dicom_series import find_series
 from conemos_bundle.utils.paths import bundle_folder
 from conemos_bundle.volumes.dicom import read_slices
-
-DEPLOY = bundle_folder() / "deploy"
-sys.path.insert(0, str(DEPLOY))
-from conemos_bundle.hosts.deploy.dicom_series import find_series  # noqa: E402
-from deploy_cases import bad_inputs, series_variants  # noqa: E402
+from deploy_cases import bad_inputs, series_variants
 
 REGIONS = ["hippocampus", "anterior", "posterior"]
 
@@ -153,7 +150,7 @@ def main(scan: str, python: str, only: str = "", model: str = "") -> None:
     """
     interpreter = Path(python).absolute()  # the commands run in other folders
     if not interpreter.is_file():
-        sys.exit(f"error: {python}: no such file; bash deploy/setup.sh makes the application's environment")
+        sys.exit(f"error: {python}: no such file; bash scripts/setup_deploy.sh makes the application's environment")
     failures = 0
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary).resolve()
@@ -164,7 +161,7 @@ def main(scan: str, python: str, only: str = "", model: str = "") -> None:
             export(ts)
         (root / "series").mkdir()
         variants = series_variants(Path(scan).absolute(), root / "series")
-        app = [str(interpreter), str(DEPLOY)]
+        app = [str(interpreter), "-m", "conemos_bundle.hosts.deploy"]
         if only != "bad":
             failures += verify_good(app, variants, ts, root)
         if only != "good":

@@ -37,11 +37,9 @@ import fire
 import nibabel
 import numpy as np
 from conemos_bundle.errors import UserError
+from conemos_bundle.hosts.deploy.make_series import make_series
 from conemos_bundle.utils.paths import bundle_folder
 from PIL import Image
-
-sys.path.insert(0, str(bundle_folder() / "deploy"))
-from conemos_bundle.hosts.deploy.make_series import make_series
 
 MODEL = "conemos_hippocampus"
 REGIONS = ["hippocampus", "anterior", "posterior"]

@@ -27,7 +27,7 @@ from pydantic import ValidationError
 
 PATIENCE = 30  # seconds for Snakemake to end after Ctrl-C
 _NO_MATTER = {"settings", "num_workers", "device", "cache", "cache_dir", "progress"}  # to what a run learns
-SNAKEFILE = Path(__file__).parents[1] / "paper" / "Snakefile"
+SNAKEFILE = Path(__file__).parents[1] / "paper" / "workflow" / "Snakefile"
 
 
 def experiments(

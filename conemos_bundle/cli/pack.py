@@ -27,6 +27,9 @@ from conemos_bundle.runs.run import RECORD, package_versions, read_record, recor
 from conemos_bundle.runs.weights import fit_weights, load_weights
 from conemos_bundle.utils.paths import bundle_folder
 
+PACKAGE = Path(__file__).resolve().parents[1]
+# and what lies in the package where it is installed
+ABOVE_THE_CORE = ("cli", "hosts", "importers", "paper", "phantom", "__main__.py", "configs", "models")
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 LAST_NUMPY_OF_PYTHON_3_10 = (2, 2)
 REQUIRED = (
@@ -186,9 +189,7 @@ def pack(
     with folder_in_one_step(target) as part:
         (part / "models").mkdir()
         (part / "docs").mkdir()
-        package = Path(__file__).resolve().parents[1]
-        ignored = shutil.ignore_patterns("__pycache__", "configs", "models")
-        shutil.copytree(package, part / "conemos_bundle", ignore=ignored)
+        shutil.copytree(PACKAGE, part / "conemos_bundle", ignore=_not_of_the_core)
         shutil.copytree(root / "configs", part / "configs", ignore=shutil.ignore_patterns("__*"))
         (part / "LICENSE").write_text(_licence(root), encoding="utf-8")
         torch.save(weights, part / "models" / "model.pt")
@@ -221,6 +222,11 @@ def pack(
             f"numpy {described['numpy_version']}, named in the metadata, is not for Python 3.10, which the Model Zoo's "
             "CI runs; install the versions of requirements/runtime.txt and pack again"
         )
+
+
+def _not_of_the_core(folder: str, names: Sequence[str]) -> set[str]:
+    """What a packed bundle does not carry: it is trained, evaluated and asked by `monai.bundle` and its hosts."""
+    return {"__pycache__", *(ABOVE_THE_CORE if Path(folder) == PACKAGE else ())} & set(names)
 
 
 def _refuse_name_within_another(name: str, target: Path, unit_tests: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from conemos_bundle.cli import report
 from conemos_bundle.errors import UserError
 
-write_run = run_path(str(Path(__file__).parents[1] / "experiments" / "conftest.py"))["write_run"]
+write_run = run_path(str(Path(__file__).parents[1] / "paper" / "conftest.py"))["write_run"]
 DICE = {"body": np.linspace(0.8, 0.95, 7), "eyes": np.linspace(0.5, 0.7, 7)}
 
 

@@ -22,7 +22,7 @@ def endings(root: Path, kind: str) -> list[tuple[str, str, str]]:
     """File, entry and how it ended, of every file of a kind; a process that dies or hangs goes on behind that file."""
     found: list[tuple[str, str, str]] = []
     package = Path(conemos_bundle.__file__).parent.parent
-    places = [package, package / "deploy", Path(__file__).parent]
+    places = [package, Path(__file__).parent]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places)), "OMP_NUM_THREADS": "1"}
     script = str(Path(__file__).with_name("mutated_entries.py"))
     first, finished = 0, False

@@ -105,7 +105,7 @@ def export_torchscript(bundle: Path, path: Path) -> Export:
     Args:
         bundle: its folder.
         path: the file. Renamed later, the Deploy SDK's stock operator no longer finds the configurations in it
-            (ours in `deploy/` does).
+            (ours in `conemos_bundle.hosts.deploy` does).
     """
     configs = bundle / "configs"
     ckpt_export(

@@ -1,14 +1,11 @@
-"""The command ``python deploy -i DICOM_FOLDER -o OUT -m model.ts``."""
+"""The command ``python -m conemos_bundle.hosts.deploy -i DICOM_FOLDER -o OUT -m model.ts``."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-try:
-    from conemos_bundle.errors import run_command
-except ImportError:
-    sys.exit("error: conemos_bundle is not installed for this Python; run deploy/setup.sh and use its Python")
+from conemos_bundle.errors import run_command
 from conemos_bundle.hosts.deploy.options import parse
 from conemos_bundle.hosts.deploy.sdk_start import prepare_sdk
 

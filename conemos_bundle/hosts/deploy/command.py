@@ -113,5 +113,7 @@ def _import_application(log_level: str) -> Any:
     try:
         from conemos_bundle.hosts.deploy.application import SegmentRegions
     except ImportError as error:
-        raise UserError(f"the MONAI Deploy App SDK cannot be imported ({error}); run deploy/setup.sh") from error
+        raise UserError(
+            f"the MONAI Deploy App SDK cannot be imported ({error}); run scripts/setup_deploy.sh"
+        ) from error
     return SegmentRegions

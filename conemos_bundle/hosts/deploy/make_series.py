@@ -1,4 +1,7 @@
-"""Make a DICOM series of a NIfTI, to try the application on: ``python deploy/make_series.py SCAN.nii.gz FOLDER``."""
+"""Make a DICOM series of a NIfTI, to try the application on.
+
+``python -m conemos_bundle.hosts.deploy.make_series SCAN.nii.gz FOLDER``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options of ``python deploy``."""
+"""The options of ``python -m conemos_bundle.hosts.deploy``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from conemos_bundle.errors import UserError
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see python deploy --help")
+        raise UserError(f"{message}; see python -m conemos_bundle.hosts.deploy --help")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -22,7 +22,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         UserError: an unknown option, or no input, output or model.
     """
     parser = _Parser(
-        prog="deploy", description="Segment regions of one DICOM series: DICOM SEG, a NIfTI a region and a report."
+        prog="python -m conemos_bundle.hosts.deploy",
+        description="Segment regions of one DICOM series: DICOM SEG, a NIfTI a region and a report.",
     )
     add, environment = parser.add_argument, os.environ.get
     add("-i", "--input", default=environment("HOLOSCAN_INPUT_PATH"), help="folder of the DICOM series")
@@ -33,10 +34,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("-r", "--regions", default=environment("CONEMOS_REGIONS"), help="names, with commas between; none: all")
     add("-s", "--series", default=environment("CONEMOS_SERIES"), help="UID, number or description of one of several")
     add("-d", "--device", default=environment("CONEMOS_DEVICE"), help="cpu or cuda; none: a GPU where there is one")
-    add("-c", "--codes", default=environment("CONEMOS_CODES"), help="a table like deploy/region_codes.csv")
+    add("-c", "--codes", default=environment("CONEMOS_CODES"), help="a table like region_codes.csv beside this program")
     add("-l", "--log-level", default="ERROR", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="of the SDK")
     options = parser.parse_args(list(arguments))
     for name in ("input", "output", "model"):
         if not getattr(options, name):
-            raise UserError(f"--{name} is missing; see python deploy --help")
+            raise UserError(f"--{name} is missing; see python -m conemos_bundle.hosts.deploy --help")
     return options

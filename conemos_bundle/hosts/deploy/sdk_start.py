@@ -43,7 +43,7 @@ def load_cuda_runtime() -> str:
         except OSError:
             continue
         return name
-    raise UserError(f"{LIBRARY} is not installed; run deploy/setup.sh, or: pip install nvidia-cuda-runtime")
+    raise UserError(f"{LIBRARY} is not installed; run scripts/setup_deploy.sh, or: pip install nvidia-cuda-runtime")
 
 
 def packaged_libraries() -> list[Path]:

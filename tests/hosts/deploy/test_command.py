@@ -28,8 +28,8 @@ from pydicom import dcmread
 def _other_tests_see_no_trace(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(command.logging, "basicConfig", lambda **settings: None)
     yield
-    for name in ("application", "sdk_operators"):
-        sys.modules.pop(name, None)
+    for name in ("application", "sdk_operators"):  # imported again, with this test's SDK
+        sys.modules.pop(f"conemos_bundle.hosts.deploy.{name}", None)
 
 
 @pytest.fixture
@@ -161,6 +161,6 @@ def test_without_the_sdk_the_line_says_how_to_install_it(
     options: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "monai.deploy", None)  # Python's way to say that there is none
-    with pytest.raises(UserError, match=r"SDK cannot be imported .*run deploy/setup\.sh"):
+    with pytest.raises(UserError, match=r"SDK cannot be imported .*run scripts/setup_deploy\.sh"):
         command.segment(options())
     assert not (tmp_path / "out").exists()

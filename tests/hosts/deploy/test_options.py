@@ -25,7 +25,10 @@ def test_the_environment_stands_behind_the_options(monkeypatch: pytest.MonkeyPat
     ("arguments", "words"),
     [
         (["-i", "in", "-o", "out"], "--model is missing"),
-        ([*NEEDED, "--nonsense"], "unrecognized arguments: --nonsense; see python deploy --help"),
+        (
+            [*NEEDED, "--nonsense"],
+            "unrecognized arguments: --nonsense; see python -m conemos_bundle.hosts.deploy --help",
+        ),
         ([*NEEDED, "-l", "LOUD"], "invalid choice: 'LOUD'"),
         (["-i"], "expected one argument"),
     ],

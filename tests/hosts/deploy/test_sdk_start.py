@@ -11,7 +11,7 @@ from conemos_bundle.hosts.deploy import sdk_start
 
 def test_without_any_cuda_runtime_the_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sdk_start, "LIBRARY", "libnothing_of_this_name.so.13")
-    with pytest.raises(UserError, match=r"libnothing.* is not installed; run deploy/setup\.sh"):
+    with pytest.raises(UserError, match=r"libnothing.* is not installed; run scripts/setup_deploy\.sh"):
         sdk_start.load_cuda_runtime()
 
 
