@@ -42,7 +42,7 @@ class _DiskCache(PersistentDataset):
         file = Path(str(self.cache_dir), self.hash_func(item_transformed).decode() + self.transform_hash + ".pt")
         try:
             return super()._cachecheck(item_transformed)
-        except (RuntimeError, EOFError, ValueError, KeyError, OSError):
+        except Exception:  # torch.load raises whatever it likes on a broken file
             if not _is_damaged(file):
                 raise  # the scan is, or the disk is full
             file.unlink(missing_ok=True)
