@@ -14,7 +14,7 @@ import itk
 import nibabel
 import numpy as np
 import pydicom
-from make_series import write_series
+from conemos_bundle.hosts.deploy.make_series import write_series
 from pydicom import dcmread
 
 VOXELS = np.random.default_rng(0).integers(1, 500, (20, 18, 16)).astype(np.int16)

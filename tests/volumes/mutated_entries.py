@@ -26,11 +26,11 @@ from conemos_bundle.data.datalist import Datalist, scan_items
 from conemos_bundle.data.plan import plan_input
 from conemos_bundle.data.scans import find_scans
 from conemos_bundle.errors import UserError
+from conemos_bundle.hosts.deploy.dicom_series import find_series
 from conemos_bundle.hosts.label.annotations import read_saved
 from conemos_bundle.inferers import SaveImageRegionsd
 from conemos_bundle.transforms import CheckScand, LoadImageScand, LoadRegionMasksd
 from conemos_bundle.transforms.resample import OrientToRASd, ResampleToSpacingd
-from dicom_series import find_series
 from header_mutations import VOXELS, dicom_folders, itk_files, nifti_files
 from monai.data import MetaTensor
 from monai.data.utils import orientation_ras_lps

@@ -13,10 +13,10 @@ import numpy as np
 import pydicom
 import pytest
 from conemos_bundle.data.scans import find_scans
+from conemos_bundle.hosts.deploy.dicom_series import find_series
+from conemos_bundle.hosts.deploy.make_series import write_series
 from conemos_bundle.transforms import LoadImageScand
 from conemos_bundle.volumes.dicom import check_series, read_series, read_slices
-from dicom_series import find_series
-from make_series import write_series
 from pydicom import Dataset, dcmread
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,

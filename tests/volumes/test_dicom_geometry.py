@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from conemos_bundle.data.scans import find_scans
 from conemos_bundle.errors import UserError
+from conemos_bundle.hosts.deploy.dicom_series import find_series
 from conemos_bundle.volumes.dicom import check_series
-from dicom_series import find_series
 from pydicom import dcmread
 
 

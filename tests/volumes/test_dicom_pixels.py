@@ -6,9 +6,9 @@ import itk
 import numpy as np
 import pytest
 from conemos_bundle.errors import UserError
+from conemos_bundle.hosts.deploy.make_series import write_series
 from conemos_bundle.volumes import dicom_pixels
 from conemos_bundle.volumes.dicom import check_series, read_series
-from make_series import write_series
 from monai.transforms import LoadImage
 from pydicom import dcmread
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLSLossless, RLELossless

@@ -12,9 +12,9 @@ import pydicom
 import pytest
 from conemos_bundle.data.scans import find_scans
 from conemos_bundle.errors import UserError
+from conemos_bundle.hosts.deploy.dicom_series import find_series
+from conemos_bundle.hosts.deploy.make_series import write_series
 from conemos_bundle.transforms import LoadImageScand
-from dicom_series import find_series
-from make_series import write_series
 from pydicom import dcmread
 from pydicom.uid import EnhancedMRImageStorage, SecondaryCaptureImageStorage, SegmentationStorage, generate_uid
 
