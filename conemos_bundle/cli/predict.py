@@ -11,7 +11,7 @@ from conemos_bundle.inferers import asked_regions
 from conemos_bundle.inferers.inference import MODES
 from conemos_bundle.inferers.saving import FORMATS
 from conemos_bundle.runs.model_files import model_settings, torch_device
-from monai.bundle import ConfigWorkflow
+from conemos_bundle.training.workflows import quiet_workflow
 
 
 def predict(
@@ -54,7 +54,7 @@ def predict(
         if value not in allowed:
             raise UserError(f"--{option} {value!r}: use one of {', '.join(allowed)}")
     files = [folder / "inference.json", *([folder / "batch_inference.json"] if resume else [])]
-    workflow = ConfigWorkflow(
+    workflow = quiet_workflow(
         workflow_type="inference",
         config_file=[str(file) for file in files if file.is_file()],
         meta_file=str(folder / "metadata.json"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -35,6 +36,17 @@ def overlay_files(overlays: Sequence[str]) -> list[Path]:
             raise UserError(f"{overlay}: no such overlay; name one of {configs} or a JSON file")
         files.append(found[0])
     return files
+
+
+def quiet_workflow(**options: Any) -> ConfigWorkflow:
+    """MONAI's workflow, which does not say that it was told to leave logging alone (``logging_file=False``)."""
+    logger = logging.getLogger("monai.bundle.workflows")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        return ConfigWorkflow(**options)
+    finally:
+        logger.setLevel(level)
 
 
 def hold_folder(folder: str | os.PathLike[str]) -> None:
@@ -83,7 +95,7 @@ def run_training_config(overlays: Sequence[str], options: Mapping[str, Any], log
     """
     files = overlay_files(overlays)
     configs = bundle_folder() / "configs"
-    workflow = ConfigWorkflow(
+    workflow = quiet_workflow(
         workflow_type="train",
         config_file=[str(file) for file in files],
         meta_file=str(configs / "metadata.json"),

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel
@@ -25,6 +28,14 @@ def test_writes_only_the_regions_asked_for_and_their_volumes(scan: Path, run: Pa
     sizes = json.loads((tmp_path / "test_0_volumes.json").read_text())["regions"]
     assert 0 < voxels < np.prod(mask.shape)
     assert sizes == {"inner core": {"voxels": voxels, "volume_ml": pytest.approx(voxels * 8 / 1000)}}
+
+
+def test_no_line_is_printed_that_is_not_ours(scan: Path, run: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "conemos_bundle", "predict", str(scan), "--model", str(run), "--output", "out"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert [line.split(":")[0].strip() for line in done.stdout.splitlines()][:3] == [str(scan), "outer", "inner core"]
 
 
 def test_a_region_does_not_depend_on_what_else_is_asked_for(scan: Path, run: Path, tmp_path: Path) -> None:
