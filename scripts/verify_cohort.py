@@ -74,7 +74,10 @@ def main(work: Path) -> int:
         nonlocal failures
         named = all(f"{name}.nii.gz" in told for name in bad)
         lines = sum(line.startswith("error: ") for line in told.splitlines())
-        fine = code == 1 and done == good and named and "Traceback (most" not in told
+        ours = told.split("torch/distributed/elastic/")[
+            0
+        ]  # torchrun prints a traceback of its own after a worker's end
+        fine = code == 1 and done == good and named and "Traceback (most" not in ours
         failures += not fine
         print(
             f"{'PASS' if fine else 'FAIL'}  {entry}: {done} of {good} done, exit code {code}, {lines} lines of errors"
