@@ -1,7 +1,7 @@
 """Grids of experiments: the methods on the hippocampus, on CHAOS and on the phantom.
 
-    python scripts/experiment_grids.py ../shared/data --output pilot            # 13 core-hours without AVX-512
-    python scripts/experiment_grids.py ../shared/data --output full --full      # the paper's: for a GPU or a cluster
+    python scripts/experiment_grids.py DATA --output pilot            # 13 core-hours without AVX-512
+    python scripts/experiment_grids.py DATA --output full --full      # the paper's: for a GPU or a cluster
     conemos experiments pilot/grid.json --output pilot/runs --cores 2
     conemos experiments pilot/shorter.json --output pilot/runs_shorter --cores 2
 

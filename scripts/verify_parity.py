@@ -1,6 +1,6 @@
 """Largest absolute differences from the authors' networks, loss and metrics.
 
-    python scripts/verify_parity.py ../shared/parity/conemos_reference.npz
+    python scripts/verify_parity.py REFERENCE.npz
 
 The reference file holds weights, inputs and outputs of the authors' TensorFlow code; it is not part of this repository.
 """
