@@ -35,6 +35,10 @@ class UserError(ValueError):
         super().__init__(printable(message))
 
 
+class UsageError(UserError):
+    """What was typed is wrong: an option, a region, an overlay, a file that is not there. Nothing has been done."""
+
+
 class OutputError(UserError):
     """Results cannot be written: with the next scan it would be no better."""
 
@@ -137,11 +141,11 @@ def _disk_error(reason: str, file: object) -> OutputError:
 
 
 def exit_with(error: UserError) -> NoReturn:
-    """Print ``error: …`` and end the process with exit code 1.
+    """Print ``error: …`` and end the process, with exit code 2 where the command line is wrong, else 1.
 
     At once: threads of MONAI's cache may still be reading scans, and an orderly exit can abort in them.
     """
-    _end(f"error: {error}", 1)
+    _end(f"error: {error}", 2 if isinstance(error, UsageError) else 1)
 
 
 def exit_interrupted() -> NoReturn:

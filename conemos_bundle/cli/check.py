@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import fmean
 
-from conemos_bundle.cli.datalist import annotated_scans
-from conemos_bundle.data.absent import check_empty_option, with_absent
-from conemos_bundle.data.check import check_data_set
-from conemos_bundle.data.datalist import SPLITS, read_datalist, write_datalist
-from conemos_bundle.data.relations import describe
+from conemos_bundle.cli.next_step import say_next
 from conemos_bundle.errors import UserError
+from conemos_bundle.utils.nearest import check_path
 
 
 def check(datalist: str, dataset_dir: str | None = None, empty: str | None = None) -> None:
@@ -23,7 +19,7 @@ def check(datalist: str, dataset_dir: str | None = None, empty: str | None = Non
 
     Args:
         datalist: the datalist's file.
-        dataset_dir: the folder that its relative paths start at; default: the datalist's own.
+        dataset_dir: the folder that its relative paths start at; default: what it says itself.
         empty: ``absent``: an empty mask is no error but says that its region is absent. That is written into the
             datalist (``"absent": true``), so that training and evaluation take it the same way.
 
@@ -31,9 +27,19 @@ def check(datalist: str, dataset_dir: str | None = None, empty: str | None = Non
         SystemExit: with code 1 where there is an error; warnings alone are no reason.
         UserError: the datalist or the folder cannot be read, or the datalist cannot be written.
     """
+    check_path(str(datalist), is_folder=False)
+    if dataset_dir is not None:
+        check_path(str(dataset_dir), is_folder=True)
+
+    from conemos_bundle.data.absent import check_empty_option, with_absent
+    from conemos_bundle.data.annotated import annotated_scans
+    from conemos_bundle.data.check import check_data_set
+    from conemos_bundle.data.datalist import read_datalist, scans_folder, write_datalist
+    from conemos_bundle.data.relations import describe
+
     empty_is_absent = check_empty_option(empty)
     data = read_datalist(datalist)
-    folder = Path(str(datalist)).parent if dataset_dir is None else str(dataset_dir)
+    folder = scans_folder(str(datalist), data, dataset_dir)
     lines, relations, known, found = check_data_set(data, folder, empty_is_absent)
     print("\n".join(lines) if lines else "no problems")
     if found:
@@ -51,9 +57,13 @@ def check(datalist: str, dataset_dir: str | None = None, empty: str | None = Non
         print("\n".join(describe(relations, data.regions)))
     if any(line.startswith("error: ") for line in lines):
         raise SystemExit(1)
+    places = () if dataset_dir is None else ("--dataset_dir", str(dataset_dir))
+    say_next("train", str(datalist), *places, "--output_dir", "runs/mine")
 
 
 def _known(known: Mapping[tuple[str, str], Sequence[float]], regions: Sequence[str]) -> str:
+    from conemos_bundle.data.datalist import SPLITS
+
     lines = []
     for split in SPLITS:
         parts = {region: known[split, region] for region in regions if (split, region) in known}

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
-from conemos_bundle.errors import UserError
-from conemos_bundle.files import part_folder, publish, refuse_no_room, shown
-from conemos_bundle.hosts.bundle import exports
-from conemos_bundle.runs.run import recorded_network
-from conemos_bundle.runs.weights import fit_weights, load_weights
-from conemos_bundle.utils.records import read_json
+from conemos_bundle.cli.arguments import names_of
+from conemos_bundle.cli.next_step import say_next
+from conemos_bundle.errors import UsageError
+from conemos_bundle.utils.nearest import check_path, suggestion
 
 FORMATS = ("ts", "pt2", "onnx")
 
 
-def export(bundle: str = ".", formats: str | Sequence[str] = FORMATS) -> None:
+def export(bundle: str, formats: str | Sequence[str] = FORMATS) -> None:
     """Write ``models/model.ts``, ``model.pt2`` and ``model.onnx`` into a bundle, each compared with the network.
 
     Args:
@@ -26,29 +22,13 @@ def export(bundle: str = ".", formats: str | Sequence[str] = FORMATS) -> None:
     Raises:
         UserError: no bundle, no such format, or a file that differs from the network by more than 1e-4.
     """
-    folder = Path(str(bundle)).expanduser()
-    asked = formats.split(",") if isinstance(formats, str) else list(formats)
+    folder = check_path(str(bundle), is_folder=True)
+    asked = names_of(formats) if isinstance(formats, str) else list(formats)
     for name in asked:
         if name not in FORMATS:
-            raise UserError(f"--formats {name!r}: use some of {','.join(FORMATS)}")
-    file = folder / "configs" / "inference.json"
-    if not file.is_file():
-        raise UserError(f"{folder}: not a bundle (no configs/inference.json); 'conemos pack' makes one of a run")
-    config = read_json(file)
-    network = recorded_network({"network": config["network_def"]}).eval()
-    weights = folder / "models" / "model.pt"
-    fit_weights(network, load_weights(weights), weights)
-    for name in asked:
-        path = folder / "models" / f"model.{name}"
-        refuse_no_room(path.parent, 4 * weights.stat().st_size + 2**20)  # TorchScript would end the process
-        with part_folder(path.parent) as part:
-            if name == "ts":
-                exported = exports.export_torchscript(folder, part / path.name)
-            else:
-                exported = (exports.export_pt2 if name == "pt2" else exports.export_onnx)(network, part / path.name)
-            result = exports.check(exported, network, config["network_def"]["in_channels"], config["window"])
-            publish(part / path.name, path)
-        print(
-            f"wrote {shown(path)} ({os.path.getsize(path) / 2**20:.1f} MiB): differs by {result.difference:.1e}, "
-            f"{result.seconds:.3f} s a window of all regions (PyTorch {result.network_seconds:.3f} s)"
-        )
+            raise UsageError(f"--formats {name!r}: use some of {','.join(FORMATS)}{suggestion(name, FORMATS)}")
+
+    from conemos_bundle.hosts.bundle.exporting import export_bundle
+
+    export_bundle(folder, asked)
+    say_next("predict", "SCAN", "--model", str(bundle))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
-from conemos_bundle.hosts.label.app_folder import write_app
+from conemos_bundle.utils.nearest import check_path
 from conemos_bundle.utils.paths import bundle_folder
 
 
@@ -20,6 +21,10 @@ def label_app(output: str, bundle: str | None = None, name: str | None = None, r
     Raises:
         UserError: the folder is no bundle.
     """
-    source = Path(str(bundle)).expanduser() if bundle else bundle_folder()
+    source = check_path(str(bundle), is_folder=True) if bundle else bundle_folder()
+
+    from conemos_bundle.hosts.label.app_folder import write_app
+
     for folder in write_app(source, Path(str(output)).expanduser().absolute(), name, region_bundles):
         print(f"wrote {folder}")
+    print(f"next: monailabel start_server --app {shlex.quote(str(output))} --studies STUDIES")

@@ -2,140 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import re
-import shutil
 from collections.abc import Sequence
-from importlib.metadata import distribution
 from pathlib import Path
-from typing import Any
 
-import torch
-from conemos_bundle.cli.export import export
-from conemos_bundle.errors import UserError
-from conemos_bundle.files import folder_in_one_step, sweep
-from conemos_bundle.hosts.bundle import (
-    write_archive,
-    write_checksums,
-    write_hugging_face_card,
-    write_large_files,
-    write_unit_tests,
-)
-from conemos_bundle.hosts.bundle.evaluation import read_evaluation
-from conemos_bundle.hosts.bundle.model_card import model_card
-from conemos_bundle.runs.run import RECORD, package_versions, read_record, recorded_network
-from conemos_bundle.runs.weights import fit_weights, load_weights
-from conemos_bundle.utils.paths import bundle_folder
-
-PACKAGE = Path(__file__).resolve().parents[1]
-# and what lies in the package where it is installed
-ABOVE_THE_CORE = ("cli", "hosts", "importers", "paper", "phantom", "__main__.py", "configs", "models")
-SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
-LAST_NUMPY_OF_PYTHON_3_10 = (2, 2)
-REQUIRED = (
-    "nibabel", "pytorch-ignite", "itk", "scipy", "pandas", "pydantic", "pydicom", "fire", "matplotlib", "tensorboard",
-    "tqdm",
-)  # fmt: skip
-
-
-def metadata(
-    record: dict[str, Any], name: str, version: str, changelog: dict[str, str], **texts: str
-) -> dict[str, Any]:
-    """The Model Zoo's metadata of a model.
-
-    Args:
-        record: the run's record.
-        name: name of the bundle.
-        version: its version, a key of ``changelog``.
-        changelog: what each version brought.
-        texts: fields to set otherwise than by default (``authors``, ``copyright``, ``description``, …).
-    """
-    regions, plan, data = record["regions"], record["plan"], record.get("data", {})
-    versions = package_versions()
-    listed = ", ".join(regions)
-    conditioned = record["network"]["_target_"].endswith("FiLMUNet")
-    kind = "A FiLM-conditioned 3D UNet (CoNeMOS)" if conditioned else "A 3D UNet with one output a region"
-    shape = [f"{side}*n" for side in [2 ** (len(record["network"]["channels"]) - 1)] * 3]
-    image = {
-        "type": "image",
-        "format": "magnitude",
-        "modality": data.get("modality") or "MR",
-        "num_channels": plan["in_channels"],
-        "spatial_shape": shape,
-        "dtype": "float32",
-        "value_range": [0, 1],
-        "is_patch_data": True,
-        "channel_def": {str(i): "image" for i in range(plan["in_channels"])},
-    }
-    pred = {
-        "type": "image",
-        "format": "segmentation",
-        "num_channels": len(regions),
-        "spatial_shape": shape,
-        "dtype": "float32",
-        "value_range": [],
-        "is_patch_data": True,
-        # values of the label map; channel k - 1 of the network holds region k
-        "channel_def": {"0": "background", **{str(k + 1): region for k, region in enumerate(regions)}},
-    }
-    fields = {
-        "schema": SCHEMA,
-        "version": version,
-        "changelog": changelog,
-        "monai_version": versions["monai"],
-        "pytorch_version": versions["torch"],
-        "numpy_version": versions["numpy"],
-        "required_packages_version": {package: versions[package] for package in REQUIRED if package in versions},
-        "supported_apps": {},
-        "name": name,
-        "task": f"Segmentation of any of the regions {listed}, on demand",
-        "description": f"{kind} trained on partially annotated scans; regions: {listed}.",
-        "authors": "CoNeMOS Bundle developers",
-        "copyright": "Copyright (c) CoNeMOS Bundle developers",
-        "data_source": data.get("description") or data.get("name", ""),
-        "data_type": "nibabel",
-        "image_classes": f"{plan['in_channels']}-channel {data.get('modality') or 'MR'}, intensities scaled to [0, 1]",
-        "label_classes": f"one binary mask a region: {listed}",
-        "pred_classes": f"one channel a region, which may overlap or nest: {listed}",
-        "intended_use": "Research only; not for clinical use.",
-        "references": [
-            "Billot, B., Dey, N., Abaci Turk, E., Grant, P. E., Golland, P. Network conditioning for synergistic "
-            "learning on partial annotations. MIDL 2024.",
-            *([data["reference"]] if data.get("reference") else []),
-        ],
-        **texts,
-    }
-    summary = record.get("evaluation")
-    if summary:
-        fields["eval_metrics"] = summary
-    return {
-        **fields,
-        "network_data_format": {
-            "inputs": {"image": image},
-            "outputs": {"pred": pred},
-            # beside `inputs`, where the Deploy operator would choke on it
-            "optional_inputs": {
-                "regions": {
-                    "type": "tuple",
-                    "value": f"indices (R,) of the regions asked for, of {len(regions)}; default: all",
-                }
-            },
-        },
-    }
-
-
-def inference_config(record: dict[str, Any]) -> dict[str, Any]:
-    """The package's inference.json with the values of a model."""
-    config: dict[str, Any] = json.loads((bundle_folder() / "configs" / "inference.json").read_text(encoding="utf-8"))
-    config["spacing"] = record["plan"]["spacing"]
-    config["window"] = record["plan"]["patch_size"]
-    config["inside"] = record.get("inside", {})
-    config["network_def"] = record["network"]
-    return config
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+from conemos_bundle.cli.next_step import say_next
+from conemos_bundle.errors import UsageError
+from conemos_bundle.utils.nearest import check_path
 
 
 def pack(
@@ -170,91 +42,12 @@ def pack(
         UserError: the run is not finished, ``output`` exists, or a name that the Model Zoo does not take: with ``_v``
             in it or, with ``unit_tests``, part of the name of another bundle of that zoo or the other way round.
     """
-    source, target = Path(run).expanduser(), Path(output).expanduser().absolute()
-    sweep(target.parent)
+    check_path(str(run), is_folder=True)
+    target = Path(str(output)).expanduser()
     if target.exists():
-        raise UserError(f"{output}: exists; pass another --output")
-    name = name or target.name
-    if not re.fullmatch(r"[A-Za-z]\w*", name) or "_v" in name:
-        raise UserError(f"{name!r} cannot be a bundle's name: letters, digits and '_', but not '_v'; pass --name")
-    if unit_tests is not None:  # for the Model Zoo
-        _refuse_name_within_another(name, target, Path(unit_tests).expanduser().absolute())
-    record = read_record(source / "model.pt")
-    weights = load_weights(source / "model.pt")
-    fit_weights(recorded_network(record), weights, source / "model.pt")
-    evaluated = read_evaluation(source, record["regions"])
-    record["evaluation"] = evaluated.dice
-    texts = {"authors": authors, "copyright": f"Copyright (c) {authors}"} if authors else {}
-    root = bundle_folder()
-    with folder_in_one_step(target) as part:
-        (part / "models").mkdir()
-        (part / "docs").mkdir()
-        shutil.copytree(PACKAGE, part / "conemos_bundle", ignore=_not_of_the_core)
-        shutil.copytree(root / "configs", part / "configs", ignore=shutil.ignore_patterns("__*"))
-        (part / "LICENSE").write_text(_licence(root), encoding="utf-8")
-        torch.save(weights, part / "models" / "model.pt")
-        _write_json(part / "models" / RECORD, record)
-        described = metadata(record, name, version, {version: changes}, **texts)
-        _write_json(part / "configs" / "metadata.json", described)
-        _write_json(part / "configs" / "inference.json", inference_config(record))
-        (part / "docs" / "README.md").write_text(
-            model_card(record, described, evaluated.table, [picture.name for picture in evaluated.pictures]),
-            encoding="utf-8",
-        )
-        (part / "docs" / "data_license.txt").write_text(_data_licence(record.get("data", {})), encoding="utf-8")
-        for picture in evaluated.pictures:
-            shutil.copy(picture, part / "docs" / picture.name)
-        if formats:
-            export(str(part), formats)
-        write_checksums(part)
-        if weights_url is not None:
-            large = write_large_files(part, weights_url)
-            print(f"upload to {weights_url}, and leave out of a pull request: {', '.join(large) or 'nothing'}")
-        if hugging_face:
-            write_hugging_face_card(part, described)
-        if unit_tests is not None:
-            write_unit_tests(Path(unit_tests).expanduser(), name)
-        if archive:  # before the folder is there: then all of it is
-            print(f"wrote {write_archive(part, target.with_name(f'{name}.zip'))}, and its sha256 sum beside it")
-    print(f"wrote {target}")
-    if tuple(map(int, described["numpy_version"].split(".")[:2])) > LAST_NUMPY_OF_PYTHON_3_10:
-        print(
-            f"numpy {described['numpy_version']}, named in the metadata, is not for Python 3.10, which the Model Zoo's "
-            "CI runs; install the versions of requirements/runtime.txt and pack again"
-        )
+        raise UsageError(f"{output}: exists; pass another --output")
 
+    from conemos_bundle.hosts.bundle.packing import pack_run
 
-def _not_of_the_core(folder: str, names: Sequence[str]) -> set[str]:
-    """What a packed bundle does not carry: it is trained, evaluated and asked by `monai.bundle` and its hosts."""
-    return {"__pycache__", *(ABOVE_THE_CORE if Path(folder) == PACKAGE else ())} & set(names)
-
-
-def _refuse_name_within_another(name: str, target: Path, unit_tests: Path) -> None:
-    """The Model Zoo finds bundles by parts of their names: none may be part of another's in that clone of it."""
-    for other in sorted((unit_tests.parent.parent / "models").glob("[!.]*/configs/metadata.json")):
-        folder = other.parents[1]
-        if folder != target and (name in folder.name or folder.name in name):
-            raise UserError(f"{name!r} cannot be a bundle's name beside {folder}; pass --name")
-
-
-def _data_licence(data: dict[str, Any]) -> str:
-    """What the licence file of the training data says."""
-    data = {key: " ".join(text.split()) for key, text in data.items() if isinstance(text, str)}
-    lines = [
-        f"The weights in models/ were trained on: {data.get('description') or data.get('name') or 'not stated'}.",
-        f"Licence of these data: {data.get('licence') or 'not stated in the datalist'}.",
-        f"Reference: {data.get('reference') or 'not stated in the datalist'}.",
-        "Pictures of scans in this folder are made from these data and carry their licence.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _licence(root: Path) -> str:
-    """The licence's text: in the repository's (or bundle's) root, or with the installed package."""
-    file = root / "LICENSE"
-    if file.is_file():
-        return file.read_text(encoding="utf-8")
-    text = distribution("conemos-bundle").read_text("licenses/LICENSE")
-    if text is None:
-        raise UserError(f"{file}: no such file; install the package again")
-    return text
+    pack_run(run, output, name, version, changes, authors, archive, formats, weights_url, hugging_face, unit_tests)
+    say_next("predict", "SCAN", "--model", str(output))

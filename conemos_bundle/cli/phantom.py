@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from conemos_bundle.data.datalist import SPLITS
-from conemos_bundle.phantom import make_phantom
+from pathlib import Path
+
+from conemos_bundle.cli.next_step import say_next
 
 
 def phantom(
@@ -35,6 +36,9 @@ def phantom(
     Raises:
         UserError: a setting makes no sense, or ``output`` is taken or cannot be written.
     """
+    from conemos_bundle.data.datalist import SPLITS
+    from conemos_bundle.phantom import make_phantom
+
     datalist = make_phantom(
         str(output), training, validation, test, size, seed, str(fidelity), mothers, bool(complete_test), workers
     )
@@ -46,3 +50,4 @@ def phantom(
         numbers = [len(scans), *(sum(region in scan.masks for scan in scans) for region in datalist.regions)]
         numbers.append(len({scan.subject for scan in scans}))
         print(f"{split:16}" + "".join(f"{number:>10}" for number in numbers))
+    say_next("check", str(Path(str(output)) / "datalist.json"))

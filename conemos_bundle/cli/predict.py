@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
-from conemos_bundle.data.results import absolute
-from conemos_bundle.errors import UserError
-from conemos_bundle.inferers import asked_regions
-from conemos_bundle.inferers.inference import MODES
-from conemos_bundle.inferers.saving import FORMATS
-from conemos_bundle.runs.model_files import model_settings, torch_device
-from conemos_bundle.training.workflows import quiet_workflow
+from conemos_bundle.errors import UsageError
+from conemos_bundle.names import match_region
+from conemos_bundle.utils.nearest import check_path, suggestion
+from conemos_bundle.utils.paths import bundle_folder
+
+FORMATS = ("files", "multichannel", "labelmap", "seg.nrrd")
+MODES = ("window", "whole")
 
 
 def predict(
@@ -29,10 +31,11 @@ def predict(
     Args:
         scans: scan files (NIfTI, NRRD, MHA), DICOM folders, or folders of scans. For a model of several channels, the
             files of one scan, one per channel, in the order of training; or files named CASE_0000, CASE_0001, ….
-        regions: names, ``anterior`` or ``"['anterior','posterior']"``; default: all.
+        regions: names, ``anterior posterior`` or ``anterior,posterior``, in upper or lower case; default: all.
         output: folder for the results.
         model: a bundle's folder or that of a finished run; default: the hippocampus model of this package.
-        output_format: ``files`` (one a region), ``multichannel`` (4D NIfTI), ``labelmap`` or ``seg.nrrd`` (3D Slicer).
+        output_format: ``files`` (one per region), ``multichannel`` (4D NIfTI), ``labelmap`` or ``seg.nrrd``
+            (3D Slicer).
         mode: ``window``: sliding, as large as the training patches; ``whole``: the scan at once, less exact.
         device: such as ``cpu`` or ``cuda:0``.
         resume: leave out scans whose regions are in ``output`` already, of the same scan, model and settings; False:
@@ -41,18 +44,22 @@ def predict(
     Raises:
         UserError: something in the scans or the options is wrong; of several scans, when the others are done.
     """
+    listed = regions if isinstance(regions, list | tuple) or regions is None else str(regions).split(",")
+    names = None if listed is None else [str(name).strip() for name in listed]
+    _check(scans, names, model, output_format, mode)
+
+    from conemos_bundle.data.results import absolute
+    from conemos_bundle.inferers import asked_regions
+    from conemos_bundle.runs.model_files import model_settings, torch_device
+    from conemos_bundle.training.workflows import quiet_workflow
+
     logging.getLogger("ignite").setLevel(logging.WARNING)
     settings = model_settings(model)
     folder = Path(settings["bundle_root"]) / "configs"
     if device is not None:
         settings["device"] = torch_device(device)
-    listed = regions if isinstance(regions, list | tuple) or regions is None else str(regions).split(",")
-    names = None if listed is None else [str(name).strip() for name in listed]
     # MONAI evaluates texts that begin with "$": only names that the model knows go in, and paths as objects
     names = asked_regions(names, settings["region_names"])
-    for option, value, allowed in (("output_format", output_format, FORMATS), ("mode", mode, MODES)):
-        if value not in allowed:
-            raise UserError(f"--{option} {value!r}: use one of {', '.join(allowed)}")
     files = [folder / "inference.json", *([folder / "batch_inference.json"] if resume else [])]
     workflow = quiet_workflow(
         workflow_type="inference",
@@ -69,3 +76,32 @@ def predict(
     workflow.initialize()
     workflow.run()
     workflow.finalize()
+
+
+def _check(
+    scans: Sequence[str], regions: Sequence[str] | None, model: str | None, output_format: str, mode: str
+) -> None:
+    """Refuse what can be seen to be wrong before anything is loaded or written."""
+    for option, value, allowed in (("output_format", output_format, FORMATS), ("mode", mode, MODES)):
+        if value not in allowed:
+            raise UsageError(f"--{option} {value!r}: use one of {', '.join(allowed)}{suggestion(str(value), allowed)}")
+    folder = bundle_folder() if model is None else check_path(str(model), is_folder=True)
+    known = _regions_of(folder)
+    for name in regions or [] if known else []:
+        match_region(name, known)
+    for scan in scans:
+        check_path(str(scan))
+
+
+def _regions_of(folder: Path) -> list[str]:
+    """The regions of a model, if its files say so in plain words; they are read with care when the model is loaded."""
+    try:
+        if (folder / "configs" / "metadata.json").is_file():
+            content = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
+            channels = content["network_data_format"]["outputs"]["pred"]["channel_def"]
+            found = [channels[key] for key in sorted(channels, key=int)][1:]
+        else:
+            found = json.loads((folder / "run.json").read_text(encoding="utf-8"))["regions"]
+        return [str(name) for name in found] if isinstance(found, list) else []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from conemos_bundle.errors import UserError
-from conemos_bundle.files import write_in_one_step
-from conemos_bundle.names import folder_name
-from conemos_bundle.paper.collect import Run, find_runs
-from conemos_bundle.paper.methods import CONEMOS
-from conemos_bundle.paper.report import write_report
-from conemos_bundle.paper.sections import INFERENCE
-from conemos_bundle.paper.timing import measure as measure_inference
+from conemos_bundle.utils.nearest import check_path
 
 
 def report(
@@ -40,6 +33,18 @@ def report(
     Raises:
         UserError: there is nothing to compare, runs must not be compared, or a file cannot be read or written.
     """
+    check_path(str(runs), is_folder=True)
+
+    from functools import partial
+
+    from conemos_bundle.files import write_in_one_step
+    from conemos_bundle.names import folder_name
+    from conemos_bundle.paper.collect import Run, find_runs
+    from conemos_bundle.paper.methods import CONEMOS
+    from conemos_bundle.paper.report import write_report
+    from conemos_bundle.paper.sections import INFERENCE
+    from conemos_bundle.paper.timing import measure as measure_inference
+
     of_dataset: dict[str, list[Run]] = {}
     for run in find_runs(str(runs), steps):
         of_dataset.setdefault(run.dataset, []).append(run)

@@ -6,13 +6,16 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from conemos_bundle.data.datalist import SPLITS
-from conemos_bundle.errors import UserError
-from conemos_bundle.training.workflows import run_training_config
+from conemos_bundle.cli.next_step import say_next
+from conemos_bundle.errors import UsageError
+from conemos_bundle.utils.config_files import check_settings, overlay_files
+from conemos_bundle.utils.nearest import check_path, suggestion
+
+SPLITS = ("training", "validation", "test")
 
 
 def train(datalist: str, overlay: str | list[str] = (), **options: Any) -> None:  # type: ignore[assignment]
-    """Train on a datalist; `python -m monai.bundle run training --config_file configs/train.json` in one line.
+    """Train on a datalist; the same command goes on with what was interrupted.
 
     Args:
         datalist: the datalist.
@@ -24,8 +27,14 @@ def train(datalist: str, overlay: str | list[str] = (), **options: Any) -> None:
         UserError: something in the datalist or the options is wrong.
     """
     overlays = [overlay] if isinstance(overlay, str) else list(overlay)
+    _check(datalist, overlays, options)
+
+    from conemos_bundle.training.workflows import run_training_config
+
     logging.getLogger("ignite").setLevel(logging.WARNING)
-    run_training_config(overlays, {"datalist": Path(str(datalist)), **options})
+    folder = str(run_training_config(overlays, {"datalist": Path(str(datalist)), **options})["output_dir"])
+    print(f"training is complete: {folder} holds the weights (model.pt), their record (run.json) and curve.csv")
+    say_next("evaluate", str(datalist), *_places(options), "--run", folder)
 
 
 def evaluate(datalist: str, run: str | None = None, split: str = "test", **options: Any) -> None:
@@ -41,8 +50,26 @@ def evaluate(datalist: str, run: str | None = None, split: str = "test", **optio
         UserError: something in the datalist, the run or the options is wrong.
     """
     if split not in SPLITS:
-        raise UserError(f"--split {split!r}: use one of {', '.join(SPLITS)}")
+        raise UsageError(f"--split {split!r}: use one of {', '.join(SPLITS)}{suggestion(split, SPLITS)}")
+    _check(datalist, ["evaluate"], options)
     if run is not None:
-        options["ckpt_path"] = Path(str(run)).expanduser() / "model.pt"
+        options["ckpt_path"] = check_path(str(run), is_folder=True) / "model.pt"
+
+    from conemos_bundle.training.workflows import run_training_config
+
     logging.getLogger("ignite").setLevel(logging.WARNING)
-    run_training_config(["evaluate"], {"datalist": Path(str(datalist)), "split": split, **options})
+    done = run_training_config(["evaluate"], {"datalist": Path(str(datalist)), "split": split, **options})
+    print(f"wrote {done['evaluation_dir']}")
+    say_next("predict", "SCAN", "--model", str(Path(done["ckpt_path"]).parent))
+
+
+def _check(datalist: str, overlays: list[str], options: dict[str, Any]) -> None:
+    """Refuse, before anything is loaded, what can be seen to be wrong."""
+    check_settings(list(options), overlay_files(overlays), also=("overlay", "run", "split"))
+    check_path(str(datalist), is_folder=False)
+    if options.get("dataset_dir") is not None:
+        check_path(str(options["dataset_dir"]), is_folder=True)
+
+
+def _places(options: dict[str, Any]) -> list[str]:
+    return ["--dataset_dir", str(options["dataset_dir"])] if options.get("dataset_dir") is not None else []

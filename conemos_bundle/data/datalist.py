@@ -147,7 +147,8 @@ def make_scan(image: str | list[str], subject: str, masks: dict[str, Any]) -> Sc
 class Datalist(Strict):
     """A data set: its regions (in channel and paint order, outer first) and its scans a split.
 
-    ``inside`` may declare which region lies inside which other (``{"brain": "body"}``).
+    ``inside`` may declare which region lies inside which other (``{"brain": "body"}``). ``dataset_dir`` is the folder
+    that relative paths start at: absolute, or relative to the folder of the datalist's file; None: that folder.
     """
 
     name: Text = "data set"
@@ -157,6 +158,7 @@ class Datalist(Strict):
     reference: Text = ""
     regions: Annotated[list[RegionName], Field(max_length=MOST_REGIONS)]
     inside: dict[RegionName, RegionName] = Field(default_factory=dict)
+    dataset_dir: PathText | None = None
     training: list[Scan] = Field(default_factory=list)
     validation: list[Scan] = Field(default_factory=list)
     test: list[Scan] = Field(default_factory=list)
@@ -201,6 +203,34 @@ def write_datalist(datalist: Datalist, path: str | os.PathLike[str]) -> None:
     """
     text = json.dumps(datalist.model_dump(exclude_none=True), indent=4) + "\n"
     write_in_one_step(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def scans_folder(
+    path: str | os.PathLike[str], datalist: Datalist, dataset_dir: str | os.PathLike[str] | None = None
+) -> Path:
+    """The folder that the paths of a datalist start at.
+
+    Args:
+        path: the datalist's file.
+        datalist: what is in it.
+        dataset_dir: what the user says, which counts more than what the file says.
+    """
+    if dataset_dir is not None:
+        return Path(dataset_dir).expanduser().absolute()
+    return Path(os.path.abspath(Path(path).expanduser().absolute().parent / (datalist.dataset_dir or "")))
+
+
+def stored_folder(path: str | os.PathLike[str], root: str | os.PathLike[str]) -> str | None:
+    """What ``dataset_dir`` of a datalist at ``path`` is, whose paths start at ``root``.
+
+    Relative where one of the two folders lies within the other, so that both can move together; None where they are
+    the same; else absolute.
+    """
+    parent, folder = Path(path).resolve().parent, Path(root).resolve()
+    if parent == folder:
+        return None
+    together = folder.is_relative_to(parent) or parent.is_relative_to(folder)
+    return Path(os.path.relpath(folder, parent)).as_posix() if together else str(folder)
 
 
 def scan_name(image: str | Sequence[str]) -> str:

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 
 from conemos_bundle.errors import UserError
 from conemos_bundle.names import RegionName, same_file, told_apart
-from conemos_bundle.training.overrides import is_path_setting
+from conemos_bundle.utils.config_files import is_path_setting
 from conemos_bundle.utils.paths import bundle_folder
 from conemos_bundle.utils.records import PathText, Strict, Text, read_as
-from fire.parser import DefaultParseValue
+from conemos_bundle.utils.values import value_of
 from pydantic import AfterValidator, Field
 
 OWN_METHOD = "conemos"  # train.json without an overlay
@@ -52,7 +52,7 @@ def _method(name: str) -> str:
 
 def _plain(value: Any) -> Any:
     """A value that the command line gives to a configuration as it is: it reads words like Python's literals."""
-    read = DefaultParseValue(_text(value))
+    read = value_of(_text(value))
     if type(read) is not type(value) or read != value or (isinstance(value, str) and value.startswith("-")):
         raise ValueError(f"{_text(value)[:60]!r} would be read as something else; write numbers and lists as JSON does")
     return value

@@ -64,7 +64,7 @@ def default_output_dir(datalist: Datalist) -> str:
 
 def identity(datalist: Datalist, **settings: Any) -> dict[str, Any]:
     """What may not change when a run is resumed: the data set (as a hash) and ``settings``."""
-    text = json.dumps(datalist.model_dump(exclude_none=True), sort_keys=True)
+    text = json.dumps(datalist.model_dump(exclude_none=True, exclude={"dataset_dir"}), sort_keys=True)
     return {"datalist": hashlib.sha256(text.encode()).hexdigest()[:16], **settings}
 
 

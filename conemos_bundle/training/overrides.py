@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from conemos_bundle.errors import UserError
+from conemos_bundle.errors import UsageError
+from conemos_bundle.utils.config_files import has_setting, is_path_setting
+from conemos_bundle.utils.nearest import suggestion
 from monai.bundle import ConfigParser, run
 
 
@@ -30,7 +32,7 @@ def refuse_unknown_overrides(argv: Sequence[str] | None = None) -> None:
         argv: the command line; default: this process's. Anything but `monai.bundle run` is left alone.
 
     Raises:
-        UserError: a setting is in none of the configuration files, or a path would be read as a number.
+        UsageError: a setting is in none of the configuration files, or a path would be read as a number.
     """
     argv = sys.argv if argv is None else argv
     if len(argv) < 2 or argv[1] != "run" or not Path(argv[0]).as_posix().endswith("monai/bundle/__main__.py"):
@@ -48,14 +50,10 @@ def refuse_unknown_overrides(argv: Sequence[str] | None = None) -> None:
     known = ConfigParser.load_config_files(files)
     for option in options:
         if option not in inspect.signature(run).parameters and not has_setting(known, option):
-            raise UserError(f"--{option}: no such setting in {options['config_file']}; mind the spelling")
+            near = suggestion(f"--{option}", [f"--{name}" for name in known])
+            raise UsageError(f"--{option}: no such setting in {options['config_file']}{near or '; mind the spelling'}")
         if is_path_setting(option):
             _refuse_number(option, options[option])
-
-
-def is_path_setting(name: str) -> bool:
-    """Whether a setting of a configuration is a path, by its name."""
-    return name.endswith(("_dir", "_path")) or name in ("datalist", "bundle_root")
 
 
 def _refuse_number(option: str, text: str) -> None:
@@ -66,7 +64,7 @@ def _refuse_number(option: str, text: str) -> None:
         return
     for read in value if isinstance(value, list | tuple) else [value]:
         if read is not None and not isinstance(read, str):
-            raise UserError(
+            raise UsageError(
                 f"--{option} {text}: would be read as {value!r}, not as a path; write --{option} ./{text.strip('[]')}"
             )
 
@@ -75,27 +73,8 @@ def refuse_no_counts(**settings: Any) -> None:
     """A step of a configuration: refuse settings that are not whole numbers of at least 1.
 
     Raises:
-        UserError: one is none.
+        UsageError: one is none.
     """
     for name, value in settings.items():
         if type(value) is not int or value < 1:
-            raise UserError(f"--{name} {str(value)[:60]}: give a whole number of at least 1")
-
-
-def has_setting(config: Any, option: str) -> bool:
-    """Whether a configuration has a setting ``a`` or ``a::b``, or an ``a`` that takes ``b`` as a new argument.
-
-    What lies behind a reference is not looked at.
-    """
-    *above, last = re.split("::|#", option.lstrip("+"))
-    for part in [*above, last]:
-        if isinstance(config, str):
-            return config.startswith(("@", "$", "%"))
-        if isinstance(config, list):
-            config = {str(i): value for i, value in enumerate(config)}
-        if not isinstance(config, dict):
-            return False
-        if part not in config:
-            return part is last and "_target_" in config
-        config = config[part]
-    return True
+            raise UsageError(f"--{name} {str(value)[:60]}: give a whole number of at least 1")

@@ -13,29 +13,12 @@ from typing import Any
 
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import one_writer
-from conemos_bundle.training.overrides import has_setting, is_path_setting
+from conemos_bundle.utils.config_files import check_settings, is_path_setting, overlay_files
 from conemos_bundle.utils.paths import bundle_folder, without_folders
 from monai.bundle import ConfigWorkflow
 
 _of_workflow: ContextVar[ExitStack | None] = ContextVar("_of_workflow", default=None)
 _of_process: dict[Path, AbstractContextManager[None]] = {}  # what `python -m monai.bundle run` holds
-
-
-def overlay_files(overlays: Sequence[str]) -> list[Path]:
-    """train.json and overlays: names of files in ``configs/`` or ``configs/methods/``, or paths of JSON files.
-
-    Raises:
-        UserError: there is no such overlay.
-    """
-    configs = bundle_folder() / "configs"
-    files = [configs / "train.json"]
-    for overlay in overlays:
-        named = [configs / f"{overlay}.json", configs / "methods" / f"{overlay}.json"]
-        found = [file for file in [Path(overlay).expanduser(), *named] if file.is_file()]
-        if not found:
-            raise UserError(f"{overlay}: no such overlay; name one of {configs} or a JSON file")
-        files.append(found[0])
-    return files
 
 
 def quiet_workflow(**options: Any) -> ConfigWorkflow:
@@ -81,7 +64,9 @@ def _shared_config(config: Any) -> bytes:
     return json.dumps(without_folders(plain, folders), indent=4, ensure_ascii=False).encode()
 
 
-def run_training_config(overlays: Sequence[str], options: Mapping[str, Any], logging_file: bool = True) -> None:
+def run_training_config(
+    overlays: Sequence[str], options: Mapping[str, Any], logging_file: bool = True
+) -> dict[str, Any]:
     """Run train.json with overlays.
 
     Args:
@@ -90,10 +75,14 @@ def run_training_config(overlays: Sequence[str], options: Mapping[str, Any], log
             ``…_path`` are paths and are not.
         logging_file: set up logging as ``configs/logging.conf`` says.
 
+    Returns:
+        where it wrote: ``output_dir``, ``evaluation_dir``, ``ckpt_path``, as far as the configuration has them.
+
     Raises:
         UserError: there is no such overlay or setting, or what the workflow says.
     """
     files = overlay_files(overlays)
+    check_settings(list(options), files)
     configs = bundle_folder() / "configs"
     workflow = quiet_workflow(
         workflow_type="train",
@@ -103,8 +92,6 @@ def run_training_config(overlays: Sequence[str], options: Mapping[str, Any], log
         bundle_root=str(bundle_folder()),
     )
     for option, value in options.items():
-        if not has_setting(workflow.parser.config, option):
-            raise UserError(f"--{option}: no such setting in {', '.join(file.name for file in files)}")
         if is_path_setting(option) and isinstance(value, int | float):
             raise UserError(f"--{option} {value}: a number is no path; pass a text")
         # a text that begins with "$" would be evaluated: paths go in as objects
@@ -119,3 +106,5 @@ def run_training_config(overlays: Sequence[str], options: Mapping[str, Any], log
             workflow.finalize()
         finally:
             _of_workflow.reset(outer)
+    places = [name for name in ("output_dir", "evaluation_dir", "ckpt_path") if name in workflow.parser.config]
+    return {name: workflow.parser.get_parsed_content(name) for name in places}

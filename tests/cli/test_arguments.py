@@ -4,42 +4,38 @@ import inspect
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import fire
 import nibabel
 import numpy as np
 import pytest
+import typer
 from conemos_bundle import cli
-from conemos_bundle.cli.arguments import keep_texts, names_of, pairs_of, values_of
-from conemos_bundle.errors import UserError
+from conemos_bundle.cli.arguments import names_of, pairs_of, values_of
+from conemos_bundle.cli.commands import read_words, typer_command
+from conemos_bundle.errors import UsageError
 
 LIKE_NUMBERS = ["2024_01_05", "1e3", "[1]", "None", "True", "001", "0x10", "1.0", "{1}", "(1, 2)", "'a'", "a#b"]
 
 
-def given(command: Any, *words: str) -> dict[str, Any]:
-    """What a command gets from Fire."""
+def given(command: Callable[..., Any], *words: str) -> dict[str, Any]:
+    """What a command's function gets from the command line."""
     seen: dict[str, Any] = {}
+    signature = inspect.signature(command)
 
     def stand_in(*args: Any, **kwargs: Any) -> None:
-        bound = inspect.signature(command).bind(*args, **kwargs)
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
         seen.update(bound.arguments)
 
-    stand_in.__signature__ = inspect.signature(command)  # type: ignore[attr-defined]
-    # Fire looks at the code, not at the signature: give it a function with the very arguments
-    names = inspect.signature(command).parameters.values()
-    header = ", ".join(str(p).split(" ->")[0] for p in (p.replace(annotation=inspect.Parameter.empty) for p in names))
-    passed = ", ".join(
-        {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, f"{p.name}=" if p.kind == p.KEYWORD_ONLY else "")
-        + p.name
-        for p in names
-    )
-    space: dict[str, Any] = {"stand_in": stand_in}
-    exec(f"def twin({header}):\n    stand_in({passed})", space)
-    space["twin"].__annotations__ = command.__annotations__
-    keep_texts(space["twin"], words)
-    fire.Fire(space["twin"], command=list(words))
+    stand_in.__signature__ = signature  # type: ignore[attr-defined]
+    stand_in.__doc__ = command.__doc__
+    read = read_words(stand_in, words, "command")
+    app = typer.Typer()
+    app.command()(typer_command(stand_in, read.settings))
+    app(read.for_typer, standalone_mode=False)
     return seen
 
 
@@ -49,7 +45,7 @@ def test_paths_and_names_stay_what_they_look_like(name: str) -> None:
         "scans": (name, "b"), "regions": None, "output": name, "model": name, "output_format": "files",
         "mode": "window", "device": None, "resume": True,
     }  # fmt: skip
-    checked = given(cli.check, name, name)
+    checked = given(cli.check, name, "--dataset_dir", name)
     assert checked["datalist"] == checked["dataset_dir"] == name
     listed = given(cli.datalist, name, "--output", name, "--name", name, "--csv", name, "--subject", name)
     assert [listed[key] for key in ("source", "output", "name", "csv", "subject")] == [name] * 5
@@ -60,8 +56,9 @@ def test_paths_and_names_stay_what_they_look_like(name: str) -> None:
     assert given(cli.pack, name, name, "--version", "0.10")["version"] == "0.10"
 
 
-def test_one_dash_will_do_as_for_fire() -> None:
+def test_one_dash_and_hyphens_will_do() -> None:
     words = ("d.json", "-dataset_dir", "2024_01_05", "-output_dir=1e3", "-max_epochs", "3")
+    assert given(cli.train, "--dataset-dir", "a", "d.json")["options"] == {"dataset_dir": "a"}
     assert given(cli.train, *words)["options"] == {"dataset_dir": "2024_01_05", "output_dir": "1e3", "max_epochs": 3}
 
 
@@ -101,7 +98,7 @@ def test_keys_of_dictionaries_are_names() -> None:
 
 @pytest.mark.parametrize("words", [["scan", "--output"], ["scan", "--output", "--model", "m"]])
 def test_an_option_without_its_text_is_refused(words: list[str]) -> None:
-    with pytest.raises(UserError, match=r"^--output: needs a value$"):
+    with pytest.raises(UsageError, match=r"^--output: needs a value$"):
         given(cli.predict, *words)
 
 

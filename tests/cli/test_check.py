@@ -17,7 +17,8 @@ def test_the_command_prints_problems_counts_and_relations(
     good: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     del good["validation"][0]["masks"]["back"]
-    check(run(good, tmp_path))  # a warning alone: no SystemExit
+    path = run(good, tmp_path)
+    check(path)  # a warning alone: no SystemExit
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert lines == [
         "warning: region 'back': no validation scan annotates it",
@@ -31,6 +32,7 @@ def test_the_command_prints_problems_counts_and_relations(
         "regions (number of scans that tell)",
         "whole contains front (4), back (3)",
         "front excludes back (3)",
+        f"next: conemos train {path} --output_dir runs/mine",
     ]
 
 

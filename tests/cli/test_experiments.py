@@ -41,7 +41,7 @@ def test_a_datalist_becomes_a_grid(tiny_dataset: Path, tmp_path: Path, capfd: py
 
 
 def test_neither_a_datalist_nor_a_grid(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"none.json: cannot read the datalist or grid"):
+    with pytest.raises(UserError, match=r"none.json: no such file"):
         experiments(str(tmp_path / "none.json"), str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 

@@ -118,7 +118,7 @@ def test_says_where_numpy_is_too_new_for_the_zoo(
 ) -> None:
     for version, too_new in (("2.2.6", False), ("2.3.0", True)):
         versions = {"monai": "1.6.1", "torch": "2.13.0", "numpy": version}
-        module = sys.modules["conemos_bundle.cli.pack"]  # the package's `pack` is the function
+        module = sys.modules["conemos_bundle.hosts.bundle.packing"]  # the package's `pack` is the function
         monkeypatch.setattr(module, "package_versions", lambda found=versions: found)
         pack(str(run), str(tmp_path / f"numpy_{too_new}"))
         assert ("not for Python 3.10" in capsys.readouterr().out) == too_new

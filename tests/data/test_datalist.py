@@ -231,3 +231,25 @@ def test_names_are_unique(tmp_path: Path) -> None:
 )
 def test_scan_name(image: str | list[str], name: str) -> None:
     assert scan_name(image) == name
+
+
+def test_a_datalist_says_where_its_paths_start(tmp_path: Path) -> None:
+    """`scans_folder` undoes `stored_folder`, wherever the two lie; together they can be moved."""
+    (tmp_path / "a" / "b" / "c").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    for file, root, stored in [
+        ("a/d.json", "a", None),
+        ("a/d.json", "a/b/c", "b/c"),
+        ("a/b/c/d.json", "a", "../.."),
+        ("other/d.json", "a", str((tmp_path / "a").resolve())),
+    ]:
+        path = tmp_path / file
+        told = stored_folder(path, tmp_path / root)
+        assert told == stored
+        data = Datalist(regions=["r"], dataset_dir=told)
+        write_datalist(data, path)
+        assert scans_folder(path, read_datalist(path)).resolve() == (tmp_path / root).resolve()
+        assert scans_folder(path, data, tmp_path / "x") == tmp_path / "x"
+    (tmp_path / "a").rename(tmp_path / "moved")
+    moved = tmp_path / "moved" / "b" / "c" / "d.json"
+    assert scans_folder(moved, read_datalist(moved)) == tmp_path / "moved"

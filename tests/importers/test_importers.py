@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conemos_bundle.cli.datalist import annotated_scans, datalist
+from conemos_bundle.cli.datalist import datalist
+from conemos_bundle.data.annotated import annotated_scans
 from conemos_bundle.data.datalist import SPLITS, Datalist, MaskSource, Scan
 from conemos_bundle.errors import UserError
 
@@ -64,7 +65,7 @@ def test_csv_says_what_is_annotated_and_the_split(
         "validation 1 1 0",
         "test 1 1 1",
         f"wrote {Path.cwd() / 'datalist.json'}",
-        f"the paths in it start at {source}: pass --dataset_dir {source} wherever you use it",
+        "next: conemos check datalist.json",
     ]
 
 
@@ -202,7 +203,7 @@ BAD: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ),
     ("values for folders", FOLDERS, {"regions": REGIONS}, "--regions: folders of masks have no label values"),
     ("csv not given", LABELLED, {"kind": "csv"}, "--kind csv needs --csv TABLE"),
-    ("csv missing", LABELLED, CSV | {"csv": "no.csv"}, "no.csv: cannot read this table (No such file"),
+    ("csv missing", LABELLED, CSV | {"csv": "no.csv"}, "no.csv: no such file"),
     ("csv empty", LABELLED | {"table.csv": ""}, CSV, "table.csv: cannot read this table (No columns"),
     ("csv of a header", LABELLED | {"table.csv": "scan,split,whole,front\n"}, CSV, "table.csv: lists no scan"),
     (

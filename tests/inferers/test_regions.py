@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from conemos_bundle.errors import UserError
+from conemos_bundle.errors import UsageError, UserError
 from conemos_bundle.inferers import asked_regions, region_indices
 
 NAMES = ["body", "brain", "left eye"]
@@ -29,10 +29,20 @@ def test_asked_regions(regions: str | Sequence[str] | None, expected: list[str] 
         assert asked_regions(regions, NAMES) == expected
 
 
-@pytest.mark.parametrize("region", ["Brain", "brain ", "bra", "uterus", 1])
-def test_names_that_the_model_does_not_know(region: str) -> None:
-    with pytest.raises(UserError, match=r"is unknown; this model knows: body, brain, left eye$"):
+@pytest.mark.parametrize(
+    ("region", "nearest"),
+    [("brain ", " (did you mean brain?)"), ("Bra", " (did you mean brain?)"), ("uterus", ""), (1, "")],
+)
+def test_names_that_the_model_does_not_know(region: str, nearest: str) -> None:
+    with pytest.raises(UsageError) as refused:
         asked_regions(["body", region], NAMES)
+    assert str(refused.value) == f"region {region!r} is unknown{nearest}; this model knows: body, brain, left eye"
+
+
+def test_names_in_upper_or_lower_case() -> None:
+    assert asked_regions(["BRAIN", "Left Eye"], NAMES) == ["brain", "left eye"]
+    with pytest.raises(UsageError, match="region 'brain' is asked for twice"):
+        asked_regions(["brain", "Brain"], NAMES)
 
 
 def test_text_is_never_evaluated(tmp_path: Path) -> None:

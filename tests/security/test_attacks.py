@@ -17,13 +17,13 @@ import h5py
 import nibabel
 import numpy as np
 import pytest
-from conemos_bundle.cli.import_keras import read_keras_weights
 from conemos_bundle.data.datalist import read_datalist, scan_name
 from conemos_bundle.errors import UserError
 from conemos_bundle.hosts.label.annotations import label_values
 from conemos_bundle.hosts.label.checks import checked_image
 from conemos_bundle.hosts.label.requests import number
 from conemos_bundle.importers.folders import from_csv
+from conemos_bundle.importers.keras import read_keras_weights
 from conemos_bundle.importers.nnunet import from_decathlon, from_nnunet
 from conemos_bundle.runs.metadata import read_metadata
 from conemos_bundle.runs.record import NetworkConfig

@@ -1,0 +1,127 @@
+"""A checkpoint of the authors' TensorFlow code as a run of ours."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+from conemos_bundle.errors import UserError
+from conemos_bundle.files import write_in_one_step
+from conemos_bundle.names import check_region_names
+from conemos_bundle.networks import FiLMUNet, load_reference_weights
+from conemos_bundle.runs.run import RECORD, package_versions
+from conemos_bundle.training.checkpoint import save_in_one_step
+
+MOST_BYTES = 2**31  # of one array
+
+
+def read_keras_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The weights in a Keras HDF5 file, by their Keras names.
+
+    Raises:
+        UserError: the file cannot be read or holds no weights.
+    """
+    arrays: dict[str, np.ndarray] = {}
+
+    def visit(group: h5py.Group) -> None:
+        for name in group.attrs.get("weight_names", ()):
+            key = name.decode() if isinstance(name, bytes) else str(name)
+            if group[key].nbytes > MOST_BYTES:  # a file of some kB may say so
+                raise ValueError(f"{key} takes {group[key].nbytes} bytes")
+            arrays[key] = np.asarray(group[key])
+
+    try:
+        if not os.path.isfile(path):
+            raise OSError("not a file")
+        with h5py.File(path, "r") as file:
+            layers = file.get("model_weights", file)
+            for layer in layers.values():
+                if isinstance(layer, h5py.Group):
+                    visit(layer)
+    except Exception as error:  # h5py raises whatever it likes on a broken file
+        raise UserError(f"{path}: not a Keras HDF5 file; give the .h5 that the authors' training.py wrote") from error
+    # the loss model that the authors save has other layers beside the network's, without weights of these names
+    arrays = {name: array for name, array in arrays.items() if name.startswith(("unet_", "dense_"))}
+    if not arrays:
+        raise UserError(f"{path}: holds no weights of a CoNeMOS network (unet_…, dense_…)")
+    return arrays
+
+
+def network_for(arrays: dict[str, np.ndarray], path: str | os.PathLike[str]) -> FiLMUNet:
+    """The network whose weights these are, as their names and shapes say.
+
+    Raises:
+        UserError: the weights are not those of a FiLM-conditioned UNet.
+    """
+    try:
+        levels = sum(name.startswith("unet_down") and name.endswith("_conv1/kernel:0") for name in arrays)
+        channels = [arrays[f"unet_down{i}_conv1/kernel:0"].shape[-1] for i in range(levels)]
+        convs = sum(name.startswith("unet_down0_conv") and name.endswith("kernel:0") for name in arrays)
+        first = arrays["unet_down0_conv1/kernel:0"]
+        depth = sum(name.startswith("dense_") and name.endswith("kernel:0") for name in arrays)
+        num_regions, width = arrays["dense_1/kernel:0"].shape
+        conditioned = sum("_film" in name and name.endswith("kernel:0") for name in arrays)
+        network = FiLMUNet(
+            in_channels=first.shape[-2],
+            num_regions=num_regions,
+            channels=channels,
+            convs_per_level=convs,
+            mlp_width=width,
+            mlp_depth=depth,
+            n_conditioned=conditioned,
+            skip="first_conv",
+        )
+        load_reference_weights(network, arrays)
+    except (KeyError, ValueError, IndexError) as error:
+        raise UserError(f"{path}: not a FiLM-conditioned network of the authors' code ({error})") from error
+    return network
+
+
+def import_run(
+    checkpoint: str,
+    regions: str | Sequence[str] | None = None,
+    output: str = "runs/keras",
+    spacing: Sequence[float] = (3.0, 3.0, 3.0),
+    patch_size: Sequence[int] = (96, 96, 96),
+) -> None:
+    """Turn a checkpoint of the authors' code into a run, to predict with (`--model`) or to pack.
+
+    Args:
+        checkpoint: the ``.h5`` file.
+        regions: names of its K regions, in their order in its training; default: ``region 1`` … ``region K``.
+        output: folder of the run to make.
+        spacing: voxel spacing in mm of the scans it was trained on.
+        patch_size: voxels of its training crops.
+
+    Raises:
+        UserError: the checkpoint cannot be read, or the number of names is not K.
+    """
+    network = network_for(read_keras_weights(checkpoint), checkpoint)
+    if isinstance(regions, str):
+        regions = [name.strip() for name in regions.split(",")]
+    names = [f"region {i + 1}" for i in range(network.num_regions)] if regions is None else list(regions)
+    check_region_names(names, "--regions")
+    if len(names) != network.num_regions:
+        raise UserError(f"{checkpoint}: has {network.num_regions} regions, --regions names {len(names)}")
+    folder = Path(output).expanduser()
+    if (folder / "model.pt").exists():
+        raise UserError(f"{folder}: holds a run already; pass another --output")
+    record = {
+        "regions": names,
+        "plan": {
+            "in_channels": network.arguments["in_channels"],
+            "spacing": list(spacing),
+            "patch_size": list(patch_size),
+        },
+        "network": {"_target_": "conemos_bundle.networks.FiLMUNet", **network.arguments},
+        "settings": {"imported_from": Path(checkpoint).name},
+        "versions": package_versions(),
+    }
+    text = json.dumps(record, indent=4) + "\n"
+    write_in_one_step(folder / RECORD, lambda part: part.write_text(text, encoding="utf-8"))
+    save_in_one_step(network.state_dict(), folder / "model.pt")
+    print(f"wrote {folder}: {len(names)} regions ({', '.join(names)}), levels {network.arguments['channels']}")

@@ -1,0 +1,103 @@
+"""The settings of training's configuration files, read as plain JSON: to refuse a misspelt one without MONAI."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from conemos_bundle.errors import UsageError
+from conemos_bundle.utils.nearest import suggestion
+from conemos_bundle.utils.paths import bundle_folder
+
+_NO_OVERLAYS = {
+    "train", "metadata", "inference", "batch_inference", "inference_trt", "evaluate", "multi_gpu_evaluate",
+}  # fmt: skip
+
+
+def is_path_setting(name: str) -> bool:
+    """Whether a setting of a configuration is a path, by its name."""
+    return name.endswith(("_dir", "_path")) or name in ("datalist", "bundle_root")
+
+
+def overlay_names() -> list[str]:
+    """The overlays on train.json that come with the package."""
+    configs = bundle_folder() / "configs"
+    names = {file.stem for file in (*configs.glob("*.json"), *configs.glob("methods/*.json"))}
+    return sorted(names - _NO_OVERLAYS)
+
+
+def overlay_files(overlays: Sequence[str]) -> list[Path]:
+    """train.json and overlays: names of files in ``configs/`` or ``configs/methods/``, or paths of JSON files.
+
+    Raises:
+        UsageError: there is no such overlay.
+    """
+    configs = bundle_folder() / "configs"
+    files = [configs / "train.json"]
+    for overlay in overlays:
+        named = [configs / f"{overlay}.json", configs / "methods" / f"{overlay}.json"]
+        found = [file for file in [Path(overlay).expanduser(), *named] if file.is_file()]
+        if not found:
+            names = overlay_names()
+            raise UsageError(
+                f"{overlay}: no such overlay{suggestion(overlay, names)}; use a JSON file or one of {', '.join(names)}"
+            )
+        files.append(found[0])
+    return files
+
+
+def has_setting(config: Any, option: str) -> bool:
+    """Whether a configuration has a setting ``a`` or ``a::b``, or an ``a`` that takes ``b`` as a new argument.
+
+    What lies behind a reference is not looked at.
+    """
+    *above, last = re.split("::|#", option.lstrip("+"))
+    for part in [*above, last]:
+        if isinstance(config, str):
+            return config.startswith(("@", "$", "%"))
+        if isinstance(config, list):
+            config = {str(i): value for i, value in enumerate(config)}
+        if not isinstance(config, dict):
+            return False
+        if part not in config:
+            return part is last and "_target_" in config
+        config = config[part]
+    return True
+
+
+def check_settings(options: Sequence[str], files: Sequence[Path], also: Sequence[str] = ()) -> None:
+    """Refuse settings that none of the configuration files has.
+
+    Args:
+        options: names of settings, ``a`` or ``a::b``.
+        files: train.json and overlays.
+        also: what else may have been meant by a misspelt one.
+
+    Raises:
+        UsageError: naming the setting that is nearest.
+    """
+    configs = [_nested(json.loads(file.read_text(encoding="utf-8"))) for file in files]
+    known = sorted(set().union(*configs))
+    for option in options:
+        if not any(has_setting(config, option) for config in configs):
+            names = ", ".join(file.name for file in files)
+            near = suggestion(f"--{option}", [f"--{name}" for name in (*known, *also)])
+            raise UsageError(f"--{option}: no such setting in {names}{near}")
+
+
+def _nested(config: dict[str, Any]) -> dict[str, Any]:
+    """An overlay's ``{"a::b": 1}`` as ``{"a": {"b": 1}}``."""
+    nested: dict[str, Any] = {}
+    for key, value in config.items():
+        *above, last = key.lstrip("+").split("::")
+        inner = nested
+        for part in above:
+            inner = inner.setdefault(part, {})
+            if not isinstance(inner, dict):
+                break
+        else:
+            inner.setdefault(last, value)
+    return nested
