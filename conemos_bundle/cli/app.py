@@ -86,11 +86,13 @@ def run(words: Sequence[str]) -> None:
         words, settings = [name, *read.for_typer], read.settings
     app = make_app(settings)
     try:
-        app(words or ["--help"], prog_name="conemos", standalone_mode=False)
+        call = app(words or ["--help"], prog_name="conemos", standalone_mode=False)
     except Exception as error:
         if not hasattr(error, "format_message"):  # typer's own: a number that is none, …
             raise
         raise UsageError(" ".join(error.format_message().split())) from error
+    if callable(call):  # not after --help
+        call()
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -149,7 +150,9 @@ def _place(
 
 
 def typer_command(function: Callable[..., Any], settings: Mapping[str, Any]) -> Callable[..., Any]:
-    """The function as typer takes it: annotated by its docstring, with texts to read instead of lists.
+    """What typer calls: annotated by the function's docstring, with texts to read instead of lists.
+
+    It returns the call to make and makes none: typer would hide an interruption (Ctrl-C) or a closed output of ours.
 
     Args:
         function: its annotations are texts (``from __future__ import annotations``).
@@ -168,7 +171,8 @@ def typer_command(function: Callable[..., Any], settings: Mapping[str, Any]) -> 
         if parameter.kind is parameter.VAR_POSITIONAL:
             variadic = name
             info: Any = typer.Argument(help=text, metavar=f"{name.upper()}…", show_default=False)
-            hint, default = list[str], None
+            hint: Any = list[str]
+            default = None
         elif default is parameter.empty:
             info = typer.Argument(help=text, metavar=name.upper(), show_default=False)
             hint = kind
@@ -182,16 +186,16 @@ def typer_command(function: Callable[..., Any], settings: Mapping[str, Any]) -> 
                 info = typer.Option(both, *shorts, help=text, metavar="…", show_default=shown or False)
             else:
                 info = typer.Option(both, *shorts, help=text, show_default=default not in (None, ""))
-            hint = kind | None if default is None else kind  # type: ignore[assignment]
+            hint = kind | None if default is None else kind
         parameters.append(
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[hint, info])
         )
 
-    def command(**given: Any) -> None:
+    def command(**given: Any) -> Callable[[], Any]:
         several = given.pop(variadic) or [] if variadic else []
         given = {key: readers[key](v) if key in readers and v is not None else v for key, v in given.items()}
         given = {key: v for key, v in given.items() if not (key in readers and v is None)}
-        function(*several, **given, **settings)
+        return partial(function, *several, **given, **settings)
 
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}

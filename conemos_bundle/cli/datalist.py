@@ -66,7 +66,7 @@ def datalist(
     root = folder if dataset_dir is None else check_path(str(dataset_dir), is_folder=True).absolute()
     target = Path(str(output)).expanduser().absolute()
     if target.is_dir():
-        raise UsageError(f"{output}: is a folder; pass --output with the file to write")
+        raise UserError(f"{output}: is a folder; pass --output with the file to write")
     if kind is not None and kind not in KINDS:
         raise UsageError(f"--kind {kind}: use one of {', '.join(KINDS)}{suggestion(kind, KINDS)}")
     if kind is not None and (csv is None) == (kind == "csv"):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conemos_bundle.cli.next_step import say_next
-from conemos_bundle.errors import UsageError
+from conemos_bundle.errors import UserError
 from conemos_bundle.utils.nearest import check_path
 
 
@@ -45,7 +45,7 @@ def pack(
     check_path(str(run), is_folder=True)
     target = Path(str(output)).expanduser()
     if target.exists():
-        raise UsageError(f"{output}: exists; pass another --output")
+        raise UserError(f"{output}: exists; pass another --output")
 
     from conemos_bundle.hosts.bundle.packing import pack_run
 

@@ -106,5 +106,5 @@ def run_training_config(
             workflow.finalize()
         finally:
             _of_workflow.reset(outer)
-    places = [name for name in ("output_dir", "evaluation_dir", "ckpt_path") if name in workflow.parser.config]
+    places = [name for name in ("output_dir", "evaluation_dir", "ckpt_path") if name in workflow.parser]
     return {name: workflow.parser.get_parsed_content(name) for name in places}

@@ -35,7 +35,7 @@ def given(command: Callable[..., Any], *words: str) -> dict[str, Any]:
     read = read_words(stand_in, words, "command")
     app = typer.Typer()
     app.command()(typer_command(stand_in, read.settings))
-    app(read.for_typer, standalone_mode=False)
+    app(read.for_typer, standalone_mode=False)()
     return seen
 
 

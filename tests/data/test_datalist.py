@@ -12,6 +12,8 @@ from conemos_bundle.data.datalist import (
     read_datalist,
     scan_items,
     scan_name,
+    scans_folder,
+    stored_folder,
     write_datalist,
 )
 from conemos_bundle.errors import UserError
