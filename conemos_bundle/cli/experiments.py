@@ -12,7 +12,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,6 +20,7 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.files import one_writer, write_in_one_step
 from conemos_bundle.names import folder_name
 from conemos_bundle.paper.grid import OWN_METHOD, Grid, Run, expand, read_grid
+from conemos_bundle.utils.extras import require_extra
 from conemos_bundle.utils.processes import NO_MODULES_OF_WORKING_DIRECTORY, commands_end_with_us
 from conemos_bundle.utils.records import one_line, read_json
 from pydantic import ValidationError
@@ -64,8 +64,7 @@ def experiments(
         UserError: Snakemake is not installed, the source is neither, there is no CoNeMOS on all training scans to
             compare with, or a run failed.
     """
-    if find_spec("snakemake") is None:
-        raise UserError("Snakemake is not installed; pip install 'conemos-bundle[experiments]'")
+    require_extra("snakemake", "experiments", "Snakemake")
     target = Path(str(output)).expanduser().absolute()
     grid = target / "grid.json"
     content = _grid(Path(str(source)), dataset_dir, methods, seeds, shares, conditioned, threads, settings)
