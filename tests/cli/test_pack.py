@@ -129,7 +129,7 @@ def test_says_where_numpy_is_too_new_for_the_zoo(
         pack(str(run), str(tmp_path / f"numpy_{too_new}"))
         told = capsys.readouterr().out
         assert ("not for Python 3.10" in told) == too_new
-        assert ("name the tested numpy 2.2.6; the installed numpy 2.4.6 is" in told) == too_new
+        assert ("name the tested numpy 2.2.6: installed are numpy 2.4.6, not" in told) == too_new
         metadata = json.loads((tmp_path / f"numpy_{too_new}" / "configs" / "metadata.json").read_text())
         assert metadata["numpy_version"] == ("2.2.6" if too_new else "2.2.5")
 

@@ -42,8 +42,8 @@ def differences(installed: Mapping[str, str], named: Mapping[str, str]) -> str:
     if not others:
         return ""
     return (
-        f"the metadata name the tested {_listed(named, others)}; the installed {_listed(installed, others)} is not for "
-        f"Python {ZOO_PYTHON}, which the Model Zoo's CI runs"
+        f"the metadata name the tested {_listed(named, others)}: installed are {_listed(installed, others)}, "
+        f"not for Python {ZOO_PYTHON}, which the Model Zoo's CI runs"
     )
 
 
