@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any
 
-from conemos_bundle.errors import UsageError, UserError
+from conemos_bundle.errors import UsageError
 from conemos_bundle.utils.config_files import check_settings, overlay_files, overlay_names
+from conemos_bundle.utils.extras import require_extra
 from conemos_bundle.utils.nearest import check_path, suggestion
 
 OPTIONS = (
@@ -58,8 +58,7 @@ def experiments(
             raise UsageError(
                 f"--methods {method}: no such method{suggestion(str(method), ['conemos', *overlay_names()])}"
             )
-    if find_spec("snakemake") is None:
-        raise UserError("Snakemake is not installed; pip install 'conemos-bundle[experiments]'")
+    require_extra("snakemake", "experiments", "Snakemake")
 
     from conemos_bundle.paper.experiments import run_experiments
 

@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import write_in_one_step
@@ -15,6 +14,7 @@ from conemos_bundle.names import check_region_names
 from conemos_bundle.networks import FiLMUNet, load_reference_weights
 from conemos_bundle.runs.run import RECORD, package_versions
 from conemos_bundle.training.checkpoint import save_in_one_step
+from conemos_bundle.utils.extras import require_extra
 
 MOST_BYTES = 2**31  # of one array
 
@@ -23,8 +23,11 @@ def read_keras_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """The weights in a Keras HDF5 file, by their Keras names.
 
     Raises:
-        UserError: the file cannot be read or holds no weights.
+        UserError: h5py is not installed; the file cannot be read or holds no weights.
     """
+    require_extra("h5py", "keras")
+    import h5py
+
     arrays: dict[str, np.ndarray] = {}
 
     def visit(group: h5py.Group) -> None:

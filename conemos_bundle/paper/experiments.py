@@ -12,7 +12,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -61,11 +60,9 @@ def run_experiments(
         settings: settings of every training, such as ``--max_epochs 10``.
 
     Raises:
-        UserError: Snakemake is not installed, the source is neither, there is no CoNeMOS on all training scans to
+        UserError: the source is neither, there is no CoNeMOS on all training scans to
             compare with, or a run failed.
     """
-    if find_spec("snakemake") is None:
-        raise UserError("Snakemake is not installed; pip install 'conemos-bundle[experiments]'")
     target = Path(str(output)).expanduser().absolute()
     grid = target / "grid.json"
     content = _grid(Path(str(source)), dataset_dir, methods, seeds, shares, conditioned, threads, settings)

@@ -34,7 +34,7 @@ PACKAGES = [
     "numpy",
     "nibabel",
     "pytorch-ignite",
-    "itk",
+    "itk-io",
     "scipy",
     "pandas",
     "pydantic",

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import shutil
 import sys
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -116,12 +118,38 @@ def test_refuses_a_name_within_that_of_another_bundle_of_the_zoo(
 def test_says_where_numpy_is_too_new_for_the_zoo(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for version, too_new in (("2.2.6", False), ("2.3.0", True)):
-        versions = {"monai": "1.6.1", "torch": "2.13.0", "numpy": version}
-        module = sys.modules["conemos_bundle.hosts.bundle.packing"]  # the package's `pack` is the function
-        monkeypatch.setattr(module, "package_versions", lambda found=versions: found)
+    """The newest numpy is no reason for another environment: the metadata name the one of the tests."""
+    for installed, python, too_new in (("2.2.5", ">=3.10", False), ("2.4.6", ">=3.11", True)):
+        information = tmp_path / installed / f"numpy-{installed}.dist-info"
+        information.mkdir(parents=True)
+        (information / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: numpy\nVersion: {installed}\nRequires-Python: {python}\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path / installed)
         pack(str(run), str(tmp_path / f"numpy_{too_new}"))
-        assert ("not for Python 3.10" in capsys.readouterr().out) == too_new
+        told = capsys.readouterr().out
+        assert ("not for Python 3.10" in told) == too_new
+        assert ("name the tested numpy 2.2.6: installed are numpy 2.4.6, not" in told) == too_new
+        metadata = json.loads((tmp_path / f"numpy_{too_new}" / "configs" / "metadata.json").read_text())
+        assert metadata["numpy_version"] == ("2.2.6" if too_new else "2.2.5")
+
+
+def test_the_zoo_installs_all_that_the_core_imports_and_tensorboard_too(bundle: Path) -> None:
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    named = {"monai", "torch", "numpy", *metadata["required_packages_version"]}
+    others = {"filelock", "typing_extensions", "yaml"}  # torch and MONAI Bundle bring these
+    distributions = packages_distributions()
+    imported = set()
+    for file in (bundle / "conemos_bundle").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {each.name.split(".")[0] for each in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(node.module.split(".")[0])
+    imported -= {*sys.stdlib_module_names, "conemos_bundle", *others}
+    assert {"itk", "nibabel"} <= imported
+    assert [name for name in imported if not named & set(distributions[name])] == []
+    assert "tensorboard" in metadata["required_packages_version"]  # an extra: it need not be installed where one packs
 
 
 def test_refuses_what_is_no_run_and_what_exists(bundle: Path, run: Path, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -17,6 +16,7 @@ from typing import NamedTuple
 
 import torch
 from conemos_bundle.errors import UserError
+from conemos_bundle.utils.extras import require_extra
 from monai.bundle import ckpt_export
 from torch import nn
 
@@ -83,8 +83,7 @@ def export_onnx(network: nn.Module, path: Path) -> Export:
         UserError: a package that it takes is not installed.
     """
     for package in ("onnx", "onnxscript", "onnxruntime"):
-        if find_spec(package) is None:
-            raise UserError(f"{package} is not installed; pip install 'conemos-bundle[export]'")
+        require_extra(package, "export")
     import onnxruntime
 
     program = torch.onnx.export(

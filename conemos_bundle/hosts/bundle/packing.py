@@ -23,6 +23,7 @@ from conemos_bundle.hosts.bundle import (
 from conemos_bundle.hosts.bundle.evaluation import read_evaluation
 from conemos_bundle.hosts.bundle.exporting import export_bundle
 from conemos_bundle.hosts.bundle.model_card import model_card
+from conemos_bundle.hosts.bundle.zoo_versions import differences, zoo_versions
 from conemos_bundle.runs.run import RECORD, package_versions, read_record, recorded_network
 from conemos_bundle.runs.weights import fit_weights, load_weights
 from conemos_bundle.utils.paths import bundle_folder
@@ -31,10 +32,9 @@ PACKAGE = Path(__file__).resolve().parents[2]
 # and what lies in the package where it is installed
 ABOVE_THE_CORE = ("cli", "hosts", "importers", "paper", "phantom", "__main__.py", "configs", "models")
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
-LAST_NUMPY_OF_PYTHON_3_10 = (2, 2)
 REQUIRED = (
-    "nibabel", "pytorch-ignite", "itk", "scipy", "pandas", "pydantic", "pydicom", "fire", "matplotlib", "tensorboard",
-    "tqdm",
+    "nibabel", "pytorch-ignite", "itk-io", "scipy", "pandas", "pydantic", "pydicom", "fire", "matplotlib",
+    "tensorboard", "tqdm",
 )  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def metadata(
         texts: fields to set otherwise than by default (``authors``, ``copyright``, ``description``, …).
     """
     regions, plan, data = record["regions"], record["plan"], record.get("data", {})
-    versions = package_versions()
+    versions = zoo_versions(package_versions())
     listed = ", ".join(regions)
     conditioned = record["network"]["_target_"].endswith("FiLMUNet")
     kind = "A FiLM-conditioned 3D UNet (CoNeMOS)" if conditioned else "A 3D UNet with one output a region"
@@ -85,7 +85,7 @@ def metadata(
         "monai_version": versions["monai"],
         "pytorch_version": versions["torch"],
         "numpy_version": versions["numpy"],
-        "required_packages_version": {package: versions[package] for package in REQUIRED if package in versions},
+        "required_packages_version": {package: versions[package] for package in REQUIRED},
         "supported_apps": {},
         "name": name,
         "task": f"Segmentation of any of the regions {listed}, on demand",
@@ -220,11 +220,9 @@ def pack_run(
         if archive:  # before the folder is there: then all of it is
             print(f"wrote {write_archive(part, target.with_name(f'{name}.zip'))}, and its sha256 sum beside it")
     print(f"wrote {target}")
-    if tuple(map(int, described["numpy_version"].split(".")[:2])) > LAST_NUMPY_OF_PYTHON_3_10:
-        print(
-            f"numpy {described['numpy_version']}, named in the metadata, is not for Python 3.10, which the Model Zoo's "
-            "CI runs; install the versions of requirements/runtime.txt and pack again"
-        )
+    installed = package_versions()
+    if told := differences(installed, zoo_versions(installed)):
+        print(told)
     return target
 
 
