@@ -20,6 +20,7 @@ import fire
 import torch
 from conemos_bundle.losses import RegionLoss
 from conemos_bundle.networks import UNet
+from conemos_bundle.training.handlers import loss_of
 from conemos_bundle.transforms import RandDeformd
 from conemos_bundle.utils.paths import bundle_folder
 from ignite.engine import Engine, Events
@@ -80,9 +81,13 @@ def main(datalist: str, dataset_dir: str, rounds: int = 6, steps: int = 15, num_
         output_dir=Path(tempfile.mkdtemp()),
     )
     # the handlers of a step; those of an epoch (validation, checkpoint, record) are left out
-    of_an_epoch = ("ValidationHandler", "Checkpoint", "RunRecord")
-    handlers = workflow.parser["train"]["handlers"]
-    workflow.parser["train"]["handlers"] = [h for h in handlers if not h["_target_"].endswith(of_an_epoch)]
+    workflow.parser["train"]["handlers"] = [
+        {"_target_": "conemos_bundle.training.SetEpoch", "sampler": "@train::sampler"},
+        {"_target_": "LrScheduleHandler", "lr_scheduler": "@lr_scheduler", "print_lr": False, "epoch_level": False},
+        {"_target_": "conemos_bundle.training.Curve", "output_dir": "@output_dir", "optimizer": "@optimizer"},
+        {"_target_": "conemos_bundle.training.Progress"},
+        {"_target_": "TensorBoardStatsHandler", "log_dir": "@output_dir", "output_transform": loss_of},
+    ]
     workflow.initialize()
     trainer, dataset = workflow.trainer, workflow.train_dataset
     plan = workflow.parser.get_parsed_content("plan")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import pytest
 from conemos_bundle.runs.run import recorded_network
+from conemos_bundle.training.settings import of_teacher
+from conemos_bundle.transforms import LoadRegionMasksd, preparation
 from conemos_bundle.utils.paths import bundle_folder
 from monai.bundle import ConfigParser
 
@@ -50,31 +51,66 @@ def test_methods_are_short() -> None:
     assert all(len(FILES[name].read_text().splitlines()) < 30 for name in FILES if name.startswith("methods/"))
 
 
+def settings_at_the_top() -> set[str]:
+    names = list(config("train"))
+    return set(names[: names.index("settings")])
+
+
+def test_every_setting_is_recorded_or_told_by_what_is() -> None:
+    """A new setting has a line in ``settings``, which the record, the checkpoint and a teacher's training read."""
+    of_the_process = {"bundle_root", "rank", "resume", "resolved_config", "imports"}
+    files = {"datalist", "dataset_dir", "output_dir"}
+    told_otherwise = {"n_conditioned", "inside", "also_checkpointed"}  # by the network, the record, the method
+    train = config("train")
+    kept = [*train["settings"], *train["other_settings"]]
+    assert len(set(kept)) == len(kept)
+    assert set(kept) == settings_at_the_top() - of_the_process - files - told_otherwise
+    references = {**train["settings"], **train["other_settings"]}
+    rule = references.pop("sampling_rule")
+    assert rule == "@train::sampler::rule"  # individual networks have their own
+    assert references == {name: f"@{name}" for name in references}
+
+
 def test_a_teacher_gets_every_setting_that_a_user_may_change() -> None:
-    passed = set(re.findall(r"(\w+)=@\1", config("methods/pseudo_label")["teacher_settings"]))
-    given_itself = {"datalist", "dataset_dir", "output_dir", "share", "seed"}
+    train = config("train")
+    overlay = config("methods/pseudo_label")["train::dataset::data"]
+    assert (overlay["settings"], overlay["others"]) == ("@settings", "@other_settings")
+    passed = set(of_teacher(train["settings"], train["other_settings"]))
+    given_itself = {"datalist", "dataset_dir", "output_dir", "share", "seed", "pretrained"}
     of_the_method = {"method", "sampling_rule", "n_conditioned", "film_weight_decay", "also_checkpointed", "inside"}
     of_the_process = {"bundle_root", "rank", "resume", "resolved_config", "imports"}
-    settings = list(config("train"))
-    settings = settings[: settings.index("data")]
-    assert passed == set(settings) - given_itself - of_the_method - of_the_process
+    assert passed == settings_at_the_top() - given_itself - of_the_method - of_the_process
+
+
+def test_few_expressions_are_left() -> None:
+    """What needs Python is a function with a test of its own."""
+    counts = {name: FILES[name].read_text(encoding="utf-8").count("$") for name in FILES}
+    assert counts.pop("train") <= 11
+    assert counts.pop("inference") <= 9  # it stands alone, and hosts expect what it says
+    assert all(count <= 4 for count in counts.values())
 
 
 def test_inference_prepares_scans_as_training_does() -> None:
     """`inference.json` stands alone, since hosts read it from any folder: so what it shares is held equal here."""
     train, inference, evaluate = config("train"), config("inference"), config("evaluate")
-    of_training = {
-        "@spatial_keys": "image",  # no label to bring along
-        "$['bilinear', 'nearest'][:len(@spatial_keys)]": "bilinear",
-        "$@plan['spacing']": "@spacing",
-        "$@plan['in_channels']": "@network_def::in_channels",
-    }
-    expected = [
-        {key: of_training.get(value, value) if isinstance(value, str) else value for key, value in transform.items()}
-        for transform in train["preparation"]["transforms"]
-        if not transform["_target_"].endswith("LoadRegionMasksd")
-    ]
-    assert inference["preprocessing"]["transforms"] == expected
+    plan = {"in_channels": inference["network_def"]["in_channels"], "spacing": [3.0, 1.0, 2.0]}
+    parser = ConfigParser({"preprocessing": inference["preprocessing"], "network_def": inference["network_def"]})
+    parser["spacing"] = plan["spacing"]
+
+    def values(compose: Any) -> list[tuple[str, dict[str, Any]]]:
+        """Each transform's class and attributes, those of other transforms in it as well."""
+        plain = (str, int, float, bool, tuple, list, type(None))
+        return [
+            (type(t).__name__, {name: value for name, value in vars(t).items() if isinstance(value, plain)})
+            for t in compose.transforms
+            if not isinstance(t, LoadRegionMasksd)
+        ]
+
+    of_training = values(preparation(plan, ["a", "b"], resample_masks=False))
+    assert [name for name, _ in of_training] == [
+        "LoadImageScand", "CheckScand", "OrientToRASd", "ResampleToSpacingd", "ScalePercentilesd",
+    ]  # fmt: skip
+    assert values(parser.get_parsed_content("preprocessing")) == of_training
 
     regions = inference["network_def"]["num_regions"]
     trained = {

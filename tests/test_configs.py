@@ -40,7 +40,7 @@ TINY: dict[str, Any] = {
     "channels": [4, 8, 8],
 }
 # paper.json says its own patch
-TINY_FOR = {"paper": {"patch_size": [16, 16, 16], "augmentation::transforms::0::patch_size": [18, 18, 18]}}
+TINY_FOR = {"paper": {"patch_size": [16, 16, 16], "augmentation::steps::deform::patch_size": [18, 18, 18]}}
 
 
 @pytest.fixture(autouse=True, scope="module")

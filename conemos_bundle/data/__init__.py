@@ -1,7 +1,8 @@
 """Datalists, data sets and sampling of partly annotated scans."""
 
 from conemos_bundle.data.datalist import Datalist, MaskSource, Scan, read_datalist, scan_items, write_datalist
-from conemos_bundle.data.plan import plan_input, rotation_range
+from conemos_bundle.data.loading import region_sampler, scan_dataset
+from conemos_bundle.data.plan import plan_input
 from conemos_bundle.data.refuse import refuse_problems
 from conemos_bundle.data.region_dataset import RegionDataset
 from conemos_bundle.data.sampling import Draw, RegionSampler
@@ -21,7 +22,8 @@ __all__ = [
     "read_datalist",
     "refuse_no_scans",
     "refuse_problems",
-    "rotation_range",
+    "region_sampler",
+    "scan_dataset",
     "scan_items",
     "unfinished_scans",
     "write_datalist",

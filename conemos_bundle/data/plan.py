@@ -12,7 +12,6 @@ from conemos_bundle.transforms.resample import closest_ras
 from conemos_bundle.volumes import read_geometry
 
 LARGEST_LOOK = 50
-ANISOTROPIC = 2.0
 
 
 def fit_patch(size: Sequence[float], most_voxels: int, multiple: int = 8) -> list[int]:
@@ -66,13 +65,3 @@ def plan_input(
     patch = fit_patch(covered, most_voxels) if patch_size is None else list(patch_size)
     whole = all(side >= math.floor(length) for side, length in zip(patch, covered, strict=True))
     return {"in_channels": channels[0], "spacing": planned, "patch_size": patch, "whole_scans": whole}
-
-
-def rotation_range(degrees: float, spacing: Sequence[float]) -> list[float]:
-    """Rotation about each axis, ± radians. Where one axis is much coarser, only about that one: rotations out of the
-    plane would shear anatomy in voxels that are not cubes."""
-    radians = math.radians(degrees)
-    coarsest = max(range(3), key=lambda axis: spacing[axis])
-    if spacing[coarsest] / min(spacing) <= ANISOTROPIC:
-        return [radians] * 3
-    return [radians if axis == coarsest else 0.0 for axis in range(3)]

@@ -33,6 +33,11 @@ _logger = logging.getLogger(__name__)
 _Item = TypeVar("_Item")
 
 
+def evaluation_folder(weights: str | os.PathLike[str], split: str) -> str:
+    """``evaluation_<split>`` beside the weights that are evaluated."""
+    return os.path.join(os.path.dirname(os.path.abspath(weights)), f"evaluation_{split}")
+
+
 class EvaluationReport:
     """Write metrics and pictures of every scan that an evaluator has predicted.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -59,12 +61,12 @@ class FalsePositiveVolume(CumulativeIterationMetric):
     ignored voxels count for nothing.
 
     Args:
-        voxel_ml: volume of a voxel.
+        spacing: of the voxels, three numbers in mm.
     """
 
-    def __init__(self, voxel_ml: float) -> None:
+    def __init__(self, spacing: Sequence[float]) -> None:
         super().__init__()
-        self.voxel_ml = voxel_ml
+        self.voxel_ml = math.prod(spacing) / 1000
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
         known, reference = known_voxels(convert_to_tensor(y))

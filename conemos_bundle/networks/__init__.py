@@ -6,6 +6,7 @@ from conemos_bundle.networks.individual import IndividualNetworks
 from conemos_bundle.networks.multi_decoder import MultiDecoder
 from conemos_bundle.networks.multi_layer import MultiLayer
 from conemos_bundle.networks.optimizer_groups import parameter_groups
+from conemos_bundle.networks.placing import on_device
 from conemos_bundle.networks.reference_weights import load_reference_weights
 from conemos_bundle.networks.unet import UNet
 
@@ -22,5 +23,6 @@ __all__ = [
     "MultiLayer",
     "UNet",
     "load_reference_weights",
+    "on_device",
     "parameter_groups",
 ]

@@ -86,3 +86,8 @@ def fit_weights(network: nn.Module, weights: Mapping[str, torch.Tensor], path: s
             f"{path}: these weights are not of this network ({type(network).__name__}); take the run.json or "
             "configuration that they came with"
         ) from error
+
+
+def model_file(folder: str | os.PathLike[str]) -> str:
+    """The weights of the run in a folder."""
+    return os.path.join(folder, "model.pt")

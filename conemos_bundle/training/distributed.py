@@ -11,6 +11,9 @@ import torch
 import torch.distributed
 from conemos_bundle.errors import UserError
 from monai.data import DistributedSampler
+from monai.utils import set_determinism
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 
 def _of_torchrun(variable: str) -> int:
@@ -42,6 +45,26 @@ def device() -> torch.device:
             f"{local + 1} processes or more, {torch.cuda.device_count()} GPUs: pass --nproc_per_node to torchrun"
         )
     return torch.device("cuda", local)
+
+
+def fix_randomness(seed: int, rank: int = 0) -> None:
+    """Seed everything that is random in this process.
+
+    Args:
+        seed: of the run.
+        rank: this process among several, each of which augments in its own way.
+    """
+    set_determinism(seed=seed + rank)
+
+
+def in_every_process(network: nn.Module, device: torch.device) -> DistributedDataParallel:
+    """The network on this process's device, its gradients averaged over all processes.
+
+    Args:
+        network: the network; the process group has begun.
+        device: this process's.
+    """
+    return DistributedDataParallel(network.to(device), device_ids=[device] if device.type == "cuda" else None)
 
 
 def start(device: torch.device) -> None:

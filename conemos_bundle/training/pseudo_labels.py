@@ -14,6 +14,7 @@ import numpy as np
 from conemos_bundle.data.datalist import Datalist, read_datalist, scan_items, write_datalist
 from conemos_bundle.data.share import keep_share
 from conemos_bundle.files import folder_in_one_step, write_in_one_step
+from conemos_bundle.training.settings import of_teacher
 from conemos_bundle.training.workflows import run_training_config
 from conemos_bundle.transforms.masks import vanishes
 from conemos_bundle.utils.known import known_voxels
@@ -28,8 +29,9 @@ def label_the_rest(
     datalist: str | os.PathLike[str],
     dataset_dir: str | os.PathLike[str],
     output_dir: str | os.PathLike[str],
-    teacher_dir: str | os.PathLike[str],
+    teacher_dir: str | os.PathLike[str] | None,
     settings: Mapping[str, Any],
+    others: Mapping[str, Any] | None = None,
     share: float = 1.0,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
@@ -44,7 +46,9 @@ def label_the_rest(
         dataset_dir: where its relative paths start.
         output_dir: folder of the run; the labels go to ``pseudo_labels/`` in it.
         teacher_dir: folder of the individual networks' run; a finished one with the same settings is used as it is.
-        settings: the teacher's settings, by name.
+            None: ``individual_networks`` in the run's folder.
+        settings: ``settings`` of the configuration; the teacher takes what is not of this method (`of_teacher`).
+        others: ``other_settings`` of it.
         share: of the training scans.
         seed: of the run.
 
@@ -55,13 +59,15 @@ def label_the_rest(
         UserError: what the teacher's training says; or a scan could not be labeled, when the others are: training
             would not take it either.
     """
+    teacher = Path(output_dir, "individual_networks") if teacher_dir is None else Path(teacher_dir)
+    for_teacher = of_teacher(settings, others or {})
     shared = {"datalist": Path(datalist), "dataset_dir": Path(dataset_dir), "share": share, "seed": seed}
-    logger.info(f"pseudo-labelling, stage 1: individual networks, in {teacher_dir}")
-    run_training_config(["individual"], {**shared, "output_dir": Path(teacher_dir), **settings}, logging_file=False)
+    logger.info(f"pseudo-labelling, stage 1: individual networks, in {teacher}")
+    run_training_config(["individual"], {**shared, "output_dir": teacher, **for_teacher}, logging_file=False)
     data = keep_share(read_datalist(datalist), share, seed)
     folder = Path(output_dir) / "pseudo_labels"
     done = folder / "datalist.json"
-    _forget_other_teachers(folder, Path(teacher_dir) / "model.pt")
+    _forget_other_teachers(folder, teacher / "model.pt")
     if not done.exists():
         logger.info(f"pseudo-labelling, stage 2: labelling what is not annotated, in {folder}")
         labelling = {
@@ -69,8 +75,8 @@ def label_the_rest(
             "output_dir": folder,
             "evaluation_dir": folder,
             "split": "training",
-            "ckpt_path": Path(teacher_dir) / "model.pt",
-            **{name: settings[name] for name in ("device",) if name in settings},
+            "ckpt_path": teacher / "model.pt",
+            **{name: for_teacher[name] for name in ("device",) if name in for_teacher},
         }
         run_training_config(["evaluate", "label_unknown"], labelling, logging_file=False)
         write_datalist(with_pseudo_labels(data, dataset_dir, folder), done)

@@ -32,15 +32,21 @@ def quiet_workflow(**options: Any) -> ConfigWorkflow:
         logger.setLevel(level)
 
 
-def hold_folder(folder: str | os.PathLike[str]) -> None:
+def hold_folder(folder: str | os.PathLike[str], rank: int = 0) -> None:
     """A step of a configuration: keep other processes from writing into a folder (`one_writer`).
 
     Until the workflow of `run_training_config` ends, or the process.
+
+    Args:
+        folder: of the run.
+        rank: this process among several; the first one holds the folder for all of them.
 
     Raises:
         UserError: another process is writing there.
         OutputError: the folder cannot be made or written to.
     """
+    if rank > 0:
+        return
     workflow, place = _of_workflow.get(), Path(folder).expanduser().absolute()
     if workflow is not None:
         workflow.enter_context(one_writer(place))

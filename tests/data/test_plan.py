@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
-from conemos_bundle.data.plan import fit_patch, plan_input, rotation_range
+from conemos_bundle.data.plan import fit_patch, plan_input
 from conemos_bundle.errors import UserError
 from scipy.spatial.transform import Rotation
 
@@ -86,14 +85,6 @@ def test_scans_that_cannot_be_read_and_no_scan(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="no training scan with an annotated region"):
         plan_input([])
-
-
-@pytest.mark.parametrize(
-    ("spacing", "expected"),
-    [((1, 1, 1), [1, 1, 1]), ((1, 1, 2), [1, 1, 1]), ((1, 1, 2.1), [0, 0, 1]), ((3, 0.5, 0.5), [1, 0, 0])],
-)
-def test_rotation_of_anisotropic_voxels_is_in_the_plane(spacing: tuple[float, ...], expected: list[float]) -> None:
-    assert rotation_range(180, spacing) == pytest.approx([math.pi * e for e in expected])
 
 
 @pytest.mark.parametrize("spacing", [(0.8, 0.8, 1.2), (0.7, 0.9, 1.1)])

@@ -67,6 +67,28 @@ def test_windows_overlap_as_asked() -> None:
     assert counts == {0.0: 2, 0.5: 3, 0.75: 5}
 
 
+class FirstOrLater(nn.Module):
+    """0 all over the first window that it sees, 1 all over the later ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen += 1
+        return torch.full_like(x, min(1.0, self.seen - 1.0))
+
+
+@torch.no_grad()
+def test_where_windows_overlap_the_nearer_center_counts_more() -> None:
+    """Two windows of 8 voxels that share voxels 4 to 7, with Gaussian weights of an eighth of the window."""
+    logits = infer(torch.zeros(1, 1, 12, 8, 8), FirstOrLater(), mode="window", window=(8, 8, 8))[0, 0, :, 4, 4]
+    weight = torch.exp(-((torch.arange(8) - 3.5) ** 2) / 2)
+    first, second = weight[4:], weight[:4]
+    torch.testing.assert_close(logits[4:8], second / (first + second), rtol=0, atol=0.02)
+    assert logits[:4].tolist() == [0] * 4 and logits[8:].tolist() == [1] * 4
+
+
 @torch.no_grad()
 def test_windows_have_the_size_of_training_also_where_the_scan_is_smaller() -> None:
     network = Pointwise()

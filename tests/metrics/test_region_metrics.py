@@ -48,7 +48,7 @@ def test_false_positives_are_counted_where_no_known_voxel_is_inside() -> None:
     first[1][0] = 0  # absent: 5 voxels predicted
     first[1][2, ..., :5] = NAN  # nothing inside that is known: 3 of 4 voxels predicted are
     second[1][0] = 0  # 6 voxels
-    metric = FalsePositiveVolume(0.5)
+    metric = FalsePositiveVolume([10.0, 5.0, 10.0])  # voxels of 0.5 ml
     scores = metric([first[0], second[0]], [first[1], second[1]])
     torch.testing.assert_close(scores, torch.tensor([[2.5, NAN, 1.5], [3.0, NAN, NAN]]), equal_nan=True)
     assert metric.aggregate().item() == pytest.approx((2.75 + 1.5) / 2)

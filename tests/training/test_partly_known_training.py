@@ -31,7 +31,7 @@ TINY: dict[str, Any] = {
     "channels": [4, 8],
     "bfloat16": False,
 }
-TINY_FOR = {"paper": {"patch_size": [16, 16, 16], "augmentation::transforms::0::patch_size": [18, 18, 18]}}
+TINY_FOR = {"paper": {"patch_size": [16, 16, 16], "augmentation::steps::deform::patch_size": [18, 18, 18]}}
 
 
 @pytest.fixture(autouse=True)

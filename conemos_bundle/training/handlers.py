@@ -1,0 +1,121 @@
+"""The handlers of a training, in the one order that works."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from conemos_bundle.data.datalist import Datalist
+from conemos_bundle.data.sampling import RegionSampler
+from conemos_bundle.networks.interface import unwrapped
+from conemos_bundle.runs.run import RunRecord, identity
+from conemos_bundle.training.checkpoint import Checkpoint
+from conemos_bundle.training.curve import Curve
+from conemos_bundle.training.progress import Progress
+from conemos_bundle.training.set_epoch import SetEpoch
+from conemos_bundle.training.settings import recorded, unchangeable
+from ignite.engine import Engine
+from monai.engines import SupervisedEvaluator
+from monai.handlers import LrScheduleHandler, TensorBoardStatsHandler, ValidationHandler
+from torch import nn
+
+TENSORBOARD = "tensorboard"
+
+
+class TrainerHandlers:
+    """All handlers of the trainer, attached in their order.
+
+    The draws of the epoch first; the schedule, per step; validation, before those that read its metric; the curve
+    before the checkpoint, so that whoever is killed between the two writes the row again; the checkpoint, which refuses
+    another run's folder when training starts, before the record of this one. Curve, record, progress and TensorBoard
+    are the first process's alone; every process loads the checkpoint.
+
+    It stands in a list of its own, since MONAI looks for a `ValidationHandler` in the list and adds trackers to it.
+
+    Args:
+        output_dir: folder of the run.
+        datalist: the data set.
+        plan: see `plan_input`.
+        network: the network.
+        optimizer: its optimizer.
+        scheduler: of the learning rate.
+        sampler: of the training.
+        evaluator: the validation engine.
+        validation_data: the scans to validate on; without any there is no validation.
+        settings: ``settings`` of the configuration.
+        val_interval: epochs between validations.
+        inside: see `RunRecord`.
+        resume: see `Checkpoint`.
+        also_checkpointed: see `Checkpoint`.
+        config: see `RunRecord`.
+        rank: this process among several.
+    """
+
+    def __init__(
+        self,
+        output_dir: str,
+        datalist: Datalist,
+        plan: dict[str, Any],
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: torch.optim.lr_scheduler.LRScheduler,
+        sampler: RegionSampler,
+        evaluator: SupervisedEvaluator,
+        validation_data: Sequence[Any],
+        settings: Mapping[str, Any],
+        val_interval: int = 1,
+        inside: dict[str, str] | None = None,
+        resume: bool = True,
+        also_checkpointed: Mapping[str, nn.Module] | None = None,
+        config: bytes | None = None,
+        rank: int = 0,
+    ) -> None:
+        validator = evaluator if validation_data else None
+        started_with = identity(datalist, **unchangeable(settings), plan=plan, network=unwrapped(network).arguments)
+        is_first = rank == 0
+        handlers: list[Any] = [
+            SetEpoch(sampler),
+            LrScheduleHandler(scheduler, print_lr=False, epoch_level=False),  # type: ignore[arg-type]
+            ValidationHandler(val_interval, evaluator, epoch_level=True) if validator else None,
+            Curve(output_dir, optimizer, validator, datalist.regions) if is_first else None,
+            Checkpoint(
+                output_dir, network, optimizer, scheduler, validator, identity=started_with, resume=resume,
+                also=also_checkpointed,
+            ),
+            RunRecord(output_dir, datalist, plan, network, recorded(settings), inside, config) if is_first else None,
+            Progress(validator, datalist.regions) if is_first else None,
+            TensorBoardStatsHandler(
+                log_dir=str(Path(output_dir, TENSORBOARD)), tag_name="train_loss", output_transform=loss_of
+            ) if is_first else None,
+        ]  # fmt: skip
+        self.handlers = [handler for handler in handlers if handler is not None]
+
+    def attach(self, engine: Engine) -> None:
+        """Attach each to the trainer."""
+        for handler in self.handlers:
+            handler.attach(engine)
+
+
+class ValidationLog:
+    """TensorBoard of the validation engine, in the first process.
+
+    Args:
+        output_dir: folder of the run.
+        rank: this process among several.
+    """
+
+    def __init__(self, output_dir: str, rank: int = 0) -> None:
+        log_dir = str(Path(output_dir, TENSORBOARD))
+        self.handler = TensorBoardStatsHandler(log_dir=log_dir, iteration_log=False) if rank == 0 else None
+
+    def attach(self, engine: Engine) -> None:
+        """Follow the evaluator."""
+        if self.handler is not None:
+            self.handler.attach(engine)
+
+
+def loss_of(output: dict[str, torch.Tensor]) -> float:
+    """The loss of a training step's output."""
+    return output["loss"].item()

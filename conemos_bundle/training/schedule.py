@@ -1,0 +1,21 @@
+"""The learning rate over a training."""
+
+from __future__ import annotations
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+
+def cosine(
+    optimizer: Optimizer, max_epochs: int, steps_per_epoch: int, final_fraction: float = 0.01
+) -> CosineAnnealingLR:
+    """Half a cosine over the steps of the whole training; `TrainerHandlers` steps it once per step.
+
+    Args:
+        optimizer: its first group's learning rate is where the schedule begins.
+        max_epochs: of the training.
+        steps_per_epoch: of an epoch.
+        final_fraction: of the first learning rate, reached at the last step.
+    """
+    final = final_fraction * optimizer.param_groups[0]["lr"]
+    return CosineAnnealingLR(optimizer, T_max=max_epochs * steps_per_epoch, eta_min=final)

@@ -1,0 +1,38 @@
+"""The settings of a training: what its record tells, what may not change on resume, what a teacher's training takes.
+
+All of them read one dictionary, ``settings`` of ``configs/train.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_IN_THE_DATALIST = {"share"}  # whose hash the identity has
+# recorded by the checkpoint alone; records of runs have always been without
+_NOT_RECORDED = {"film_weight_decay", "val_interval", "rotation_degrees", "flip_probability", "pretrained"}
+_NOT_A_TEACHERS = {"method", "share", "seed", "sampling_rule", "film_weight_decay", "pretrained"}
+
+
+def _without(settings: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in names}
+
+
+def unchangeable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a training that is resumed must have as it began."""
+    return _without(settings, _IN_THE_DATALIST)
+
+
+def recorded(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``run.json`` tells."""
+    return _without(settings, _NOT_RECORDED)
+
+
+def of_teacher(settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """What the individual networks of pseudo-labelling are trained with, besides their own method, data and seed.
+
+    Args:
+        settings: ``settings`` of the configuration.
+        others: ``other_settings`` of it.
+    """
+    return {**_without(settings, _NOT_A_TEACHERS), **others}

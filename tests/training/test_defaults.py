@@ -1,0 +1,32 @@
+"""Defaults that depend on the data or on the machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from conemos_bundle.training import defaults
+from conemos_bundle.utils.device import best_device
+
+
+def test_cross_entropy_only_where_a_patch_may_miss_the_region() -> None:
+    assert defaults.cross_entropy({"whole_scans": True}) == 0.0
+    assert defaults.cross_entropy({"whole_scans": False}) == 1.0
+
+
+def test_paths_start_at_the_datalist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert defaults.dataset_dir(Path("data", "datalist.json")) == str(tmp_path / "data")
+    assert defaults.dataset_dir("datalist.json") == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "cores", "expected"),
+    [(False, 16, (64**3, 0, "cpu")), (True, 6, (96**3, 3, "cuda")), (True, 64, (96**3, 8, "cuda"))],
+)
+def test_of_the_machine(monkeypatch: pytest.MonkeyPatch, gpu: bool, cores: int, expected: tuple[int, int, str]) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert (defaults.most_voxels(), defaults.num_workers(), best_device().type) == expected

@@ -1,0 +1,224 @@
+"""What the configurations wire together: a value changed in JSON, or one that goes astray, makes a test here fail."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conemos_bundle.transforms.spatial import RandDeformd
+from conemos_bundle.utils.paths import bundle_folder
+from monai.bundle import ConfigWorkflow
+from monai.transforms import (
+    AsDiscreted,
+    Compose,
+    RandAdjustContrastd,
+    RandBiasFieldd,
+    RandCropByPosNegLabeld,
+    RandGaussianNoised,
+    RandGaussianSmoothd,
+    RandSimulateLowResolutiond,
+)
+from monai.utils import set_determinism
+
+CONFIGS = bundle_folder() / "configs"
+SMALL: dict[str, Any] = {
+    "max_epochs": 2, "steps_per_epoch": 3, "num_workers": 0, "device": torch.device("cpu"), "bfloat16": False,
+    "spacing": [2.5, 2.0, 2.0], "most_voxels": 16**3, "channels": [4, 8],
+}  # fmt: skip
+BARE = {key: SMALL[key] for key in ("num_workers", "device", "spacing", "most_voxels")}  # what depends on the machine
+Build = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def what_workflows_leave_behind_in_the_process() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", sys.path.copy())
+        patch.setattr(sys, "excepthook", sys.excepthook)
+        yield
+    set_determinism(None)
+
+
+@pytest.fixture
+def build(tiny_dataset: Path, tmp_path: Path) -> Build:
+    """``build(overlay, …)(id)``: an object of train.json with overlays and settings."""
+
+    def configure(*overlays: str, small: dict[str, Any] = SMALL, **settings: Any) -> Callable[[str], Any]:
+        training = ConfigWorkflow(
+            config_file=[str(CONFIGS / f"{name}.json") for name in ("train", *overlays)],
+            meta_file=str(CONFIGS / "metadata.json"),
+            logging_file=False,
+            workflow_type="train",
+            bundle_root=str(bundle_folder()),
+            **{"datalist": tiny_dataset / "datalist.json", "output_dir": tmp_path / "run", **small, **settings},
+        )
+        training.initialize()
+        return training.parser.get_parsed_content
+
+    return configure
+
+
+def transforms(compose: Compose) -> dict[type, Any]:
+    return {type(each): each for each in compose.transforms}
+
+
+def handlers(get: Callable[[str], Any]) -> list[str]:
+    return [type(each).__name__ for each in get("train::handlers")[0].handlers]
+
+
+def test_handlers_stand_in_the_one_order_that_works(build: Build) -> None:
+    assert handlers(build()) == [
+        "SetEpoch", "LrScheduleHandler", "ValidationHandler", "Curve", "Checkpoint", "RunRecord", "Progress",
+        "TensorBoardStatsHandler",
+    ]  # fmt: skip
+
+
+def test_further_processes_load_the_checkpoint_and_write_nothing(build: Build, tmp_path: Path) -> None:
+    get = build(rank=1)
+    assert handlers(get) == ["SetEpoch", "LrScheduleHandler", "ValidationHandler", "Checkpoint"]
+    assert get("validate::handlers")[0].handler is None
+    assert torch.initial_seed() == 1  # of its own draws
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_validation_scans_nothing_validates(build: Build, tiny_dataset: Path, tmp_path: Path) -> None:
+    data = json.loads((tiny_dataset / "datalist.json").read_text())
+    (tmp_path / "datalist.json").write_text(json.dumps({**data, "validation": []}))
+    get = build(datalist=tmp_path / "datalist.json", dataset_dir=tiny_dataset)
+    assert "ValidationHandler" not in handlers(get)
+    readers = [each for each in get("train::handlers")[0].handlers if hasattr(each, "evaluator")]
+    assert len(readers) == 3 and all(each.evaluator is None for each in readers)
+
+
+def test_the_learning_rate_follows_a_cosine_over_all_steps_down_to_a_hundredth(build: Build, tmp_path: Path) -> None:
+    get = build(learning_rate=0.004, val_interval=2)
+    assert get("lr_scheduler").T_max == 6
+    get("train::trainer").run()
+    rows = list(csv.DictReader((tmp_path / "run" / "curve.csv").read_text().splitlines()))
+    final, span = 0.00004, 0.00396
+    expected = [final + span * (1 + math.cos(math.pi * step / 6)) / 2 for step in (3, 6)]
+    assert [float(row["learning_rate"]) for row in rows] == pytest.approx(expected)
+    assert [bool(row["validation_dice"]) for row in rows] == [False, True]  # each second epoch
+
+
+def test_an_epoch_has_steps_of_one_batch(build: Build) -> None:
+    get = build(batch_size=5)
+    assert (get("train::dataloader").batch_size, len(get("train::dataloader"))) == (5, 3)
+    assert get("train::sampler").num_samples == 15
+
+
+def test_individual_networks_have_a_batch_each(build: Build) -> None:
+    get = build("methods/individual", batch_size=5)
+    assert (get("train::dataloader").batch_size, len(get("train::dataloader"))) == (10, 3)  # of two regions
+    assert get("train::sampler").num_samples == 30
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_mixed_precision_reaches_training_validation_and_the_teacher(build: Build, chosen: bool) -> None:
+    get = build("methods/mean_teacher", bfloat16=chosen)
+    assert get("train::inferer").keywords == {"bfloat16": chosen}
+    assert get("validate::inferer").keywords["bfloat16"] is chosen
+    assert get("mean_teacher").bfloat16 is chosen
+
+
+def test_validation_is_in_windows_of_the_patch(build: Build) -> None:
+    given = build("inside")("validate::inferer").keywords
+    assert (given["mode"], given["window"]) == ("window", [16, 16, 16])
+
+
+def test_the_weight_decay_of_film_reaches_the_optimizer(build: Build) -> None:
+    others, film = build(film_weight_decay=0.25)("optimizer").param_groups
+    assert (others["weight_decay"], film["weight_decay"]) == (0, 0.25)
+
+
+@pytest.mark.parametrize(("patch_size", "weight"), [([16, 16, 16], 1.0), ([16, 24, 16], 0.0)])
+def test_cross_entropy_is_left_out_where_a_patch_covers_a_scan(
+    build: Build, patch_size: list[int], weight: float
+) -> None:
+    small = {**SMALL, "patch_size": patch_size}  # scans have 16 × 18 × 16 voxels of this spacing
+    assert build(small=small)("loss").cross_entropy == weight
+    assert build(small=small, cross_entropy=0.3)("loss").cross_entropy == 0.3
+
+
+@pytest.mark.parametrize("overlays", [(), ("evaluate",)])
+def test_a_region_is_where_its_probability_is_above_a_half(build: Build, overlays: tuple[str, ...], run: Path) -> None:
+    chosen = {"ckpt_path": run / "model.pt"} if overlays else {}
+    logits = torch.tensor([0.45, 0.49, 0.51, 0.55]).logit()
+    steps = build(*overlays, **chosen)("validate::postprocessing").transforms
+    activate, threshold = steps[0], next(each for each in steps if isinstance(each, AsDiscreted))
+    assert threshold(activate({"pred": logits}))["pred"].tolist() == [0, 0, 1, 1]
+
+
+def test_the_default_training(build: Build) -> None:
+    get = build(small=BARE)
+    names = ("max_epochs", "steps_per_epoch", "batch_size", "val_interval", "seed", "rotation_degrees")
+    assert [get(name) for name in names] == [20, 200, 2, 1, 0, 15]
+    assert [group["lr"] for group in get("optimizer").param_groups] == [1e-3, 1e-3]
+    assert (get("lr_scheduler").T_max, get("lr_scheduler").eta_min) == (4000, pytest.approx(1e-5))
+    assert (get("train::sampler").rule, get("train::sampler").num_samples) == ("inverse_size", 400)
+    network = get("network_def")
+    assert network is get("network") is get("train::trainer").network
+    expected = {"channels": [16, 32, 64, 128], "norm": "instance", "film_position": "before_activation"}
+    assert expected.items() <= network.arguments.items()
+    assert (network.arguments["in_channels"], network.arguments["num_regions"]) == (1, 2)
+
+
+def test_the_default_augmentation(build: Build) -> None:
+    found = transforms(build()("augmentation"))
+    crop, deform = found[RandCropByPosNegLabeld], found[RandDeformd]
+    assert (list(crop.cropper.spatial_size), crop.label_key, crop.image_key) == ([20, 20, 20], "foreground", "known")
+    assert crop.cropper.pos_ratio == pytest.approx(1 / 3)
+    assert (deform.prob, deform.scaling, deform.shearing, deform.translation) == (0.95, 0.2, 0.012, 4)
+    assert (deform.elastic_std, deform.nodes, deform.patch_size) == (2.0, [3, 3, 3], [16, 16, 16])
+    assert deform.rotation == [math.radians(15)] * 3
+    bias, smooth = found[RandBiasFieldd], found[RandGaussianSmoothd]
+    assert (bias.prob, list(bias.rand_bias_field.coeff_range), bias.rand_bias_field.degree) == (0.5, [0.0, 0.2], 3)
+    assert smooth.prob == 0.1
+    assert all(list(getattr(smooth.rand_smooth, f"sigma_{axis}")) == [0.3, 0.8] for axis in "xyz")
+    assert found[RandSimulateLowResolutiond].prob == 0.15
+    assert tuple(found[RandSimulateLowResolutiond].sim_lowres_tfm.zoom_range) == (0.5, 1.0)
+    assert (found[RandAdjustContrastd].prob, found[RandAdjustContrastd].adjuster.gamma) == (0.5, (0.7, 1.5))
+    assert (found[RandGaussianNoised].prob, found[RandGaussianNoised].rand_gaussian_noise.std) == (0.5, 0.05)
+
+
+def test_the_settings_of_the_paper(build: Build) -> None:
+    get = build("paper", small={**BARE, "patch_size": [16, 16, 16]}, steps_per_epoch=500)
+    others, film = get("optimizer").param_groups
+    assert (others["lr"], film["lr"], film["weight_decay"]) == (1e-5, 1e-5, 2e-5)
+    assert (get("max_epochs") * get("steps_per_epoch"), get("batch_size"), get("val_interval")) == (50_000, 2, 5)
+    assert (get("train::sampler").rule, get("bfloat16")) == ("inverse_size", False)
+    assert get("lr_scheduler").factor == 1.0  # the rate stays
+    assert (get("loss").steps, get("train::trainer").network.arguments["skip"]) == (1000, "first_conv")
+    found = transforms(get("augmentation"))
+    assert [type(each).__name__ for each in get("augmentation").transforms] == [
+        "RandDeformd", "RandSpatialCropd", "RandFlipd", "RandFlipd", "RandFlipd", "RandBiasFieldd",
+        "RandSimulateLowResolutiond", "ScalePercentilesd", "RandGaussianNoised", "RandAdjustContrastd",
+    ]  # fmt: skip
+    assert (found[RandDeformd].patch_size, found[RandDeformd].rotation) == ([128] * 3, [math.pi] * 3)
+    assert (found[RandGaussianNoised].prob, found[RandGaussianNoised].rand_gaussian_noise.std) == (0.9, 0.01)
+    assert found[RandAdjustContrastd].adjuster.gamma == (0.45, 2.2)
+    assert get("train::trainer").network is get("network_def")
+
+
+def test_what_a_run_records_and_is_recognized_by(build: Build) -> None:
+    """Runs of before are resumed and read: a setting more in the identity refuses them."""
+    get = build("methods/individual", pretrained="abc")
+    found = {type(each).__name__: each for each in get("train::handlers")[0].handlers}
+    assert found["RunRecord"].record["settings"] == {
+        "method": "Individual networks", "share": 1.0, "seed": 0, "max_epochs": 2, "steps_per_epoch": 3,
+        "batch_size": 2, "learning_rate": 0.001, "sampling_rule": "in_turn", "bfloat16": False, "cross_entropy": 1.0,
+    }  # fmt: skip
+    identity = dict(found["Checkpoint"].identity)
+    assert len(identity.pop("datalist")) == 16
+    assert identity == {
+        "method": "Individual networks", "seed": 0, "max_epochs": 2, "steps_per_epoch": 3, "batch_size": 2,
+        "learning_rate": 0.001, "film_weight_decay": 0.0, "cross_entropy": 1.0, "sampling_rule": "in_turn",
+        "bfloat16": False, "val_interval": 1, "rotation_degrees": 15, "flip_probability": [0.0, 0.0, 0.0],
+        "pretrained": "abc", "plan": get("plan"), "network": get("network_def").arguments,
+    }  # fmt: skip
