@@ -1,6 +1,14 @@
 """Datalists, data sets and sampling of partly annotated scans."""
 
-from conemos_bundle.data.datalist import Datalist, MaskSource, Scan, read_datalist, scan_items, write_datalist
+from conemos_bundle.data.datalist import (
+    Datalist,
+    MaskSource,
+    Scan,
+    read_datalist,
+    scan_items,
+    scans_folder,
+    write_datalist,
+)
 from conemos_bundle.data.loading import region_sampler, scan_dataset
 from conemos_bundle.data.plan import plan_input
 from conemos_bundle.data.refuse import refuse_problems
@@ -25,6 +33,7 @@ __all__ = [
     "region_sampler",
     "scan_dataset",
     "scan_items",
+    "scans_folder",
     "unfinished_scans",
     "write_datalist",
 ]

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-
-
-def dataset_dir(datalist: str | os.PathLike[str] | None) -> str:
-    """Where the paths of a datalist start: its own folder."""
-    return str(Path(os.path.abspath(str(datalist))).parent)
 
 
 def most_voxels() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,12 +15,11 @@ from conemos_bundle.training.curve import Curve
 from conemos_bundle.training.progress import Progress
 from conemos_bundle.training.set_epoch import SetEpoch
 from conemos_bundle.training.settings import recorded, unchangeable
+from conemos_bundle.training.tensorboard import tensorboard_handlers
 from ignite.engine import Engine
 from monai.engines import SupervisedEvaluator
-from monai.handlers import LrScheduleHandler, TensorBoardStatsHandler, ValidationHandler
+from monai.handlers import LrScheduleHandler, ValidationHandler
 from torch import nn
-
-TENSORBOARD = "tensorboard"
 
 
 class TrainerHandlers:
@@ -86,9 +84,7 @@ class TrainerHandlers:
             ),
             RunRecord(output_dir, datalist, plan, network, recorded(settings), inside, config) if is_first else None,
             Progress(validator, datalist.regions) if is_first else None,
-            TensorBoardStatsHandler(
-                log_dir=str(Path(output_dir, TENSORBOARD)), tag_name="train_loss", output_transform=loss_of
-            ) if is_first else None,
+            *tensorboard_handlers(output_dir, rank=rank),
         ]  # fmt: skip
         self.handlers = [handler for handler in handlers if handler is not None]
 
@@ -107,15 +103,9 @@ class ValidationLog:
     """
 
     def __init__(self, output_dir: str, rank: int = 0) -> None:
-        log_dir = str(Path(output_dir, TENSORBOARD))
-        self.handler = TensorBoardStatsHandler(log_dir=log_dir, iteration_log=False) if rank == 0 else None
+        self.handlers = tensorboard_handlers(output_dir, validation=True, rank=rank)
 
     def attach(self, engine: Engine) -> None:
         """Follow the evaluator."""
-        if self.handler is not None:
-            self.handler.attach(engine)
-
-
-def loss_of(output: dict[str, torch.Tensor]) -> float:
-    """The loss of a training step's output."""
-    return output["loss"].item()
+        for handler in self.handlers:
+            handler.attach(engine)

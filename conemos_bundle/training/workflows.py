@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from conemos_bundle.data.datalist import read_datalist, scans_folder
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import one_writer
 from conemos_bundle.utils.config_files import check_settings, is_path_setting, overlay_files
@@ -62,8 +63,8 @@ def _is_folder(value: Any) -> bool:
 def _shared_config(config: Any) -> bytes:
     """A configuration as it is kept in the run's folder, which others may see: without paths of this machine."""
     folders: dict[str, Any] = {"RUN": config.get("output_dir"), "DATA": config.get("dataset_dir")}
-    if not _is_folder(folders["DATA"]):  # by default the datalist's
-        folders["DATA"] = Path(str(config.get("datalist"))).parent
+    if not _is_folder(folders["DATA"]):  # the datalist says
+        folders["DATA"] = scans_folder(str(config["datalist"]), read_datalist(config["datalist"]))
     folders = {name: folder for name, folder in folders.items() if _is_folder(folder)}
     folders["BUNDLE"] = bundle_folder()
     plain = json.loads(json.dumps(config, default=str))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,12 +13,6 @@ from conemos_bundle.utils.device import best_device
 def test_cross_entropy_only_where_a_patch_may_miss_the_region() -> None:
     assert defaults.cross_entropy({"whole_scans": True}) == 0.0
     assert defaults.cross_entropy({"whole_scans": False}) == 1.0
-
-
-def test_paths_start_at_the_datalist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert defaults.dataset_dir(Path("data", "datalist.json")) == str(tmp_path / "data")
-    assert defaults.dataset_dir("datalist.json") == str(tmp_path)
 
 
 @pytest.mark.parametrize(
