@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -146,13 +147,30 @@ def test_cross_entropy_is_left_out_where_a_patch_covers_a_scan(
     assert build(small=small, cross_entropy=0.3)("loss").cross_entropy == 0.3
 
 
+@pytest.fixture
+def finished(run: Path, tmp_path: Path) -> Path:
+    """A copy of a finished run, to evaluate into."""
+    return Path(shutil.copytree(run, tmp_path / "finished"))
+
+
 @pytest.mark.parametrize("overlays", [(), ("evaluate",)])
-def test_a_region_is_where_its_probability_is_above_a_half(build: Build, overlays: tuple[str, ...], run: Path) -> None:
-    chosen = {"ckpt_path": run / "model.pt"} if overlays else {}
+def test_a_region_is_where_its_probability_is_above_a_half(
+    build: Build, overlays: tuple[str, ...], finished: Path
+) -> None:
     logits = torch.tensor([0.45, 0.49, 0.51, 0.55]).logit()
-    steps = build(*overlays, **chosen)("validate::postprocessing").transforms
+    steps = build(*overlays, output_dir=finished)("validate::postprocessing").transforms
     activate, threshold = steps[0], next(each for each in steps if isinstance(each, AsDiscreted))
     assert threshold(activate({"pred": logits}))["pred"].tolist() == [0, 0, 1, 1]
+
+
+def test_evaluation_is_of_the_runs_own_weights_and_goes_beside_them(build: Build, finished: Path) -> None:
+    get = build("evaluate", output_dir=finished, split="validation")
+    assert get("ckpt_path") == str(finished / "model.pt")
+    assert get("evaluation_dir") == str(finished / "evaluation_validation")
+    assert get("validate::report").output_dir == finished / "evaluation_validation"
+    label = get("validate::dataset")[0]["label"]
+    assert label.shape == (2, 20, 18, 16)  # on the scan's own grid
+    assert get("validate::inferer").keywords["bfloat16"] is False
 
 
 def test_the_default_training(build: Build) -> None:
