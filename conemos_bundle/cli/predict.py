@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
-from conemos_bundle.data.results import absolute
 from conemos_bundle.errors import UserError
-from conemos_bundle.inferers import asked_regions
-from conemos_bundle.inferers.inference import MODES
 from conemos_bundle.inferers.saving import FORMATS
-from conemos_bundle.runs.model_files import model_settings, torch_device
-from conemos_bundle.training.workflows import quiet_workflow
+from conemos_bundle.predictor import Predictor, segment_scans
 
 
 def predict(
@@ -41,31 +36,9 @@ def predict(
     Raises:
         UserError: something in the scans or the options is wrong; of several scans, when the others are done.
     """
-    logging.getLogger("ignite").setLevel(logging.WARNING)
-    settings = model_settings(model)
-    folder = Path(settings["bundle_root"]) / "configs"
-    if device is not None:
-        settings["device"] = torch_device(device)
+    if output_format not in FORMATS:
+        raise UserError(f"--output_format {output_format!r}: use one of {', '.join(FORMATS)}")
     listed = regions if isinstance(regions, list | tuple) or regions is None else str(regions).split(",")
     names = None if listed is None else [str(name).strip() for name in listed]
-    # MONAI evaluates texts that begin with "$": only names that the model knows go in, and paths as objects
-    names = asked_regions(names, settings["region_names"])
-    for option, value, allowed in (("output_format", output_format, FORMATS), ("mode", mode, MODES)):
-        if value not in allowed:
-            raise UserError(f"--{option} {value!r}: use one of {', '.join(allowed)}")
-    files = [folder / "inference.json", *([folder / "batch_inference.json"] if resume else [])]
-    workflow = quiet_workflow(
-        workflow_type="inference",
-        config_file=[str(file) for file in files if file.is_file()],
-        meta_file=str(folder / "metadata.json"),
-        logging_file=False,
-        dataset_dir=[Path(str(scan)) for scan in scans],
-        output_dir=absolute(str(output)),
-        output_format=output_format,
-        mode=mode,
-        regions=names,
-        **settings,
-    )
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
+    predictor = Predictor.load(model, device, mode, names)
+    segment_scans(predictor, [Path(str(scan)) for scan in scans], str(output), names, output_format, resume)

@@ -39,13 +39,13 @@ def scan(tiny_dataset: Path, tmp_path: Path) -> Path:
 
 def encodings(predictor: Predictor) -> list[int]:
     """Counts what is encoded from now on."""
-    count, encode = [0], predictor._network.network.encode  # type: ignore[operator]
+    count, encode = [0], predictor._network.encode
 
     def counted(image: torch.Tensor) -> Any:
         count[0] += 1
         return encode(image)
 
-    predictor._network.network.encode = counted  # type: ignore[assignment]
+    predictor._network.encode = counted  # type: ignore[assignment]
     return count
 
 
@@ -103,8 +103,9 @@ def test_regions_are_asked_of_a_scan_that_was_encoded_once(mode: str, run: Path,
 def test_what_does_not_fit_into_memory_is_encoded_again(run: Path, scan: Path) -> None:
     predictor = Predictor.load(run, device="cpu")
     expected = predictor(scan)
-    predictor._network.most_bytes = 0
-    predictor._network.forget()
+    assert predictor._encode_once is not None
+    predictor._encode_once.most_bytes = 0
+    predictor._encode_once.forget()
     count = encodings(predictor)
     np.testing.assert_array_equal(predictor(scan).masks, expected.masks)
     np.testing.assert_array_equal(predictor(scan).masks, expected.masks)
