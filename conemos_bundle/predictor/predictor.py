@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from conemos_bundle.errors import find_user_error
 from conemos_bundle.inferers import SaveImageRegionsd, asked_regions, region_indices
 from conemos_bundle.inferers.confidence import soft_dice_confidence
 from conemos_bundle.inferers.encode_once import EncodeOnce
@@ -118,12 +119,18 @@ class Predictor:
         """
         asked = asked_regions(regions, self.regions)
         image = scan_image(scan, affine)
-        with self._one_at_a_time:
-            item = self._kept(image) if keep else self._prepare(image)
-            network = self._encode_once if keep and self._encode_once is not None else self._network
-            indices = region_indices(asked, self.regions).to(self.device)
-            logits = self._inferer(item["image"][None].to(self.device), network, regions=indices)[0].cpu()
-            return self._finish(item, asked, logits, probabilities, confidences)
+        try:
+            with self._one_at_a_time:
+                item = self._kept(image) if keep else self._prepare(image)
+                network = self._encode_once if keep and self._encode_once is not None else self._network
+                indices = region_indices(asked, self.regions).to(self.device)
+                logits = self._inferer(item["image"][None].to(self.device), network, regions=indices)[0].cpu()
+                return self._finish(item, asked, logits, probabilities, confidences)
+        except RuntimeError as error:  # MONAI's, around a transform's own
+            told = find_user_error(error)
+            if told is None:
+                raise
+            raise type(told)(str(told)) from error
 
     def _kept(self, image: Image) -> dict[str, Any]:
         """The scan as the network takes it: that of the last call, where it is the same."""
