@@ -18,6 +18,8 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.hosts.deploy.make_series import write_series
 from conemos_bundle.networks import FiLMUNet
 from conemos_bundle.runs.run import RunRecord
+from conemos_bundle.utils.paths import bundle_folder
+from monai.bundle import ckpt_export
 from pydicom import Dataset, dcmread
 
 SHAPE = (20, 18, 16)
@@ -90,6 +92,20 @@ def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("packed") / "tiny_regions"
     pack(str(run), str(folder), version="0.2.0", changes="tried", archive=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def torchscript(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This repository's model as ``model.ts``, as `docs/deploy.md` says to make it."""
+    folder, file = bundle_folder(), tmp_path_factory.mktemp("exported") / "model.ts"
+    ckpt_export(
+        "network_def",
+        str(file),
+        str(folder / "models" / "model.pt"),
+        str(folder / "configs" / "metadata.json"),
+        str(folder / "configs" / "inference.json"),
+    )
+    return file
 
 
 @pytest.fixture

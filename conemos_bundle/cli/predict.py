@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,34 +47,10 @@ def predict(
     names = None if listed is None else [str(name).strip() for name in listed]
     _check(scans, names, model, output_format, mode)
 
-    from conemos_bundle.data.results import absolute
-    from conemos_bundle.inferers import asked_regions
-    from conemos_bundle.runs.model_files import model_settings, torch_device
-    from conemos_bundle.training.workflows import quiet_workflow
+    from conemos_bundle.predictor import Predictor, segment_scans
 
-    logging.getLogger("ignite").setLevel(logging.WARNING)
-    settings = model_settings(model)
-    folder = Path(settings["bundle_root"]) / "configs"
-    if device is not None:
-        settings["device"] = torch_device(device)
-    # MONAI evaluates texts that begin with "$": only names that the model knows go in, and paths as objects
-    names = asked_regions(names, settings["region_names"])
-    files = [folder / "inference.json", *([folder / "batch_inference.json"] if resume else [])]
-    workflow = quiet_workflow(
-        workflow_type="inference",
-        config_file=[str(file) for file in files if file.is_file()],
-        meta_file=str(folder / "metadata.json"),
-        logging_file=False,
-        dataset_dir=[Path(str(scan)) for scan in scans],
-        output_dir=absolute(str(output)),
-        output_format=output_format,
-        mode=mode,
-        regions=names,
-        **settings,
-    )
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
+    predictor = Predictor.load(model, device, mode, names)
+    segment_scans(predictor, [Path(str(scan)) for scan in scans], str(output), names, output_format, resume)
 
 
 def _check(

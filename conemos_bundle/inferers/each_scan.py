@@ -29,16 +29,36 @@ def segment_each(evaluator: Evaluator, dataset: Dataset) -> list[dict[str, Any]]
         UserError: at the end, where a scan could not be segmented; at once, where nothing can be written.
     """
     items = list(dataset.data)
+    try:
+        return segment_items(items, lambda item: run_scan(evaluator, dataset, item)[0].get("result", {}))
+    finally:
+        dataset.data = items
+
+
+def segment_items(
+    items: Sequence[dict[str, Any]], segment: Callable[[dict[str, Any]], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Segment each scan, and print what was written; as `segment_each`.
+
+    Args:
+        items: as `find_scans` gives them.
+        segment: segments one and writes it; returns the result of `SaveImageRegionsd`.
+
+    Returns:
+        the results.
+
+    Raises:
+        UserError: at the end, where a scan could not be segmented; at once, where nothing can be written.
+    """
     results: list[dict[str, Any]] = []
 
-    def segment(item: dict[str, Any]) -> None:
+    def work(item: dict[str, Any]) -> None:
         if "problem" in item:
             raise UserError(item["problem"])
-        results.append(run_scan(evaluator, dataset, item)[0].get("result", {}))
+        results.append(segment(item))
         _show(item, results[-1])
 
-    failed = each_scan(items, segment)
-    dataset.data = items
+    failed = each_scan(items, work)
     if not items:
         print("nothing to do: all scans are done")
     if len(items) > 1:

@@ -1,4 +1,4 @@
-"""A batch of scans of which some cannot be segmented, through `conemos predict`: the run is that of inference.json."""
+"""A batch of scans of which some cannot be segmented, through `conemos predict`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ import torch
 from conemos_bundle.cli import predict
 from conemos_bundle.errors import OutputError, find_user_error
 from conemos_bundle.files import publish
-from conemos_bundle.inferers import each_scan, saving
+from conemos_bundle.inferers import saving
+from conemos_bundle.predictor import Predictor
 from conemos_bundle.volumes import read_volume
 from monai.data import MetaTensor
 
@@ -224,15 +225,15 @@ def test_a_model_that_is_replaced_amid_a_batch_is_not_mixed_in(
     model = tmp_path / "run"
     shutil.copytree(run, model)
     predict(str(scans), model=str(model), output=str(tmp_path / "expected"), regions="outer")
-    segment = each_scan.run_scan
+    segment = Predictor.__call__
 
-    def train_meanwhile(*arguments: Any) -> Any:
-        output = segment(*arguments)
+    def train_meanwhile(*arguments: Any, **options: Any) -> Any:
+        output = segment(*arguments, **options)
         weights = torch.load(model / "model.pt", weights_only=True)
         torch.save({name: tensor * 1.5 for name, tensor in weights.items()}, model / "model.pt")
         return output
 
-    monkeypatch.setattr(each_scan, "run_scan", train_meanwhile)
+    monkeypatch.setattr(Predictor, "__call__", train_meanwhile)
     predict(str(scans), model=str(model), output=str(tmp_path / "out"), regions="outer")
     for name in "abc":
         first, second = (nibabel.load(tmp_path / f / name / "outer.nii.gz") for f in ("expected", "out"))

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import highdicom
-from conemos_bundle.hosts.deploy.deploy_model import Model
 from conemos_bundle.hosts.deploy.sdk_operators import (
     MaskFilesOperator,
     RegionsInferenceOperator,
@@ -15,6 +14,7 @@ from conemos_bundle.hosts.deploy.sdk_operators import (
     SeriesLoaderOperator,
     SeriesVolumeOperator,
 )
+from conemos_bundle.predictor import Predictor
 from monai.deploy.conditions import CountCondition
 from monai.deploy.core import Application
 from monai.deploy.operators.dicom_series_selector_operator import DICOMSeriesSelectorOperator
@@ -26,7 +26,8 @@ class SegmentRegions(Application):
 
     Args:
         datasets: the sorted images of one series, whose files have the pixels.
-        model: the model, with the regions asked for.
+        predictor: the model.
+        regions: the R regions asked for.
         descriptions: the segments, in the order of those regions.
         output_folder: an existing folder for ``<UID>.dcm`` and ``masks/``.
     """
@@ -35,14 +36,15 @@ class SegmentRegions(Application):
         self,
         *,
         datasets: Sequence[Dataset],
-        model: Model,
+        predictor: Predictor,
+        regions: Sequence[str],
         descriptions: Sequence[highdicom.seg.SegmentDescription],
         output_folder: Path,
     ) -> None:
         super().__init__()
-        self.datasets, self.model, self.descriptions = datasets, model, descriptions
-        self.output_folder = output_folder
-        self.sizes: dict[str, Any] = {}  # voxels and volume a region, filled in by the run
+        self.datasets, self.descriptions, self.output_folder = datasets, descriptions, output_folder
+        self.predictor, self.regions = predictor, list(regions)
+        self.sizes: dict[str, Any] = {}  # voxels and volume per region, filled in by the run
 
     def compose(self) -> None:
         """Connect the operators."""
@@ -50,13 +52,12 @@ class SegmentRegions(Application):
         selector = DICOMSeriesSelectorOperator(self, rules=_EVERY_SERIES, name="selector")
         image = SeriesVolumeOperator(self, name="volume")
         source = f"series {self.datasets[0].SeriesInstanceUID}"
-        inference = RegionsInferenceOperator(self, model=self.model, source=source, name="inference")
+        given: dict[str, Any] = {"predictor": self.predictor, "regions": self.regions}
+        inference = RegionsInferenceOperator(self, **given, source=source, name="inference")
         seg = RegionsSegWriterOperator(
-            self, descriptions=self.descriptions, model=self.model, output_folder=self.output_folder, name="seg"
+            self, descriptions=self.descriptions, predictor=self.predictor, output_folder=self.output_folder, name="seg"
         )
-        files = MaskFilesOperator(
-            self, model=self.model, output_folder=self.output_folder, sizes=self.sizes, name="files"
-        )
+        files = MaskFilesOperator(self, **given, output_folder=self.output_folder, sizes=self.sizes, name="files")
         series = ("study_selected_series_list", "study_selected_series_list")
         self.add_flow(loader, selector, {("dicom_study_list", "dicom_study_list")})
         self.add_flow(selector, image, {series})

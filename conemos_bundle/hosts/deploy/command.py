@@ -13,11 +13,12 @@ from typing import Any
 
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import part_folder, publish, refuse_unwritable
-from conemos_bundle.hosts.deploy.deploy_model import load_model
 from conemos_bundle.hosts.deploy.dicom_series import find_series
 from conemos_bundle.hosts.deploy.dicom_tags import fill_missing_tags
 from conemos_bundle.hosts.deploy.region_codes import TABLE, read_table, region_code, segment_descriptions
 from conemos_bundle.hosts.deploy.report import make_report
+from conemos_bundle.inferers import asked_regions
+from conemos_bundle.predictor import Predictor
 from pydicom import dcmread
 
 SEG, REPORT = "segmentation.dcm", "report.json"
@@ -38,22 +39,25 @@ def segment(options: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"{folder}: no such folder; give the folder of one DICOM series")
     _refuse_earlier_results(output)
     table = read_table(Path(options.codes).expanduser() if options.codes else TABLE)
-    regions = [name.strip() for name in options.regions.split(",")] if options.regions else None
-    model = load_model(Path(options.model).expanduser(), regions, options.device)
-    datasets = find_series(folder, model.modality, options.series)
+    named = [name.strip() for name in options.regions.split(",")] if options.regions else None
+    predictor = Predictor.load(options.model, options.device, mode=None, regions=named)
+    regions = asked_regions(named, predictor.regions)
+    datasets = find_series(folder, predictor.modality, options.series)
     filled = fill_missing_tags(datasets)
-    codes = [region_code(region, model.region_names, table) for region in model.regions]
-    descriptions = segment_descriptions(model.regions, codes, model.name, model.version)
+    codes = [region_code(region, predictor.regions, table) for region in regions]
+    descriptions = segment_descriptions(regions, codes, predictor.name, predictor.version)
 
     application_class = _import_application(options.log_level)
     with staging(output) as staged:
-        application = application_class(datasets=datasets, model=model, descriptions=descriptions, output_folder=staged)
+        application = application_class(
+            datasets=datasets, predictor=predictor, regions=regions, descriptions=descriptions, output_folder=staged
+        )
         application.run()
         written = list(staged.glob("*.dcm"))
         if len(written) != 1 or not application.sizes:  # Holoscan can end early without an exception
             raise RuntimeError("the application ended before it had written everything; see --log-level INFO")
         overlap = str(dcmread(written[0], stop_before_pixels=True).SegmentsOverlap)
-        report = make_report(datasets, model, codes, application.sizes, overlap, filled)
+        report = make_report(datasets, predictor, regions, codes, application.sizes, overlap, filled)
         (staged / REPORT).write_text(json.dumps(report, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
         written[0].rename(staged / SEG)
         (output / UNFINISHED).touch()

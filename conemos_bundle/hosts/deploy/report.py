@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from conemos_bundle.hosts.deploy.deploy_model import Model
 from conemos_bundle.hosts.deploy.region_codes import RegionCode
+from conemos_bundle.predictor import Predictor
 from conemos_bundle.volumes.dicom_tags import tag_value
 from pydicom import Dataset
 
@@ -15,7 +15,8 @@ SERIES_TAGS = ("StudyInstanceUID", "SeriesInstanceUID", "SeriesDescription", "Mo
 
 def make_report(
     datasets: Sequence[Dataset],
-    model: Model,
+    predictor: Predictor,
+    regions: Sequence[str],
     codes: Sequence[RegionCode],
     sizes: Mapping[str, Mapping[str, float]],
     segments_overlap: str,
@@ -25,7 +26,8 @@ def make_report(
 
     Args:
         datasets: the D slices.
-        model: the model, with the R regions asked for.
+        predictor: the model.
+        regions: the R regions asked for.
         codes: of these regions.
         sizes: region to ``voxels`` and ``volume_ml``.
         segments_overlap: SegmentsOverlap of the SEG: ``YES``, ``NO`` or ``UNDEFINED``.
@@ -36,7 +38,7 @@ def make_report(
     }
     return {
         "series": {**series, "images": len(datasets), "tags_filled": list(filled)},
-        "model": {"name": model.name, "version": model.version, "device": str(model.parser["device"])},
+        "model": {"name": predictor.name, "version": predictor.version, "device": str(predictor.device)},
         "segmentation": {"file": "segmentation.dcm", "segments_overlap": segments_overlap},
         "regions": {
             region: {
@@ -46,7 +48,7 @@ def make_report(
                 "mask": f"masks/{region}.nii.gz",
                 "code": code.as_dict(),
             }
-            for number, (region, code) in enumerate(zip(model.regions, codes, strict=True), 1)
+            for number, (region, code) in enumerate(zip(regions, codes, strict=True), 1)
         },
         "use": "Research only; not for clinical use.",
     }

@@ -4,31 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import highdicom
 import numpy as np
 import numpy.typing as npt
 import torch
-from conemos_bundle.hosts.deploy.deploy_model import Model
 from conemos_bundle.inferers import SaveImageRegionsd
+from conemos_bundle.predictor import Predictor
 from conemos_bundle.volumes.dicom import read_slices
 from monai.data import MetaTensor
 from monai.data.utils import orientation_ras_lps
-from monai.deploy.core import Image, IOType, Operator, OperatorSpec
+from monai.deploy.core import Image, Operator, OperatorSpec
 from monai.deploy.core.domain.dicom_series import DICOMSeries
 from monai.deploy.core.domain.dicom_study import DICOMStudy
 from monai.deploy.operators.dicom_data_loader_operator import DICOMDataLoaderOperator
 from monai.deploy.operators.dicom_seg_writer_operator import DICOMSegmentationWriterOperator
 from monai.deploy.operators.dicom_series_to_volume_operator import DICOMSeriesToVolumeOperator
 from monai.deploy.operators.dicom_utils import ModelInfo
-from monai.deploy.operators.monai_bundle_inference_operator import (
-    DISALLOW_LOAD_SAVE,
-    IOMapping,
-    MonaiBundleInferenceOperator,
-    filter_compose,
-)
 from pydicom import Dataset
 
 MASKS = "masks"
@@ -75,50 +68,49 @@ class SeriesVolumeOperator(DICOMSeriesToVolumeOperator):
         return self.voxels.T
 
 
-class RegionsInferenceOperator(MonaiBundleInferenceOperator):
-    """Runs the bundle's own transforms and inferer, and emits all regions asked for, which may overlap."""
+class RegionsInferenceOperator(Operator):
+    """Has the predictor segment the regions asked for, which may overlap.
 
-    def __init__(self, fragment: Any, *args: Any, model: Model, source: str, **kwargs: Any) -> None:
-        self.source = source
-        super().__init__(
-            fragment,
-            *args,
-            app_context=SimpleNamespace(models={"": model.network}),  # the network is loaded already
-            input_mapping=[IOMapping("image", Image, IOType.IN_MEMORY)],
-            output_mapping=[IOMapping("pred", Image, IOType.IN_MEMORY)],
-            **kwargs,
-        )
-        parser = model.parser
-        metadata = parser["_meta_"]["network_data_format"]
-        self._parser, self._init_completed = parser, True
-        self._inputs, self._outputs = metadata["inputs"], metadata["outputs"]
-        self._device = parser.get_parsed_content("device")
-        self._inferer = parser.get_parsed_content("inferer")
-        self._preproc = filter_compose(parser.get_parsed_content("preprocessing"), DISALLOW_LOAD_SAVE)
-        self._postproc = filter_compose(parser.get_parsed_content("postprocessing"), DISALLOW_LOAD_SAVE)
+    The SDK's own operator for bundles is not used: it loads the network once more, and makes a label map of the masks,
+    or squeezes their channels away.
 
-    def _receive_input(self, name: str, op_input: Any, context: Any) -> tuple[torch.Tensor, dict[str, Any]]:
-        """``(1, W, H, D)``, as MONAI's reader gives it: the SDK's own conversion has no channel."""
-        image = op_input.receive(name)
+    Args:
+        predictor: the model.
+        regions: the R regions asked for.
+        source: what errors call the scan.
+    """
+
+    def __init__(
+        self, fragment: Any, *args: Any, predictor: Predictor, regions: Sequence[str], source: str, **kwargs: Any
+    ) -> None:
+        self.predictor, self.regions, self.source = predictor, list(regions), source
+        super().__init__(fragment, *args, **kwargs)
+
+    def setup(self, spec: OperatorSpec) -> None:
+        """The volume in, the masks out."""
+        spec.input("image")
+        spec.output("pred")
+
+    def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
+        """Segment; ``pred`` is ``(D, H, W, R)`` uint8, 0 and 1, in the axes of the volume."""
+        image = op_input.receive("image")
         affine = torch.as_tensor(image.metadata()["nifti_affine_transform"])
-        meta = {"affine": affine, "original_affine": affine, "space": "RAS", "filename_or_obj": self.source}
-        return torch.from_numpy(np.ascontiguousarray(image.asnumpy().T)[None]), meta
-
-    def _send_output(self, value: MetaTensor, name: str, metadata: Any, op_output: Any, context: Any) -> None:
-        """``(D, H, W, R)`` uint8, 0 and 1: the SDK squeezes the channels away, or makes a label map of them."""
-        masks = (value.detach().cpu().numpy() > 0.5).astype(np.uint8)
-        op_output.emit(Image(masks.transpose(3, 2, 1, 0), {"affine": value.affine.cpu().numpy()}), name)
+        # (1, W, H, D), as MONAI's reader gives it
+        voxels = torch.from_numpy(np.ascontiguousarray(image.asnumpy().T)[None])
+        scan = MetaTensor(voxels, affine=affine, meta={"filename_or_obj": self.source})
+        found = self.predictor(scan, self.regions, keep=False)
+        op_output.emit(Image(found.masks.transpose(3, 2, 1, 0), {"affine": found.affine}), "pred")
 
 
 class RegionsSegWriterOperator(DICOMSegmentationWriterOperator):
-    """One DICOM SEG with a segment a region, empty frames kept: some viewers shift a SEG without them."""
+    """One DICOM SEG with a segment per region, empty frames kept: some viewers shift a SEG without them."""
 
     def __init__(
         self,
         fragment: Any,
         *args: Any,
         descriptions: Sequence[highdicom.seg.SegmentDescription],
-        model: Model,
+        predictor: Predictor,
         output_folder: Path,
         **kwargs: Any,
     ) -> None:
@@ -127,8 +119,8 @@ class RegionsSegWriterOperator(DICOMSegmentationWriterOperator):
             *args,
             segment_descriptions=[],
             output_folder=output_folder,
-            model_info=ModelInfo("CoNeMOS Bundle", model.name, model.version, ""),
-            custom_tags={"SeriesDescription": f"{model.name} (research only)"[:64]},
+            model_info=ModelInfo("CoNeMOS Bundle", predictor.name, predictor.version, ""),
+            custom_tags={"SeriesDescription": f"{predictor.name} (research only)"[:64]},
             omit_empty_frames=False,
             **kwargs,
         )
@@ -136,12 +128,19 @@ class RegionsSegWriterOperator(DICOMSegmentationWriterOperator):
 
 
 class MaskFilesOperator(Operator):
-    """Writes a NIfTI a region with the bundle's own saver, and keeps the sizes that it measured."""
+    """Writes a NIfTI per region with the bundle's own saver, and keeps the sizes that it measured."""
 
     def __init__(
-        self, fragment: Any, *args: Any, model: Model, output_folder: Path, sizes: dict[str, Any], **kwargs: Any
+        self,
+        fragment: Any,
+        *args: Any,
+        predictor: Predictor,
+        regions: Sequence[str],
+        output_folder: Path,
+        sizes: dict[str, Any],
+        **kwargs: Any,
     ) -> None:
-        self.model, self.output_folder, self.sizes = model, output_folder, sizes
+        self.predictor, self.regions, self.output_folder, self.sizes = predictor, list(regions), output_folder, sizes
         super().__init__(fragment, *args, **kwargs)
 
     def setup(self, spec: OperatorSpec) -> None:
@@ -152,7 +151,7 @@ class MaskFilesOperator(Operator):
         """Write ``masks/<region>.nii.gz``."""
         image = op_input.receive("pred")
         save = SaveImageRegionsd(
-            region_names=self.model.region_names, regions=self.model.regions, output_dir=self.output_folder
+            region_names=self.predictor.regions, regions=self.regions, output_dir=self.output_folder
         )
         masks = MetaTensor(np.ascontiguousarray(image.asnumpy().transpose(3, 2, 1, 0)), image.metadata()["affine"])
         self.sizes.update(save({"pred": masks, "name": MASKS})["result"]["regions"])

@@ -6,18 +6,20 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from conemos_bundle.errors import UserError, find_user_error
+from conemos_bundle.hosts.label.answers import answer
 from conemos_bundle.hosts.label.checks import checked_image, checked_name
 from conemos_bundle.hosts.label.dicomweb import use_our_reader
 from conemos_bundle.hosts.label.jobs import SERVER, in_job
 from conemos_bundle.hosts.label.options import known_options
-from conemos_bundle.hosts.label.requests import FORMATS, checked_format, refuse, refuse_bad_values
+from conemos_bundle.hosts.label.requests import FORMATS, checked_format, refuse, refuse_bad_values, requested_regions
+from conemos_bundle.hosts.label.served_model import ServedModel
 from conemos_bundle.hosts.label.studies import see_moved_files, write_whole_files
-from conemos_bundle.hosts.label.tasks import CONFIDENCE, LeastConfidentRegion, RegionScoring, RegionTrainTask, Segmenter
+from conemos_bundle.hosts.label.tasks import CONFIDENCE, LeastConfidentRegion, RegionScoring, RegionTrainTask
 from conemos_bundle.utils.processes import end_with_command
 from conemos_bundle.volumes.seg_nrrd import write_seg_nrrd
 from monailabel.datastore import dicom as dicomweb_datastore
@@ -28,24 +30,25 @@ from monailabel.tasks.activelearning.random import Random
 from monailabel.tasks.infer.bundle import BundleInferTask
 
 logger = logging.getLogger(__name__)
-_one_at_a_time = threading.RLock()  # MONAI Label writes each request's options into the bundle's one configuration
+_one_at_a_time = threading.RLock()  # scans in memory, whichever model they are for
 
 
 class RegionInferTask(BundleInferTask):
-    """MONAI Label's inference of a bundle; masks that overlap may be had as ``.seg.nrrd``, in the scan's geometry.
+    """MONAI Label's inference, by a `ServedModel`; masks that overlap may be had as ``.seg.nrrd``.
+
+    Nothing of a request gets into the bundle's configuration, as it does with MONAI Label's own transforms and inferer.
 
     Args:
-        path: the bundle.
+        path: the bundle; one of fixed regions links to the weights of the bundle of all regions.
         conf: MONAI Label's options.
-        folders: gives the folders that scans may lie in; None: any.
+        served: the bundle of all regions.
     """
 
-    def __init__(
-        self, path: str, conf: dict[str, str], folders: Callable[[], Sequence[str | Path]] | None = None
-    ) -> None:
+    def __init__(self, path: str, conf: dict[str, str], served: ServedModel) -> None:
         super().__init__(path, conf)
-        self._config["output_format"] = list(FORMATS)
-        self.folders = folders
+        self.served = served
+        self.fixed: list[str] | None = self.bundle_config.get("regions")
+        self._config.update({"output_format": list(FORMATS), "model_filename": ["model.pt"]})
 
     def __call__(self, request: dict[str, Any], callbacks: Any = None) -> tuple[Any, dict[str, Any]]:
         """Segment a scan; others wait for it.
@@ -55,11 +58,24 @@ class RegionInferTask(BundleInferTask):
         """
         refuse_bad_values(request, self._config["device"], self._config["model_filename"])
         checked_format(request.get("output_format", FORMATS[0]))
-        if self.folders is not None:
-            request = {**request, "image": checked_image(request.get("image"), self.folders())}
+        asked = self.fixed or requested_regions(request, self.served.region_names)
+        request = {**request, "image": self.served.checked(request.get("image")), "asked_regions": asked}
         with _one_at_a_time:
             result: tuple[Any, dict[str, Any]] = super().__call__(request, callbacks)
         return result
+
+    def pre_transforms(self, data: Any = None) -> list[Any]:
+        """None: the predictor has its own."""
+        return []
+
+    def run_inferer(self, data: dict[str, Any], convert_to_batch: bool = True, device: str = "cuda") -> dict[str, Any]:
+        """Add what `answer` gives."""
+        found = self.served(data["image"], data["asked_regions"], device)
+        return {**data, **answer(found, self.fixed or self.served.region_names)}
+
+    def post_transforms(self, data: Any = None) -> list[Any]:
+        """None: the predictor has its own."""
+        return []
 
     def writer(self, data: dict[str, Any], extension: Any = None, dtype: Any = None) -> tuple[Any, dict[str, Any]]:
         """Write what the request asks for: the label map as MONAI Label does, or the masks as segments."""
@@ -101,22 +117,23 @@ class RegionApp(MONAILabelApp):
         return [folder for folder in [*given, temporary] if folder]
 
     def init_infers(self) -> dict[str, Any]:
-        """A task a bundle."""
-        return {folder.name: RegionInferTask(str(folder), self.conf, self.folders) for folder in self.model_folders}
+        """A task per bundle; those of one region share the model, and its features, with the bundle of all regions."""
+        whole = {folder: (folder / "models").resolve().parent for folder in self.model_folders}
+        served = {folder: ServedModel(folder, self.folders) for folder in set(whole.values())}
+        return {each.name: RegionInferTask(str(each), self.conf, served[folder]) for each, folder in whole.items()}
 
-    def _segmenters(self) -> dict[str, Segmenter]:
-        """The bundles of all regions; the thin ones share their weights."""
-        of_all = {name: task for name, task in self._infers.items() if task.bundle_config.get("displayable_configs")}
-        return {name: Segmenter(task) for name, task in of_all.items()}
+    def _served(self) -> dict[str, ServedModel]:
+        """The bundles of all regions."""
+        return {name: task.served for name, task in self._infers.items() if not task.fixed}
 
-    def _for_each(self, name: str, task: Callable[[Segmenter], Any]) -> dict[str, Any]:
+    def _for_each(self, name: str, task: Callable[[ServedModel], Any]) -> dict[str, Any]:
         """``name``; with several bundles, the bundle's behind it."""
-        segmenters = self._segmenters()
-        return {name if len(segmenters) == 1 else f"{name}_{model}": task(s) for model, s in segmenters.items()}
+        served = self._served()
+        return {name if len(served) == 1 else f"{name}_{model}": task(s) for model, s in served.items()}
 
     def init_trainers(self) -> dict[str, Any]:
-        """A task a bundle of all regions."""
-        return {name: RegionTrainTask(segmenter) for name, segmenter in self._segmenters().items()}
+        """A task per bundle of all regions."""
+        return {name: RegionTrainTask(served) for name, served in self._served().items()}
 
     def init_strategies(self) -> dict[str, Any]:
         """Which scan, and which region, comes next."""

@@ -22,7 +22,7 @@ MAIN = '''"""Written by `conemos label-app`: MONAI Label looks in this file for 
 
 from conemos_bundle.hosts.label.app import RegionApp  # noqa: F401
 '''
-# what MONAI Label reads of inference.json; it brings the scans, the engine and the saving itself
+# what a predictor and MONAI Label read of inference.json; the server brings the scans and writes the results
 _READ = (
     "imports", "bundle_root", "device", "mode", "overlap", "bfloat16", "inside", "spacing", "window", "network_def",
     "preprocessing", "inferer", "postprocessing",
@@ -33,7 +33,7 @@ _TAKEN_FOR_OTHER_TASKS = ("deepedit", "deepgrow", "detection", "classification")
 def served_config(
     config: dict[str, Any], region_names: Sequence[str], regions: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """inference.json for MONAI Label: each request says which regions; a label map comes out.
+    """inference.json for MONAI Label: each request says which regions.
 
     Args:
         config: the bundle's inference.json.
@@ -50,8 +50,9 @@ def served_config(
             "_target_": "conemos_bundle.hosts.label.region_options",
             "region_names": "@region_names",
         }
-    package = "conemos_bundle.hosts.label"
-    # bundles packed earlier: MONAI's Spacingd trips over the request's image_path, and its grid over last digits
+    else:
+        served["regions"] = list(regions)
+    # bundles packed earlier: the grid of MONAI's Spacingd hangs on the affine's last digits
     before = [
         {**t, "_target_": "conemos_bundle.transforms.ResampleToSpacingd"} if t["_target_"] == "Spacingd" else t
         for t in config["preprocessing"]["transforms"]
@@ -60,25 +61,9 @@ def served_config(
     targets = [t["_target_"].split(".")[-1] for t in after]
     if targets != ["Activationsd", "Invertd", "AsDiscreted", "SaveImageRegionsd"]:
         raise UserError(f"inference.json: postprocessing is {', '.join(targets)}; not of this version of the package")
-    asked = {"_target_": f"{package}.AskedRegionsd", "region_names": "@region_names"}
-    if regions is not None:
-        asked["regions"] = list(regions)  # type: ignore[assignment]
-    served["preprocessing"] = {
-        "_target_": "Compose",
-        "transforms": [asked, *before, {"_target_": f"{package}.TagAskedRegionsd"}],
-    }
-    served["inferer"] = {**config["inferer"], "_target_": f"{package}.infer_asked", "region_names": "@region_names"}
-    served["inferer"].pop("regions")
-    painted = list(region_names if regions is None else regions)
-    served["postprocessing"] = {
-        "_target_": "Compose",
-        "transforms": [
-            after[0],
-            {"_target_": f"{package}.RegionConfidenced"},
-            *after[1:3],
-            {"_target_": f"{package}.PaintAskedRegionsd", "region_names": painted},
-        ],
-    }
+    served["preprocessing"] = {"_target_": "Compose", "transforms": before}
+    served["inferer"] = {key: value for key, value in config["inferer"].items() if key != "regions"}
+    served["postprocessing"] = {"_target_": "Compose", "transforms": after[:-1]}
     return served
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import torch
 from conemos_bundle.errors import UserError
 from conemos_bundle.inferers import asked_regions
-from monai.transforms import Transform
 
 FORMATS = ("labelmap", "seg.nrrd")
 _BOX = "region_"
@@ -20,9 +19,9 @@ class Options(dict[str, Any]):
     """Options that MONAI Label shows to clients, and never writes into its configuration.
 
     For each request, `BundleInferTask` copies the request's value of each of ``displayable_configs.keys()`` into the
-    bundle's configuration, where a text that begins with ``$`` is code, and one with ``%`` a file to read. Our
-    transforms read the request itself, so there are no such keys; ``dict.update(options)`` copies the options all the
-    same, which is how the clients come to see them.
+    bundle's configuration, where a text that begins with ``$`` is code, and one with ``%`` a file to read. Our task
+    reads the request itself, so there are no such keys; ``dict.update(options)`` copies the options all the same,
+    which is how the clients come to see them.
     """
 
     def keys(self) -> Any:
@@ -35,7 +34,7 @@ def region_options(region_names: Sequence[str]) -> Options:
     return Options({"regions": "", **{_BOX + region: True for region in region_names}})
 
 
-def requested_regions(request: Mapping[Hashable, Any], region_names: Sequence[str]) -> list[str]:
+def requested_regions(request: Mapping[str, Any], region_names: Sequence[str]) -> list[str]:
     """The regions that a request asks for.
 
     Args:
@@ -138,28 +137,3 @@ def refuse(error: UserError, status: int = 400) -> NoReturn:
     except ImportError:
         raise error from None
     raise HTTPException(status_code=status, detail=str(error)) from error
-
-
-class AskedRegionsd(Transform):
-    """Put the names of the regions asked for into ``asked_regions``; the first transform, so that it may refuse.
-
-    Args:
-        region_names: the K regions.
-        regions: the regions of a bundle that always segments the same; None: the request says.
-    """
-
-    def __init__(self, region_names: Sequence[str], regions: Sequence[str] | None = None) -> None:
-        self.region_names = list(region_names)
-        self.regions = None if regions is None else list(regions)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """
-        Raises:
-            fastapi.HTTPException: 400, where the request asks for what there is not.
-        """
-        asked = dict(data)
-        try:
-            asked["asked_regions"] = self.regions or requested_regions(data, self.region_names)
-        except UserError as error:
-            refuse(error)
-        return asked

@@ -6,100 +6,27 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from conemos_bundle.errors import UserError, exit_with, find_user_error
 from conemos_bundle.files import one_writer, part_folder
-from conemos_bundle.hosts.label.annotations import known_relations, read_saved, regions_in
+from conemos_bundle.hosts.label.answers import rounded_confidences
 from conemos_bundle.hosts.label.fine_tuning import fine_tune, read_history, trained_on
 from conemos_bundle.hosts.label.jobs import in_job, in_server
 from conemos_bundle.hosts.label.requests import number, refuse, refuse_bad_values
-from conemos_bundle.hosts.label.training_set import Saved, write_training_set
+from conemos_bundle.hosts.label.served_model import ServedModel
+from conemos_bundle.hosts.label.submitted import annotated_regions, saved_annotations
+from conemos_bundle.hosts.label.training_set import write_training_set
 from conemos_bundle.hosts.label.uncertainty import least_confident
 from conemos_bundle.runs.run import read_record
-from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.utils.others.generic import device_list, name_to_device
 
 logger = logging.getLogger(__name__)
-FINAL = "final"  # the tag of what annotators submit
 CONFIDENCE = "region_confidence"
-_LOOKS = 5  # scans whose predictions tell how regions lie to each other
-
-
-def submitted(datastore: Any) -> list[tuple[str, str, dict[str, Any]]]:
-    """Name, file and information of each label that annotators submitted to this server.
-
-    Over DICOMweb, MONAI Label lists the store's segmentations, with an answer two hours old, and finds their files by
-    UIDs of their own. What was submitted here it keeps in its cache too, as in a folder, with the values' names.
-    """
-    names = [name for name in sorted(datastore.list_images()) if FINAL in datastore.get_labels_by_image_id(name)]
-    folder = LocalDatastore if isinstance(datastore, LocalDatastore) else type(datastore)
-    return [
-        (name, str(folder.get_label_uri(datastore, name, FINAL)), datastore.get_label_info(name, FINAL))
-        for name in names
-    ]
-
-
-class Segmenter:
-    """A served bundle as the tasks here use it: all its regions, in memory.
-
-    Args:
-        infer_task: the bundle's `RegionInferTask`.
-    """
-
-    def __init__(self, infer_task: Any) -> None:
-        self.infer_task = infer_task
-        self.region_names: list[str] = infer_task.bundle_config["region_names"]
-        self.inside: dict[str, str] = infer_task.bundle_config.get("inside", {})
-        self.models = Path(infer_task.bundle_path, "models")
-
-    def __call__(self, image: str) -> dict[str, Any]:
-        """What the last transform of the bundle leaves: ``masks``, ``result``, …
-
-        Raises:
-            UserError: the scan cannot be segmented.
-        """
-        request = {"image": image, "regions": self.region_names, "skip_writer": True, "logging": "ERROR"}
-        _, data = self.infer_task(request)
-        return dict(data)
-
-    def annotated(self, datastore: Any) -> dict[str, list[str]]:
-        """Of each scan, the regions that annotators submitted."""
-        found: dict[str, list[str]] = {}
-        for name, label, info in submitted(datastore):
-            try:
-                found[name] = regions_in(label, info, self.region_names)
-            except UserError as error:
-                logger.warning(f"left out: {error}")
-        return found
-
-    def saved(self, datastore: Any) -> list[Saved]:
-        """What annotators submitted; files that cannot be used are left out, with a line in the log."""
-        found: list[tuple[str, str, dict[str, Any], str, Any]] = []
-        for name, label, info in submitted(datastore):
-            try:
-                image = datastore.get_image_uri(name)
-                found.append((label, image, info, name, self(image)["masks"]))  # the rest is many times as large
-            except UserError as error:
-                logger.warning(f"left out: {error}")
-        predictions = [dict(zip(self.region_names, grid.array, strict=True)) for *_, grid in found]
-        known = known_relations(predictions[:_LOOKS], self.region_names, self.inside)
-        saved = []
-        for (label, image, info, name, grid), predicted in zip(found, predictions, strict=True):
-            affine, shape = grid.affine.numpy(), tuple(grid.shape[1:])
-            try:
-                masks = read_saved(label, info, self.region_names, known, shape, affine)
-            except UserError as error:
-                logger.warning(f"left out: {error}")
-                continue
-            logger.info(f"{name}: annotated: {', '.join(masks) or 'no region of this model'}")
-            saved.append(Saved(name, image, affine, masks, predicted))
-        return saved
 
 
 class RegionTrainTask(TrainTask):
@@ -108,9 +35,9 @@ class RegionTrainTask(TrainTask):
     A training changes what the whole process goes by, so it is refused where the server runs: `Jobs` starts another.
     """
 
-    def __init__(self, segmenter: Segmenter) -> None:
+    def __init__(self, served: ServedModel) -> None:
         super().__init__("Train on the regions that annotators saved; a worse model is not served")
-        self.segmenter = segmenter
+        self.served = served
 
     def config(self) -> dict[str, Any]:
         """The options that clients show."""
@@ -126,7 +53,7 @@ class RegionTrainTask(TrainTask):
     def stats(self) -> dict[str, Any]:
         """The last training, for the clients; ``error`` where the history cannot be read."""
         try:
-            history = read_history(self.segmenter.models)
+            history = read_history(self.served.models)
         except UserError as error:
             return {"error": str(error)}
         return history[-1] if history else {}
@@ -140,7 +67,7 @@ class RegionTrainTask(TrainTask):
         try:
             if in_server():
                 raise UserError("a training needs a process of its own; start it without run_sync")
-            with one_writer(self.segmenter.models):
+            with one_writer(self.served.models):
                 return self._train(request, datastore)
         except Exception as error:
             user_error = find_user_error(error)
@@ -158,14 +85,14 @@ class RegionTrainTask(TrainTask):
         share = number(request, "val_split", defaults["val_split"], 0, 1)
         refuse_bad_values({"device": request.get("device")}, defaults["device"], ())
         device = torch.device(name_to_device(request.get("device") or "cuda"))
-        models = self.segmenter.models
+        models = self.served.models
         before, spacing = trained_on(models), read_record(models / "model.pt")["plan"]["spacing"]
         trainings = models.parents[2] / "training"
         with part_folder(trainings) as part:  # nothing is left of a training that did not end
             folder = part / time.strftime("%Y%m%d-%H%M%S")
             folder.mkdir()
-            saved = self.segmenter.saved(datastore)
-            unannotated = write_training_set(folder, saved, self.segmenter.region_names, spacing, share, before)
+            saved = saved_annotations(self.served, datastore)
+            unannotated = write_training_set(folder, saved, self.served.region_names, spacing, share, before)
             entry = fine_tune(
                 models, folder, unannotated, device, epochs, steps, learning_rate,
                 pretrained=request.get("pretrained", True) not in (False, "false", "False"),
@@ -190,23 +117,22 @@ def _confidence(datastore: Any, name: str) -> dict[str, Any]:
     return known
 
 
-def _score(segmenter: Segmenter, datastore: Any, most: int) -> tuple[int, int]:
+def _score(served: ServedModel, datastore: Any, most: int) -> tuple[int, int]:
     """Write the confidence of each region to the information of scans that lack the present model's.
 
     Returns:
         numbers of scans that were segmented and that are left.
     """
-    model = os.stat(segmenter.models / "model.pt").st_mtime_ns // 10**6
+    model = os.stat(served.models / "model.pt").st_mtime_ns // 10**6
     infos = {name: _confidence(datastore, name) for name in sorted(datastore.list_images())}
     outdated = [name for name, info in infos.items() if info.get("model") != model]
     outdated.sort(key=lambda name: "model" in infos[name])  # those without any score first
     for name in outdated[:most]:
         try:
-            regions = segmenter(datastore.get_image_uri(name))["result"]["regions"]
+            confidence = rounded_confidences(served(datastore.get_image_uri(name)))
         except UserError as error:
             logger.warning(f"no confidence: {error}")
-            regions = {}
-        confidence = {region: told["confidence"] for region, told in regions.items()}
+            confidence = {}
         datastore.update_image_info(name, {CONFIDENCE: {**infos[name], "model": model, "regions": confidence}})
     return len(outdated[:most]), len(outdated[most:])
 
@@ -226,44 +152,44 @@ def _max_scans(request: Mapping[str, Any], default: int, least: int) -> int:
 class RegionScoring(ScoringMethod):
     """How sure the model is of each region of each scan; `LeastConfidentRegion` reads it."""
 
-    def __init__(self, segmenter: Segmenter) -> None:
-        super().__init__("Confidence of the model, a scan and region")
-        self.segmenter = segmenter
+    def __init__(self, served: ServedModel) -> None:
+        super().__init__("Confidence of the model, per scan and region")
+        self.served = served
 
     def __call__(self, request: Mapping[str, Any], datastore: Any) -> dict[str, int]:
         """Segment the scans that the present model has not been asked about."""
-        scored, left = _score(self.segmenter, datastore, _max_scans(request, 10**6, 1))
+        scored, left = _score(self.served, datastore, _max_scans(request, 10**6, 1))
         return {"scored": scored, "left": left}
 
 
 class LeastConfidentRegion(Strategy):
     """Propose the scan and the region that the model is least sure of, and that nobody has annotated."""
 
-    def __init__(self, segmenter: Segmenter) -> None:
+    def __init__(self, served: ServedModel) -> None:
         super().__init__("The scan and the region that the model is least sure of")
-        self.segmenter = segmenter
+        self.served = served
 
     def __call__(self, request: Mapping[str, Any], datastore: Any) -> dict[str, Any] | None:
         """The scan (``id``), the ``region`` and the model's ``confidence``; None where all is annotated.
 
         Scans without a score are segmented first, at most ``max_scans`` of them: `RegionScoring` does all.
         """
-        _score(self.segmenter, datastore, _max_scans(request, 10, 0))
+        _score(self.served, datastore, _max_scans(request, 10, 0))
         infos = {name: _confidence(datastore, name) for name in datastore.list_images()}
-        regions = self.segmenter.region_names
+        regions = self.served.region_names
         confidences = {
             name: {region: told for region, told in info["regions"].items() if region in regions}
             for name, info in infos.items()
             if "regions" in info
         }
-        annotated = self.segmenter.annotated(datastore)
-        served = {name: info.get("served", {}) for name, info in infos.items()}
-        found = least_confident(confidences, annotated, served, time.time())
+        annotated = annotated_regions(self.served, datastore)
+        proposed = {name: info.get("served", {}) for name, info in infos.items()}
+        found = least_confident(confidences, annotated, proposed, time.time())
         if found is None:
             return None
         name, region = found
-        served[name] = {**served[name], region: time.time()}
-        datastore.update_image_info(name, {CONFIDENCE: {**infos[name], "served": served[name]}})
+        told = {**infos[name], "served": {**proposed[name], region: time.time()}}
+        datastore.update_image_info(name, {CONFIDENCE: told})
         logger.info(f"annotate {region} in {name}: confidence {confidences[name][region]}")
         return {
             "id": name,

@@ -11,9 +11,6 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import highdicom
-import torch
-from monai.data import MetaTensor
-from monai.utils import ensure_tuple
 
 
 class Image:
@@ -114,23 +111,6 @@ class DICOMSeriesToVolumeOperator(Operator):
         op_output.emit(Image(self.generate_voxel_data(series), metadata), "image")  # type: ignore[attr-defined]
 
 
-class MonaiBundleInferenceOperator(Operator):
-    def __init__(
-        self, fragment: Any, *args: Any, app_context: Any, input_mapping: list, output_mapping: list, **kwargs: Any
-    ) -> None:
-        self.app_context = app_context
-        super().__init__(fragment, *args, **kwargs)
-
-    def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
-        network = self.app_context.models.get("")
-        with torch.no_grad():
-            value, meta = self._receive_input("image", op_input, context)
-            data = self._preproc({"image": MetaTensor.ensure_torch_and_prune_meta(value, meta)})
-            logits = self._inferer(inputs=data["image"][None].to(self._device), network=network)
-            output = self._postproc({"pred": ensure_tuple(logits)[0], "image": data["image"]})
-        self._send_output(output["pred"], "pred", data["image"].meta, op_output, context)
-
-
 class DICOMSegmentationWriterOperator(Operator):
     def __init__(
         self, fragment: Any, *args: Any, segment_descriptions: list, output_folder: Path, model_info: Any,
@@ -149,22 +129,12 @@ class DICOMSegmentationWriterOperator(Operator):
         ).save_as(self.output_folder / f"{uid}.dcm")  # fmt: skip
 
 
-def filter_compose(compose: Any, disallowed: list[str]) -> Any:
-    compose.transforms = tuple(
-        transform
-        for transform in compose.transforms
-        if not any(word in type(transform).__name__ for word in disallowed)
-    )
-    return compose
-
-
 def modules() -> dict[str, ModuleType]:
     """The SDK's modules, for `sys.modules`."""
     contents: dict[str, dict[str, Any]] = {
         "conditions": {"CountCondition": lambda *args: None},
         "core": {
             "Application": Application, "Image": Image, "Operator": Operator, "OperatorSpec": object,
-            "IOType": SimpleNamespace(IN_MEMORY="memory"),
         },
         "core.domain": {},
         "core.domain.dicom_series": {"DICOMSeries": DICOMSeries},
@@ -175,10 +145,6 @@ def modules() -> dict[str, ModuleType]:
         "operators.dicom_series_to_volume_operator": {"DICOMSeriesToVolumeOperator": DICOMSeriesToVolumeOperator},
         "operators.dicom_seg_writer_operator": {"DICOMSegmentationWriterOperator": DICOMSegmentationWriterOperator},
         "operators.dicom_utils": {"ModelInfo": lambda *args: args},
-        "operators.monai_bundle_inference_operator": {
-            "MonaiBundleInferenceOperator": MonaiBundleInferenceOperator, "IOMapping": lambda *args: args,
-            "filter_compose": filter_compose, "DISALLOW_LOAD_SAVE": ["LoadImage", "SaveImage"],
-        },
     }  # fmt: skip
     made = {"monai.deploy": ModuleType("monai.deploy")}
     for name, content in contents.items():

@@ -4,18 +4,18 @@ import json
 from pathlib import Path
 
 from conemos_bundle.hosts.deploy.command import summary
-from conemos_bundle.hosts.deploy.deploy_model import load_model
 from conemos_bundle.hosts.deploy.dicom_series import find_series
 from conemos_bundle.hosts.deploy.region_codes import read_table, region_code
 from conemos_bundle.hosts.deploy.report import make_report
+from conemos_bundle.predictor import Predictor
 
 
 def test_sizes_codes_files_and_what_was_filled_but_no_patient(series: Path, torchscript: Path) -> None:
-    model = load_model(torchscript, ["posterior", "hippocampus"], "cpu")
-    codes = [region_code(region, model.region_names, read_table()) for region in model.regions]
+    predictor, regions = Predictor.load(torchscript, "cpu"), ["posterior", "hippocampus"]
+    codes = [region_code(region, predictor.regions, read_table()) for region in regions]
     sizes = {"hippocampus": {"voxels": 30, "volume_ml": 0.3375}, "posterior": {"voxels": 20, "volume_ml": 0.225}}
     datasets = find_series(series)
-    report = make_report(datasets, model, codes, sizes, "YES", ["PatientBirthDate"])
+    report = make_report(datasets, predictor, regions, codes, sizes, "YES", ["PatientBirthDate"])
     assert report["regions"]["posterior"] == {
         "segment": 1,
         "voxels": 20,

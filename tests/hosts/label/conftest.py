@@ -42,7 +42,7 @@ class HTTPException(Exception):  # noqa: N818 - its name in fastapi
 
 
 class BundleInferTask:
-    """Runs the bundle: its transforms, its network, its inferer; ``runs`` counts that."""
+    """Runs the steps of a task, as MONAI Label's does; ``runs`` counts that."""
 
     def __init__(self, path: str, conf: dict[str, str]) -> None:
         self.bundle_path, self.runs = path, 0
@@ -55,18 +55,15 @@ class BundleInferTask:
     def __call__(self, request: dict[str, Any], callbacks: Any = None) -> tuple[Any, dict[str, Any]]:
         self.runs += 1
         data = {**self._config, **request, "image_path": request["image"]}
-        for transform in self.bundle_config.get_parsed_content("preprocessing").transforms:
+        for transform in self.pre_transforms(data):  # type: ignore[attr-defined]
             data = transform(data)
-        network = self.bundle_config.get_parsed_content("network_def")
-        network.load_state_dict(torch.load(Path(self.bundle_path, "models", "model.pt"), weights_only=True))
-        with torch.no_grad():
-            data["pred"] = self.bundle_config.get_parsed_content("inferer")(data["image"][None], network.eval())[0]
-        for transform in self.bundle_config.get_parsed_content("postprocessing").transforms:
+        data = self.run_inferer(data, device="cpu")  # type: ignore[attr-defined]
+        for transform in self.post_transforms(data):  # type: ignore[attr-defined]
             data = transform(data)
         return (None, data) if data.get("skip_writer") else self.writer(data)
 
     def writer(self, data: dict[str, Any], extension: Any = None, dtype: Any = None) -> tuple[Any, dict[str, Any]]:
-        return data["pred"].array[0], data["result"]
+        return data["pred"].array, data["result"]
 
 
 class MONAILabelApp:
@@ -156,7 +153,7 @@ STAND_INS: dict[str, dict[str, Any]] = {
     "monailabel.interfaces.tasks.train": {"TrainTask": Described},
     "monailabel.utils.others.generic": {"device_list": lambda: ["cpu"], "name_to_device": lambda name: "cpu"},
 }
-OURS = ("conemos_bundle.hosts.label.tasks", "conemos_bundle.hosts.label.app")
+OURS = tuple(f"conemos_bundle.hosts.label.{name}" for name in ("submitted", "tasks", "app"))
 
 
 @pytest.fixture
@@ -173,7 +170,7 @@ def label(monkeypatch: pytest.MonkeyPatch, tiny_dataset: Path) -> Iterator[types
         monkeypatch.setitem(sys.modules, name, module)
     for name in OURS:
         monkeypatch.delitem(sys.modules, name, raising=False)
-    tasks, app = (importlib.import_module(name) for name in OURS)
+    _, tasks, app = (importlib.import_module(name) for name in OURS)
     yield types.SimpleNamespace(
         app=app, tasks=tasks, HTTPException=HTTPException, Folder=LocalDatastore, DICOMweb=DICOMWebDatastore,
         studies=tiny_dataset / "images",

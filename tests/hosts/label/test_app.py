@@ -13,6 +13,9 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import torch
+from conemos_bundle.files import write_in_one_step
+from conemos_bundle.predictor import Predictor
 from conemos_bundle.volumes.seg_nrrd import read_seg_nrrd
 
 Label = types.SimpleNamespace
@@ -42,7 +45,7 @@ def test_of_two_models_each_has_its_proposals(label: Label, app_folder: Path) ->
     assert list(app._trainers) == ["other", "tiny"]
     assert list(app._scoring_methods) == ["region_confidence_other", "region_confidence_tiny"]
     strategy = app._strategies["least_confident_region_tiny"]
-    assert strategy.segmenter.models == app_folder / "model" / "tiny" / "models"
+    assert strategy.served.models == app_folder / "model" / "tiny" / "models"
 
 
 @pytest.mark.parametrize(
@@ -67,6 +70,60 @@ def test_the_label_map_holds_the_regions_asked_for(
     assert set(values) <= {told[region]["value"] for region in regions}
     if "inner core" in regions:
         assert (answer["file"] == 2).sum() == told["inner core"]["voxels"]
+
+
+def test_a_bundle_of_fixed_regions_does_not_ask_and_shares_the_model(
+    label: Label, app_folder: Path, scan: Path
+) -> None:
+    app = served(label, app_folder)
+    told = app.infer({"model": "tiny_inner_core", "image": str(scan), "regions": "femur"})["params"]["regions"]
+    assert list(told) == ["inner core"] and told["inner core"]["value"] == 1
+    assert app._infers["tiny_inner_core"].served is app._infers["tiny_outer"].served is app._infers["tiny"].served
+    whole = app.infer({"model": "tiny", "image": str(scan), "regions": "inner core"})["params"]["regions"]
+    assert whole["inner core"] == {**told["inner core"], "value": 2}
+
+
+def test_regions_one_after_the_other_encode_the_scan_once(label: Label, app_folder: Path, scan: Path) -> None:
+    app, encoded = served(label, app_folder), list[int]()
+    model = app._infers["tiny"].served
+    network = model.predictor("cpu")._network
+    encode = network.encode
+    network.encode = lambda image: (encoded.append(1), encode(image))[1]
+    both = app.infer({"model": "tiny", "image": str(scan)})["params"]["regions"]
+    once = len(encoded)
+    assert once >= 1
+    for request in ({"model": "tiny", "regions": "outer"}, {"model": "tiny", "regions": "inner core"}):
+        told = app.infer({**request, "image": str(scan)})["params"]["regions"]
+        assert told == {region: both[region] for region in told}
+    app.infer({"model": "tiny_inner_core", "image": str(scan)})  # as 3D Slicer asks: a model per segment
+    for task in (app._strategies["least_confident_region"], app._scoring_methods["region_confidence"]):
+        assert task.served is model
+    assert len(encoded) == once
+
+
+def test_weights_that_a_training_replaced_are_served(label: Label, app_folder: Path, scan: Path) -> None:
+    app, request = served(label, app_folder), {"model": "tiny", "image": str(scan), "regions": "outer"}
+    weights = app_folder / "model" / "tiny" / "models" / "model.pt"
+    before = app.infer(request)["params"]["regions"]["outer"]
+    predictor = app._infers["tiny"].served.predictor("cpu")
+    assert app._infers["tiny"].served.predictor("cpu") is predictor
+    times = weights.stat()
+    tensors = torch.load(weights, weights_only=True)
+    tensors = {name: -tensor if "final" in name or tensor.dim() == 5 else tensor for name, tensor in tensors.items()}
+    write_in_one_step(weights, lambda part: torch.save(tensors, part))
+    os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))  # even where the clock says nothing
+    after = app.infer(request)["params"]["regions"]["outer"]
+    assert app._infers["tiny"].served.predictor("cpu") is not predictor
+    expected = Predictor.load(weights.parents[1], "cpu", mode=None)(scan, "outer")
+    assert after["voxels"] == expected.masks.sum() != before["voxels"]
+
+
+def test_weights_that_are_broken_are_answered_with_400(label: Label, app_folder: Path, scan: Path) -> None:
+    app, request = served(label, app_folder), {"model": "tiny", "image": str(scan)}
+    app.infer(request)
+    (app_folder / "model" / "tiny" / "models" / "model.pt").write_bytes(b"half")
+    with pytest.raises(label.HTTPException, match=r"400: .*model\.pt: cannot be read as weights"):
+        app.infer(request)
 
 
 def test_segments_that_overlap_on_the_scans_grid(label: Label, app_folder: Path, scan: Path) -> None:
@@ -112,6 +169,7 @@ def test_what_monai_label_would_pass_on_is_refused_before_it_sees_it(
     with pytest.raises(label.HTTPException):
         app.infer({"model": "tiny", "image": str(scan), option: "$1"})
     assert app._infers["tiny"].runs == 0
+    assert not app._infers["tiny"].served._held
 
 
 def test_a_scan_that_cannot_be_segmented_is_answered_with_400(label: Label, app_folder: Path, empty_scan: Path) -> None:

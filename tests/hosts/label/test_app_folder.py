@@ -1,4 +1,4 @@
-"""The app folder, and its bundle run as MONAI Label's tasks run it: transforms, inferer, transforms."""
+"""The app folder, and its bundle run as the tasks run it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-import torch
 from conemos_bundle.cli.label_app import label_app
 from conemos_bundle.errors import UserError
+from conemos_bundle.hosts.label.answers import answer
 from conemos_bundle.hosts.label.app_folder import served_config, write_app
+from conemos_bundle.hosts.label.requests import requested_regions
+from conemos_bundle.hosts.label.served_model import ServedModel
 from conemos_bundle.utils.paths import bundle_folder
 from conemos_bundle.utils.processes import host
-from monai.bundle import ConfigParser
 from scipy.spatial.transform import Rotation
 
 REGIONS = ["hippocampus", "anterior", "posterior"]
@@ -44,40 +45,26 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def segment(model: Path, scan: Path, **request: Any) -> dict[str, Any]:
-    """What `BundleInferTask` does with a bundle."""
-    parser = ConfigParser()
-    parser.read_config(str(model / "configs" / "inference.json"))
-    options = parser.get_parsed_content("displayable_configs") if "displayable_configs" in parser else {}
-    shown: dict[str, Any] = {}
-    shown.update(options)
-    data = {**shown, **request, "image": str(scan), "image_path": str(scan)}
-    if "displayable_configs" in parser:
-        parser["displayable_configs"].update({option: data[option] for option in options.keys()})  # noqa: SIM118
-        parser.parse()
-    network = parser.get_parsed_content("network_def")
-    network.load_state_dict(torch.load(model / "models" / "model.pt", weights_only=True))
-    for transform in parser.get_parsed_content("preprocessing").transforms:
-        data = transform(data)
-    assert data["image_path"] == str(scan)
-    with torch.no_grad():
-        data["pred"] = parser.get_parsed_content("inferer")(data["image"][None], network.eval())[0]
-    for transform in parser.get_parsed_content("postprocessing").transforms:
-        data = transform(data)
-    return data
+    """What `RegionInferTask` does with a bundle."""
+    config = json.loads((model / "configs" / "inference.json").read_text())
+    served = ServedModel((model / "models").resolve().parent)
+    asked = config.get("regions") or requested_regions(request, config["region_names"])
+    found = served(str(scan), asked, "cpu")
+    return {"asked_regions": asked, **answer(found, config.get("regions") or config["region_names"])}
 
 
 def test_a_label_map_of_the_regions_asked_for(app: Path, scan: Path) -> None:
-    answer = segment(app / "model" / "conemos_hippocampus", scan, regions="posterior, hippocampus")
-    masks, labels = answer["masks"].array, answer["pred"].array[0]
+    found = segment(app / "model" / "conemos_hippocampus", scan, regions="posterior, hippocampus")
+    masks, labels = found["masks"].array, found["pred"].array
     assert masks.shape == (2, 30, 26, 22)
-    assert masks[1].any() and list(answer["result"]["regions"]) == ["posterior", "hippocampus"]
+    assert masks[1].any() and list(found["result"]["regions"]) == ["posterior", "hippocampus"]
     np.testing.assert_array_equal(labels, np.where(masks[0], 3, np.where(masks[1], 1, 0)))
     assert labels.dtype == np.uint8
-    np.testing.assert_allclose(answer["masks"].affine.numpy(), nibabel.load(scan).affine, atol=1e-5)
-    told = answer["result"]["regions"]["hippocampus"]
+    np.testing.assert_allclose(found["masks"].affine.numpy(), nibabel.load(scan).affine, atol=1e-5)
+    told = found["result"]["regions"]["hippocampus"]
     assert told["voxels"] == masks[1].sum() and told["value"] == 1 and 0 < told["confidence"] < 1
     assert told["volume_ml"] == pytest.approx(masks[1].sum() * 0.8 * 1.1 / 1000, rel=1e-4)
-    json.dumps(answer["result"])
+    json.dumps(found["result"])
 
 
 def test_a_bundle_packed_with_monais_spacing() -> None:
@@ -88,17 +75,17 @@ def test_a_bundle_packed_with_monais_spacing() -> None:
 
 
 def test_check_boxes(app: Path, scan: Path) -> None:
-    answer = segment(app / "model" / "conemos_hippocampus", scan, region_hippocampus=False, region_anterior=False)
-    assert answer["asked_regions"] == ["posterior"]
-    assert set(np.unique(answer["pred"].array)) <= {0, 3}
+    found = segment(app / "model" / "conemos_hippocampus", scan, region_hippocampus=False, region_anterior=False)
+    assert found["asked_regions"] == ["posterior"]
+    assert set(np.unique(found["pred"].array)) <= {0, 3}
 
 
 def test_a_thin_bundle_segments_its_region_with_the_shared_weights(app: Path, scan: Path) -> None:
     thin = app / "model" / "conemos_hippocampus_posterior"
-    answer = segment(thin, scan, regions="hippocampus")
+    found = segment(thin, scan, regions="hippocampus")
     whole = segment(app / "model" / "conemos_hippocampus", scan, regions="posterior")
-    np.testing.assert_array_equal(answer["pred"].array == 1, whole["pred"].array == 3)
-    assert answer["result"]["regions"]["posterior"]["value"] == 1
+    np.testing.assert_array_equal(found["pred"].array == 1, whole["pred"].array == 3)
+    assert found["result"]["regions"]["posterior"]["value"] == 1
     assert (thin / "models").resolve() == (app / "model" / "conemos_hippocampus" / "models").resolve()
     output = json.loads((thin / "configs" / "metadata.json").read_text())["network_data_format"]["outputs"]["pred"]
     assert (output["channel_def"], output["num_channels"]) == ({"0": "background", "1": "posterior"}, 1)

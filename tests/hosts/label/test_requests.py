@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from conemos_bundle.errors import UserError
 from conemos_bundle.hosts.label.requests import (
-    AskedRegionsd,
     checked_format,
     number,
+    refuse,
     refuse_bad_values,
     region_options,
     requested_regions,
@@ -91,20 +91,18 @@ def test_other_devices_and_files_are_refused(request_: dict[str, Any]) -> None:
         refuse_bad_values(request_, ["cpu"], ["model.pt"])
 
 
-def test_the_first_transform_answers_400(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_region_is_answered_with_400(monkeypatch: pytest.MonkeyPatch) -> None:
     class HTTPException(Exception):  # noqa: N818 - its name in fastapi
         def __init__(self, status_code: int, detail: str) -> None:
             self.status_code, self.detail = status_code, detail
 
     monkeypatch.setitem(sys.modules, "fastapi", types.SimpleNamespace(HTTPException=HTTPException))
+    with pytest.raises(UserError) as unknown:
+        requested_regions({"image": "scan.nii.gz", "regions": "femur"}, REGIONS)
     with pytest.raises(HTTPException) as refused:
-        AskedRegionsd(REGIONS)({"image": "scan.nii.gz", "regions": "femur"})
+        refuse(unknown.value)
     assert refused.value.status_code == 400
     assert refused.value.detail == "region 'femur' is unknown; this model knows: uterus, Body, brain stem"
-
-
-def test_a_bundle_of_fixed_regions_does_not_ask() -> None:
-    assert AskedRegionsd(REGIONS, ["Body"])({"regions": "femur"})["asked_regions"] == ["Body"]
 
 
 @pytest.mark.parametrize(("value", "expected"), [(3, 3), ("0.5", 0.5), (None, 2)])

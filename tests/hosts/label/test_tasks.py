@@ -11,15 +11,17 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from conemos_bundle.hosts.label.answers import answer
 from conemos_bundle.hosts.label.fine_tuning import add_to_history, read_history
+from conemos_bundle.hosts.label.served_model import ServedModel
 
 Label = types.SimpleNamespace
 REGIONS = ["outer", "inner core"]
 
 
 @pytest.fixture
-def segmenter(label: Label, app_folder: Path) -> Any:
-    return label.tasks.Segmenter(label.app.RegionInferTask(str(app_folder / "model" / "tiny"), {}))
+def served(app_folder: Path) -> ServedModel:
+    return ServedModel(app_folder / "model" / "tiny")
 
 
 @pytest.fixture
@@ -39,83 +41,83 @@ def annotate(store: Any, name: str, file: Path, value: int, shift: float = 0, **
     return mask > 0
 
 
-def test_a_segmenter_segments_all_regions(segmenter: Any, scan: Path) -> None:
-    data = segmenter(str(scan))
-    assert segmenter.region_names == REGIONS and list(data["result"]["regions"]) == REGIONS
-    assert data["masks"].shape == (2, 20, 18, 16)
+def test_a_served_model_segments_all_regions(served: ServedModel, scan: Path) -> None:
+    found = served(str(scan))
+    assert served.region_names == REGIONS and list(answer(found, REGIONS)["result"]["regions"]) == REGIONS
+    assert answer(found, REGIONS)["masks"].shape == found.masks.shape == (2, 20, 18, 16)
 
 
 @pytest.mark.parametrize("kind", ["Folder", "DICOMweb"])
-def test_what_is_annotated(kind: str, label: Label, segmenter: Any, store: Any, tmp_path: Path) -> None:
+def test_what_is_annotated(kind: str, label: Label, served: ServedModel, store: Any, tmp_path: Path) -> None:
     store = getattr(label, kind)(store.images)
-    assert segmenter.annotated(store) == {}
+    assert label.tasks.annotated_regions(served, store) == {}
     annotate(store, "test_0", tmp_path / "label.nii.gz", 2)
-    assert segmenter.annotated(store) == {"test_0": ["inner core"]}
+    assert label.tasks.annotated_regions(served, store) == {"test_0": ["inner core"]}
     annotate(store, "training_0", tmp_path / "other.nii.gz", 2, label_info=[{"name": "Outer", "idx": 2}])
-    assert segmenter.annotated(store) == {"test_0": ["inner core"], "training_0": ["outer"]}
+    assert label.tasks.annotated_regions(served, store) == {"test_0": ["inner core"], "training_0": ["outer"]}
 
 
 def test_a_label_that_cannot_be_read_is_left_out_with_a_line_in_the_log(
-    segmenter: Any, store: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    label: Label, served: ServedModel, store: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     annotate(store, "test_0", tmp_path / "label.nii.gz", 1)
     (tmp_path / "broken.nii.gz").write_bytes(b"no scan")
     store.labels["training_0"] = (tmp_path / "broken.nii.gz", {})
-    assert segmenter.annotated(store) == {"test_0": ["outer"]}
-    assert [scan.name for scan in segmenter.saved(store)] == ["test_0"]
+    assert label.tasks.annotated_regions(served, store) == {"test_0": ["outer"]}
+    assert [scan.name for scan in label.tasks.saved_annotations(served, store)] == ["test_0"]
     assert caplog.text.count("broken.nii.gz: cannot be read as an image") == 2
 
 
 @pytest.mark.parametrize("kind", ["Folder", "DICOMweb"])
 def test_what_training_gets_of_a_saved_label(
-    kind: str, label: Label, segmenter: Any, store: Any, tmp_path: Path
+    kind: str, label: Label, served: ServedModel, store: Any, tmp_path: Path
 ) -> None:
     store = getattr(label, kind)(store.images)
     mask = annotate(store, "training_0", tmp_path / "label.nii.gz", 1)
-    (saved,) = segmenter.saved(store)
+    (saved,) = label.tasks.saved_annotations(served, store)
     image = nibabel.load(store.images["training_0"])
     assert (saved.name, saved.image) == ("training_0", str(store.images["training_0"]))
     np.testing.assert_allclose(saved.affine, image.affine, atol=1e-5)
     assert list(saved.masks) == ["outer"]  # the inner core is unknown, not empty
     np.testing.assert_array_equal(saved.masks["outer"], mask)
-    predicted = segmenter(str(store.images["training_0"]))["masks"].array
+    predicted = served(str(store.images["training_0"])).masks
     assert list(saved.predicted) == REGIONS
     np.testing.assert_array_equal(np.stack(list(saved.predicted.values())), predicted)
 
 
 def test_a_label_on_another_grid_and_a_scan_that_is_empty_are_left_out(
-    segmenter: Any, store: Any, tmp_path: Path, empty_scan: Path, caplog: pytest.LogCaptureFixture
+    label: Label, served: ServedModel, store: Any, tmp_path: Path, empty_scan: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     annotate(store, "training_0", tmp_path / "shifted.nii.gz", 1, shift=0.7)
     store.images["empty"] = empty_scan
     annotate(store, "empty", tmp_path / "of_empty.nii.gz", 1)
-    assert segmenter.saved(store) == []
+    assert label.tasks.saved_annotations(served, store) == []
     assert "its voxels are not the scan's" in caplog.text and "all voxels are equal" in caplog.text
 
 
-def test_scans_are_scored_once_a_model(label: Label, segmenter: Any, store: Any, empty_scan: Path) -> None:
+def test_scans_are_scored_once_a_model(label: Label, served: ServedModel, store: Any, empty_scan: Path) -> None:
     store.images["empty"], store.infos["empty"] = empty_scan, {}
-    scoring = label.tasks.RegionScoring(segmenter)
+    scoring = label.tasks.RegionScoring(served)
     assert scoring({"max_scans": 1}, store) == {"scored": 1, "left": 2}
     assert scoring({}, store) == {"scored": 2, "left": 0}
     assert scoring({}, store) == {"scored": 0, "left": 0}
-    told = segmenter(str(store.images["test_0"]))["result"]["regions"]
+    told = answer(served(str(store.images["test_0"])), REGIONS)["result"]["regions"]
     expected = {region: told[region]["confidence"] for region in REGIONS}
     assert store.infos["test_0"]["region_confidence"]["regions"] == expected
     assert store.infos["empty"]["region_confidence"]["regions"] == {}  # it is not tried again and again
-    weights = segmenter.models / "model.pt"
+    weights = served.models / "model.pt"
     os.utime(weights, (1, 1))  # another model
     assert scoring({"max_scans": 2}, store) == {"scored": 2, "left": 1}
 
 
 def test_proposals_are_the_least_confident_that_nobody_annotated(
-    label: Label, segmenter: Any, store: Any, tmp_path: Path
+    label: Label, served: ServedModel, store: Any, tmp_path: Path
 ) -> None:
-    label.tasks.RegionScoring(segmenter)({}, store)
+    label.tasks.RegionScoring(served)({}, store)
     scores = {"test_0": {"outer": 0.9, "inner core": 0.3}, "training_0": {"outer": 0.4, "inner core": 0.6}}
     for name, regions in scores.items():
         store.infos[name]["region_confidence"]["regions"] = regions
-    strategy = label.tasks.LeastConfidentRegion(segmenter)
+    strategy = label.tasks.LeastConfidentRegion(served)
     first = strategy({}, store)
     assert first == {
         "id": "test_0", "region": "inner core", "confidence": 0.3, "annotated": [], "not_scored": 0,
@@ -127,8 +129,8 @@ def test_proposals_are_the_least_confident_that_nobody_annotated(
     assert (third["id"], third["region"], third["annotated"]) == ("test_0", "outer", [])
 
 
-def test_scans_without_a_score_are_counted(label: Label, segmenter: Any, store: Any) -> None:
-    strategy = label.tasks.LeastConfidentRegion(segmenter)
+def test_scans_without_a_score_are_counted(label: Label, served: ServedModel, store: Any) -> None:
+    strategy = label.tasks.LeastConfidentRegion(served)
     assert strategy({"max_scans": 0}, store) is None
     proposed = strategy({"max_scans": 1}, store)
     assert (proposed["id"], proposed["not_scored"]) == ("test_0", 1)
@@ -136,10 +138,10 @@ def test_scans_without_a_score_are_counted(label: Label, segmenter: Any, store: 
 
 @pytest.mark.parametrize("task", ["RegionScoring", "LeastConfidentRegion"])
 def test_a_number_of_scans_that_is_none_is_answered_with_400(
-    task: str, label: Label, segmenter: Any, store: Any
+    task: str, label: Label, served: ServedModel, store: Any
 ) -> None:
     with pytest.raises(label.HTTPException, match="400: max_scans: give a number from"):
-        getattr(label.tasks, task)(segmenter)({"max_scans": "ten"}, store)
+        getattr(label.tasks, task)(served)({"max_scans": "ten"}, store)
 
 
 @pytest.mark.parametrize(
@@ -153,10 +155,10 @@ def test_a_number_of_scans_that_is_none_is_answered_with_400(
     ],
 )
 def test_trainings_that_cannot_be_are_refused(
-    request_: dict[str, Any], detail: str, label: Label, segmenter: Any, store: Any
+    request_: dict[str, Any], detail: str, label: Label, served: ServedModel, store: Any
 ) -> None:
     with pytest.raises(label.HTTPException) as refused:
-        label.tasks.RegionTrainTask(segmenter)(request_, store)
+        label.tasks.RegionTrainTask(served)(request_, store)
     assert refused.value.status_code == 400 and detail in refused.value.detail
 
 
@@ -172,7 +174,7 @@ def test_a_training_is_as_the_request_says_on_what_was_saved(
     settings: tuple[int, int, float],
     pretrained: bool,
     label: Label,
-    segmenter: Any,
+    served: ServedModel,
     store: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -187,7 +189,7 @@ def test_a_training_is_as_the_request_says_on_what_was_saved(
     monkeypatch.setattr(label.tasks, "fine_tune", fine_tune)
     for name in store.images:
         annotate(store, name, tmp_path / f"{name}.nii.gz", 2)
-    label.tasks.RegionTrainTask(segmenter)(request_, store)
+    label.tasks.RegionTrainTask(served)(request_, store)
     models, folder, unannotated, device, *numbers, options, data = asked
     assert models == tmp_path / "app" / "model" / "tiny" / "models" and str(device) == "cpu"
     assert tuple(numbers) == settings and options == {"pretrained": pretrained}
@@ -203,7 +205,7 @@ def test_a_training_is_as_the_request_says_on_what_was_saved(
 
 @pytest.mark.parametrize("seen", ["test_0", "training_0"])
 def test_what_the_served_model_was_trained_on_trains_and_the_other_scan_judges(
-    seen: str, label: Label, segmenter: Any, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seen: str, label: Label, served: ServedModel, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lists: list[Any] = []
 
@@ -213,45 +215,47 @@ def test_what_the_served_model_was_trained_on_trains_and_the_other_scan_judges(
 
     monkeypatch.setattr(label.tasks, "fine_tune", fine_tune)
     history = [{"replaced": True, "trained_on": [seen]}, {"replaced": False, "trained_on": ["test_0", "training_0"]}]
-    (segmenter.models / "history.json").write_text(json.dumps(history))
+    (served.models / "history.json").write_text(json.dumps(history))
     for name in store.images:
         annotate(store, name, tmp_path / f"{name}.nii.gz", 2)
-    label.tasks.RegionTrainTask(segmenter)({}, store)
+    label.tasks.RegionTrainTask(served)({}, store)
     data, judge = lists
     assert [scan["subject"] for scan in data["training"]] == [seen]
     assert [scan["subject"] for scan in judge["validation"]] == [name for name in store.images if name != seen]
 
 
-def test_clients_see_the_last_training(label: Label, segmenter: Any) -> None:
-    task = label.tasks.RegionTrainTask(segmenter)
+def test_clients_see_the_last_training(label: Label, served: ServedModel) -> None:
+    task = label.tasks.RegionTrainTask(served)
     assert task.stats() == {}
-    (segmenter.models / "history.json").write_text(json.dumps([{"replaced": True}, {"replaced": False}]))
+    (served.models / "history.json").write_text(json.dumps([{"replaced": True}, {"replaced": False}]))
     assert task.stats() == {"replaced": False}
     assert list(task.config()) == [
         "device", "max_epochs", "steps_per_epoch", "learning_rate", "val_split", "pretrained",
     ]  # fmt: skip
 
 
-def test_a_history_that_is_torn_is_told_and_stops_trainings_alone(label: Label, segmenter: Any, store: Any) -> None:
-    task = label.tasks.RegionTrainTask(segmenter)
+def test_a_history_that_is_torn_is_told_and_stops_trainings_alone(
+    label: Label, served: ServedModel, store: Any
+) -> None:
+    task = label.tasks.RegionTrainTask(served)
     for text in ('[{"tim', '{"a": 1}', "[1]", "\x00"):
-        (segmenter.models / "history.json").write_text(text)
+        (served.models / "history.json").write_text(text)
         assert "history.json: " in task.stats()["error"] and "\n" not in task.stats()["error"]
         with pytest.raises(label.HTTPException, match="400: .*history.json: "):
             task({}, store)
-    assert segmenter(str(store.images["test_0"]))["result"]
+    assert answer(served(str(store.images["test_0"])), REGIONS)["result"]
 
 
 def test_a_training_is_refused_in_the_servers_own_process(
-    label: Label, segmenter: Any, store: Any, monkeypatch: pytest.MonkeyPatch
+    label: Label, served: ServedModel, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONEMOS_LABEL_SERVER", str(os.getpid()))
     with pytest.raises(label.HTTPException, match="400: a training needs a process of its own"):
-        label.tasks.RegionTrainTask(segmenter)({}, store)
+        label.tasks.RegionTrainTask(served)({}, store)
 
 
 def test_in_a_job_the_reason_is_the_last_line(
-    label: Label, segmenter: Any, store: Any, monkeypatch: pytest.MonkeyPatch
+    label: Label, served: ServedModel, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = list[str]()
 
@@ -262,16 +266,16 @@ def test_in_a_job_the_reason_is_the_last_line(
     monkeypatch.setattr(label.tasks, "exit_with", exit_with)
     monkeypatch.setenv("CONEMOS_LABEL_SERVER", "1")
     with pytest.raises(SystemExit):
-        label.tasks.RegionTrainTask(segmenter)({"max_epochs": "ten"}, store)
+        label.tasks.RegionTrainTask(served)({"max_epochs": "ten"}, store)
     assert told == ["max_epochs: give a number from 1 to 100000"]
 
 
 def test_of_two_trainings_at_once_one_is_refused_and_nothing_is_left_of_it(
-    label: Label, segmenter: Any, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    label: Label, served: ServedModel, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fine_tune(models: Path, folder: Path, *arguments: Any, **options: Any) -> dict[str, Any]:
         with pytest.raises(label.HTTPException) as refused:  # meanwhile
-            label.tasks.RegionTrainTask(segmenter)({}, store)
+            label.tasks.RegionTrainTask(served)({}, store)
         assert refused.value.status_code == 400 and "another process is writing there" in refused.value.detail
         if options["pretrained"]:
             raise RuntimeError("it fails")
@@ -281,19 +285,21 @@ def test_of_two_trainings_at_once_one_is_refused_and_nothing_is_left_of_it(
 
     monkeypatch.setattr(label.tasks, "fine_tune", fine_tune)
     annotate(store, "test_0", tmp_path / "label.nii.gz", 2)
-    task = label.tasks.RegionTrainTask(segmenter)
+    task = label.tasks.RegionTrainTask(served)
     with pytest.raises(RuntimeError):
         task({}, store)
     assert list((tmp_path / "app" / "training").iterdir()) == []
     for number in (1, 2):
         task({"pretrained": False}, store)
-        assert len(read_history(segmenter.models)) == number == len(list((tmp_path / "app" / "training").iterdir()))
+        assert len(read_history(served.models)) == number == len(list((tmp_path / "app" / "training").iterdir()))
 
 
 @pytest.mark.parametrize(
     "told", [5, {"regions": 5}, {"regions": {"outer": "low"}}, {"served": {"outer": "$1"}}, {"model": "x"}]
 )
-def test_what_a_client_wrote_to_a_scan_stops_no_proposal(told: Any, label: Label, segmenter: Any, store: Any) -> None:
+def test_what_a_client_wrote_to_a_scan_stops_no_proposal(
+    told: Any, label: Label, served: ServedModel, store: Any
+) -> None:
     store.infos["test_0"]["region_confidence"] = told
-    proposed = label.tasks.LeastConfidentRegion(segmenter)({}, store)
+    proposed = label.tasks.LeastConfidentRegion(served)({}, store)
     assert proposed["region"] in REGIONS and proposed["not_scored"] == 0

@@ -1,0 +1,68 @@
+"""What annotators submitted to the data store. It needs monailabel."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from conemos_bundle.errors import UserError
+from conemos_bundle.hosts.label.annotations import known_relations, read_saved, regions_in
+from conemos_bundle.hosts.label.served_model import ServedModel
+from conemos_bundle.hosts.label.training_set import Saved
+from conemos_bundle.predictor import Segmentation
+from monailabel.datastore.local import LocalDatastore
+
+logger = logging.getLogger(__name__)
+FINAL = "final"  # the tag of what annotators submit
+_LOOKS = 5  # scans whose predictions tell how regions lie to each other
+
+
+def submitted(datastore: Any) -> list[tuple[str, str, dict[str, Any]]]:
+    """Name, file and information of each label that annotators submitted to this server.
+
+    Over DICOMweb, MONAI Label lists the store's segmentations, with an answer two hours old, and finds their files by
+    UIDs of their own. What was submitted here it keeps in its cache too, as in a folder, with the values' names.
+    """
+    names = [name for name in sorted(datastore.list_images()) if FINAL in datastore.get_labels_by_image_id(name)]
+    folder = LocalDatastore if isinstance(datastore, LocalDatastore) else type(datastore)
+    return [
+        (name, str(folder.get_label_uri(datastore, name, FINAL)), datastore.get_label_info(name, FINAL))
+        for name in names
+    ]
+
+
+def annotated_regions(served: ServedModel, datastore: Any) -> dict[str, list[str]]:
+    """Of each scan, the regions that annotators submitted."""
+    found: dict[str, list[str]] = {}
+    for name, label, info in submitted(datastore):
+        try:
+            found[name] = regions_in(label, info, served.region_names)
+        except UserError as error:
+            logger.warning(f"left out: {error}")
+    return found
+
+
+def saved_annotations(served: ServedModel, datastore: Any) -> list[Saved]:
+    """What annotators submitted, and the model's own masks of those scans.
+
+    Files that cannot be used are left out, with a line in the log.
+    """
+    found: list[tuple[str, str, dict[str, Any], str, Segmentation]] = []
+    for name, label, info in submitted(datastore):
+        try:
+            image = datastore.get_image_uri(name)
+            found.append((label, image, info, name, served(image)))
+        except UserError as error:
+            logger.warning(f"left out: {error}")
+    predictions = [dict(zip(segmented.regions, segmented.masks, strict=True)) for *_, segmented in found]
+    known = known_relations(predictions[:_LOOKS], served.region_names, served.inside)
+    saved = []
+    for (label, image, info, name, segmented), predicted in zip(found, predictions, strict=True):
+        try:
+            masks = read_saved(label, info, served.region_names, known, segmented.masks.shape[1:], segmented.affine)
+        except UserError as error:
+            logger.warning(f"left out: {error}")
+            continue
+        logger.info(f"{name}: annotated: {', '.join(masks) or 'no region of this model'}")
+        saved.append(Saved(name, image, segmented.affine, masks, predicted))
+    return saved

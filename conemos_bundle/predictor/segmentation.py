@@ -1,0 +1,47 @@
+"""What a predictor finds in a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import nibabel
+import numpy as np
+import numpy.typing as npt
+from conemos_bundle.inferers.saving import region_size
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The regions of a scan that were asked for.
+
+    ``masks`` is ``(R, D, H, W)``, 0 and 1, on the scan's own grid; regions may overlap. ``affine`` takes voxels to mm
+    in RAS. ``found["anterior"]`` is the mask ``(D, H, W)`` of a region. Where they were asked for, ``probabilities``
+    are ``(R, D, H, W)`` in [0, 1], and ``confidences`` say how sure the network is of each region, in [0, 1]
+    (`soft_dice_confidence`, on the grid of the network). ``meta`` is what is known of the scan: its file, its header.
+    """
+
+    regions: list[str]
+    masks: npt.NDArray[np.uint8]
+    affine: npt.NDArray[np.float64]
+    probabilities: npt.NDArray[np.float32] | None = None
+    confidences: dict[str, float] | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __getitem__(self, region: str) -> npt.NDArray[np.uint8]:
+        return self.masks[self.regions.index(region)]
+
+    @property
+    def sizes(self) -> dict[str, dict[str, float]]:
+        """``voxels`` and ``volume_ml`` of each region."""
+        return {r: region_size(mask, self.affine) for r, mask in zip(self.regions, self.masks, strict=True)}
+
+    @property
+    def volumes_ml(self) -> dict[str, float]:
+        """The volume of each region."""
+        return {region: size["volume_ml"] for region, size in self.sizes.items()}
+
+    def image(self, region: str) -> nibabel.Nifti1Image:
+        """A region's mask as a NIfTI image."""
+        return nibabel.Nifti1Image(self[region], self.affine)
