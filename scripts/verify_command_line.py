@@ -1,9 +1,9 @@
-"""How fast the command line helps and refuses, against importing torch and MONAI, in one run; what it prints and writes.
+"""How fast the command line helps and refuses, against importing torch and MONAI in one run; what it prints and leaves.
 
     python scripts/verify_command_line.py [--rounds 5]
 
-The rounds are interleaved, the figures are medians. Ends with exit code 1 where a refusal prints other than one line, ends
-with another exit code than 2, or leaves a file.
+The rounds are interleaved, the figures are medians. Ends with exit code 1 where a refusal prints other than one line,
+ends with another exit code than 2, or leaves a file.
 """
 
 from __future__ import annotations
