@@ -63,8 +63,9 @@ def _is_folder(value: Any) -> bool:
 def _shared_config(config: Any) -> bytes:
     """A configuration as it is kept in the run's folder, which others may see: without paths of this machine."""
     folders: dict[str, Any] = {"RUN": config.get("output_dir"), "DATA": config.get("dataset_dir")}
-    if not _is_folder(folders["DATA"]):  # the datalist says
-        folders["DATA"] = scans_folder(str(config["datalist"]), read_datalist(config["datalist"]))
+    datalist = config.get("datalist")
+    if not _is_folder(folders["DATA"]) and datalist is not None:  # the datalist says
+        folders["DATA"] = scans_folder(datalist, read_datalist(datalist))
     folders = {name: folder for name, folder in folders.items() if _is_folder(folder)}
     folders["BUNDLE"] = bundle_folder()
     plain = json.loads(json.dumps(config, default=str))
