@@ -138,7 +138,7 @@ def main(datalist: str, dataset_dir: str, rounds: int = 6, steps: int = 15, num_
     print(f"training step, everything on: {median(full_times):.3f} s (median of {rounds} rounds of {steps})")
     print(f"bare step of a plain UNet:    {median(bare_times):.3f} s")
     print(f"ratio: {median(ratios):.2f} (rounds: {', '.join(f'{ratio:.2f}' for ratio in ratios)})")
-    print(f"augmentation: {1 / median(augmentation):.0f} samples a second in one process")
+    print(f"augmentation: {1 / median(augmentation):.0f} samples per second in one process")
     ours_ms, theirs_ms = (median(taken) * 1000 for taken in deforming)
     print(f"deformation of image and mask: RandDeformd {ours_ms:.1f} ms, MONAI's Rand3DElasticd {theirs_ms:.1f} ms")
 

@@ -106,7 +106,7 @@ def bad_inputs(root: Path, good: Path, model: Path) -> dict[str, list[str]]:
         "no frame of reference": change(root, "frame", good, edit(FrameOfReferenceUID=None)),
         "two patients": change(root, "patients", good, edit(PatientID="another")),
         "a truncated file": change(root, "truncated", good, truncate),
-        "an image of colours": change(root, "colours", good, edit(PhotometricInterpretation="RGB")),
+        "an image of colors": change(root, "colors", good, edit(PhotometricInterpretation="RGB")),
         "no DICOM in a .dcm": change(root, "text_dcm", good, lambda folder: (folder / "9.dcm").write_text("text")),
         "an empty scan": change(root, "constant", good, constant),
         "a CT": change(root, "ct", good, lambda folder: [_as_ct(file) for file in folder.iterdir()]),

@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-# told apart by colour-blind readers too (Okabe and Ito)
-COLOURS = {"uterus": "#56b4e9", "body": "#f0e442", "brain": "#d55e00", "eyes": "#ffffff", "placenta": "#cc79a7"}
+# told apart by color-blind readers too (Okabe and Ito)
+COLORS = {"uterus": "#56b4e9", "body": "#f0e442", "brain": "#d55e00", "eyes": "#ffffff", "placenta": "#cc79a7"}
 PLANES = ("sagittal", "coronal", "axial")
-VIEW = 92  # voxels a side
+VIEW = 92  # voxels per side
 
 
 def best_slice(masks: dict[str, np.ndarray], axis: int) -> int:
@@ -42,7 +42,7 @@ def main(output: str = "docs/images/phantom_scans.png", seed: int = 0, size: int
     Args:
         output: the picture to write.
         seed: of the data set.
-        size: voxels a side.
+        size: voxels per side.
     """
     layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     figure = Figure(figsize=(12.4, 6.9), dpi=100, layout=layout)
@@ -53,10 +53,10 @@ def main(output: str = "docs/images/phantom_scans.png", seed: int = 0, size: int
         ax.imshow(grey, cmap="gray", vmin=0, vmax=1, origin="lower", interpolation="nearest")
         for name, mask in outlines.items():
             if mask.any():
-                ax.contour(mask, levels=[0.5], colors=[to_rgb(COLOURS[name])], linewidths=1.1)
+                ax.contour(mask, levels=[0.5], colors=[to_rgb(COLORS[name])], linewidths=1.1)
         ax.set_title(f"synthetic, mother {mother}, {PLANES[axis]}", fontsize=9)
         ax.axis("off")
-    handles = [Line2D([], [], color=COLOURS[name], linewidth=3, label=name) for name in REGIONS]
+    handles = [Line2D([], [], color=COLORS[name], linewidth=3, label=name) for name in REGIONS]
     legend = figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=10, facecolor="0.25")
     for text in legend.get_texts():
         text.set_color("white")

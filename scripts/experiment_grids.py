@@ -31,7 +31,7 @@ REGIONS = {
 }
 ANY_POSE = {"rotation_degrees": 180, "flip_probability": [0.5, 0.5, 0.5]}  # of the phantom's fetus
 
-PILOT_SIZE = 64  # voxels a side of the phantom, of 6 mm: what 2 cores can train on
+PILOT_SIZE = 64  # voxels per side of the phantom, of 6 mm: what 2 cores can train on
 PILOT_DATASETS: dict[str, dict[str, Any]] = {
     "hippocampus": {"patch_size": [32, 48, 32], "val_interval": 5},  # nearly a whole scan
     "chaos_t2spir": {"spacing": [4.0, 4.0, 7.7], "patch_size": [40, 40, 24], "val_interval": 5},

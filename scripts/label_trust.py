@@ -196,7 +196,7 @@ def limits(server: Any, model: str) -> Check:
         told = list(answers)
     different = {kind: len({text for k, _, text in told if k == kind}) for kind in (0, 1)}
     good = all(status == 200 for _, status, _ in told) and different == {0: 1, 1: 1}
-    yield "20 requests at once", good, f"{time.monotonic() - start:.1f} s, answers a region: {different}"
+    yield "20 requests at once", good, f"{time.monotonic() - start:.1f} s, answers per region: {different}"
     yield "the server answers meanwhile", status == 200 and quick < 5, f"/info/ after {quick:.2f} s"
     with ThreadPoolExecutor(60) as threads:
         statuses = Counter(status for _, status, _ in threads.map(ask, range(60)))

@@ -33,7 +33,7 @@ CUDA = ("nvidia-", "cuda-", "triton")
 
 
 def blocks(text: str) -> list[str]:
-    """The parts of a lock, one a package."""
+    """The parts of a lock, one per package."""
     return [block for block in re.split(r"(?m)^(?=[a-z0-9])", text) if "==" in block]
 
 

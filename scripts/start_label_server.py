@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--name", help="the model's name in the clients; default: the bundle's")
     parser.add_argument("--app", type=Path, default=Path("label_app"), help="app folder to write; default: label_app")
     parser.add_argument("--environment", type=Path, default=ROOT / ".venv-label", help="where to install")
-    parser.add_argument("--region_bundles", action="store_true", help="add a thin bundle a region, for 3D Slicer")
+    parser.add_argument("--region_bundles", action="store_true", help="add a thin bundle per region, for 3D Slicer")
     parser.add_argument("--host", default="127.0.0.1", help="127.0.0.1 (default): this machine only")
     parser.add_argument("--port", type=int, default=8000, help="OHIF's panel expects 8000, the default")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Run MONAI Label with the hippocampus bundle on loopback, end to end, and print a line a check.
+"""Run MONAI Label with the hippocampus bundle on loopback, end to end, and print a line per check.
 
     python scripts/verify_label.py SCANS [--only inference]       # some minutes
 

@@ -43,15 +43,15 @@ from PIL import Image
 
 MODEL = "conemos_hippocampus"
 REGIONS = ["hippocampus", "anterior", "posterior"]
-# OHIF makes colours of the names, and posterior's is nearly black; these are for the pictures
-COLOURS = {"hippocampus": [255, 200, 0, 255], "anterior": [0, 210, 130, 255], "posterior": [235, 60, 160, 255]}
+# OHIF makes colors of the names, and posterior's is nearly black; these are for the pictures
+COLORS = {"hippocampus": [255, 200, 0, 255], "anterior": [0, 210, 130, 255], "posterior": [235, 60, 160, 255]}
 PLUGIN = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
-SET_COLOURS = """colours => {
+SET_COLORS = """colors => {
     const id = services.viewportGridService.getState().activeViewportId;
     for (const viewport of services.viewportGridService.getState().viewports.keys())
         for (const segment of Object.values(services.segmentationService.getSegmentations()[0].segments))
             cornerstoneTools.segmentation.config.color.setSegmentIndexColor(
-                viewport, '1', segment.segmentIndex, colours[segment.label]);
+                viewport, '1', segment.segmentIndex, colors[segment.label]);
 }"""
 SHOWN = """() => {
     const volume = services.segmentationService.getLabelmapVolume('1');
@@ -164,8 +164,8 @@ def open_panel(browser: Any, address: str, study: str) -> Any:
     page.locator("#monailabelServerURL").fill(f"{address}/")
     page.locator("#monailabelServerURL").locator("xpath=following::button[1]").click()
     page.get_by_title("Run Segmentation", exact=True).wait_for()
-    page.wait_for_timeout(3000)  # the panel sets its colours a second later
-    page.evaluate(SET_COLOURS, COLOURS)
+    page.wait_for_timeout(3000)  # the panel sets its colors a second later
+    page.evaluate(SET_COLORS, COLORS)
     return page
 
 

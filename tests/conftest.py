@@ -28,10 +28,10 @@ PLAN = {"in_channels": 1, "spacing": [2.0, 2.0, 2.0], "patch_size": [24, 24, 16]
 
 
 def _scan(folder: Path, name: str, seed: int, annotated: list[str]) -> Scan:
-    """A bright ball, the outer region, with a brighter one in it: one file a region, or values of one label map."""
+    """A bright ball, the outer region, with a brighter one in it: one file per region, or values of one label map."""
     random = np.random.default_rng(seed)
-    centre = np.array(SHAPE) / 2 + random.uniform(-1, 1, 3)
-    distance = np.linalg.norm(np.moveaxis(np.indices(SHAPE), 0, -1) - centre, axis=-1)
+    center = np.array(SHAPE) / 2 + random.uniform(-1, 1, 3)
+    distance = np.linalg.norm(np.moveaxis(np.indices(SHAPE), 0, -1) - center, axis=-1)
     labels = (distance < 6).astype(np.uint8) + (distance < 3.5)
     image = (labels + random.normal(0, 0.1, SHAPE)).astype(np.float32)
 

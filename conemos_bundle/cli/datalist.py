@@ -28,7 +28,7 @@ def datalist(
     name: str | None = None,
     description: str | None = None,
     modality: str | None = None,
-    licence: str | None = None,
+    license: str | None = None,
     reference: str | None = None,
 ) -> None:
     """Write a datalist for folders of masks, a Medical Decathlon task, nnU-Net v2 raw data, label maps with a CSV, or
@@ -56,7 +56,7 @@ def datalist(
         name: name of the data set; default: what dataset.json says, or the folder's name.
         description: what the data set shows.
         modality: such as ``MR``.
-        licence: the data set's licence.
+        license: the data set's license.
         reference: what to cite.
 
     Raises:
@@ -102,7 +102,7 @@ def datalist(
         "name": name,
         "description": description,
         "modality": modality,
-        "licence": licence,
+        "license": license,
         "reference": reference,
     }
     given = {key: str(text) for key, text in options.items() if text is not None}

@@ -16,7 +16,7 @@ def label_app(output: str, bundle: str | None = None, name: str | None = None, r
         output: the folder to write or to bring up to date.
         bundle: the bundle's folder; default: the hippocampus model of this package.
         name: the model's name in the clients; default: the bundle's.
-        region_bundles: add a thin bundle a region, for 3D Slicer.
+        region_bundles: add a thin bundle per region, for 3D Slicer.
 
     Raises:
         UserError: the folder is no bundle.

@@ -23,7 +23,7 @@ def pack(
     hugging_face: bool = False,
     unit_tests: str | None = None,
 ) -> None:
-    """Make a bundle folder of a finished run: metadata, channel names, weights, configurations, package, licence.
+    """Make a bundle folder of a finished run: metadata, channel names, weights, configurations, package, license.
 
     Args:
         run: folder of the run.

@@ -26,9 +26,9 @@ def phantom(
         training: how many training scans; 40, at full fidelity 174 as in the paper's Table 1.
         validation: how many validation scans; 6, at full fidelity 42.
         test: how many test scans; 10, at full fidelity 73.
-        size: voxels a side; 48 of 4 mm, at full fidelity 128 of 3 mm. The field of view stays the same.
+        size: voxels per side; 48 of 4 mm, at full fidelity 128 of 3 mm. The field of view stays the same.
         seed: the same seed gives the same data set.
-        fidelity: small (stylised, for a demonstration) or full (docs/phantom.md).
+        fidelity: small (stylized, for a demonstration) or full (docs/phantom.md).
         mothers: how many mothers the scans at full fidelity are of; 91 of 289 scans, in proportion for other numbers.
         complete_test: annotate all regions in all test scans at full fidelity, not only Table 1's share.
         workers: processes that draw; 0: this one. The scans are the same.

@@ -38,7 +38,7 @@ def train(datalist: str, overlay: str | list[str] = (), **options: Any) -> None:
 
 
 def evaluate(datalist: str, run: str | None = None, split: str = "test", **options: Any) -> None:
-    """Evaluate a finished run on a split: Dice and SD95 a scan and region, a summary and pictures.
+    """Evaluate a finished run on a split: Dice and SD95 per scan and region, a summary and pictures.
 
     Args:
         datalist: the datalist.

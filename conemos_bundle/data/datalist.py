@@ -109,7 +109,7 @@ def _subject(text: str) -> str:
 
 
 class Scan(Strict):
-    """One scan: its image (several files: one a channel), its subject, and a mask for each annotated region."""
+    """One scan: its image (several files: one per channel), its subject, and a mask for each annotated region."""
 
     image: PathText | Annotated[list[PathText], Field(max_length=256)]
     subject: Annotated[str, AfterValidator(_subject)]
@@ -145,7 +145,7 @@ def make_scan(image: str | list[str], subject: str, masks: dict[str, Any]) -> Sc
 
 
 class Datalist(Strict):
-    """A data set: its regions (in channel and paint order, outer first) and its scans a split.
+    """A data set: its regions (in channel and paint order, outer first) and its scans per split.
 
     ``inside`` may declare which region lies inside which other (``{"brain": "body"}``). ``dataset_dir`` is the folder
     that relative paths start at: absolute, or relative to the folder of the datalist's file; None: that folder.
@@ -154,7 +154,7 @@ class Datalist(Strict):
     name: Text = "data set"
     description: Text = ""
     modality: Text = ""
-    licence: Text = ""
+    license: Text = ""
     reference: Text = ""
     regions: Annotated[list[RegionName], Field(max_length=MOST_REGIONS)]
     inside: dict[RegionName, RegionName] = Field(default_factory=dict)
@@ -241,7 +241,7 @@ def scan_name(image: str | Sequence[str]) -> str:
             is a name of our own temporary folders.
     """
     if not image:
-        raise UserError("a scan has no image file; name one, or one a channel")
+        raise UserError("a scan has no image file; name one, or one per channel")
     file = image if isinstance(image, str) else image[0]
     name = _SUFFIXES.sub("", Path(file).name)
     if not name.strip(". ") or name.startswith(PART):

@@ -55,7 +55,7 @@ class RegionSampler(Sampler[Draw]):
     Args:
         annotated: for each scan, the indices of the regions that are annotated and there.
         num_regions: K.
-        num_samples: draws an epoch.
+        num_samples: draws per epoch.
         rule: see `region_probabilities`.
         seed: seed of the whole run.
         rank: this process among several.

@@ -16,7 +16,7 @@ from monai.transforms.utils import generate_spatial_bounding_box
 from nibabel.affines import voxel_sizes
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 
-# Blue and orange are told apart by colour-blind readers; the thin line is drawn over the thick one, so both show.
+# Blue and orange are told apart by color-blind readers; the thin line is drawn over the thick one, so both show.
 _OUTLINES = (("reference", "#1fb6ff", 2.6), ("prediction", "#ff9f1c", 1.2))
 PLANES = ("sagittal", "coronal", "axial")  # RAS: the plane's axis is left-right, posterior-anterior, inferior-superior
 _ENDS = (("P", "A"), ("L", "R"), ("L", "R"))  # what lies at the left and right of each plane
@@ -71,7 +71,7 @@ def orthogonal_views(
 
 @no_formulas
 def draw_montage(columns: Sequence[tuple[str, Sequence[View]]], title: str) -> Figure:
-    """Draw one column a scan and one row a plane.
+    """Draw one column per scan and one row a plane.
 
     Args:
         columns: for each scan its title and its three views.
@@ -94,8 +94,8 @@ def draw_montage(columns: Sequence[tuple[str, Sequence[View]]], title: str) -> F
             ax.set_xlim((width - 1 - side) / 2, (width - 1 + side) / 2)
             ax.set_ylim((height - 1 - side / view.aspect) / 2, (height - 1 + side / view.aspect) / 2)
             ax.set(xticks=[], yticks=[])
-            for mask, (_, colour, line) in zip((view.reference, view.prediction), _OUTLINES, strict=True):
-                ax.contour(mask, levels=[0.5], colors=colour, linewidths=line)
+            for mask, (_, color, line) in zip((view.reference, view.prediction), _OUTLINES, strict=True):
+                ax.contour(mask, levels=[0.5], colors=color, linewidths=line)
             for place, end in zip((0.04, 0.96), _ENDS[row], strict=True):
                 text = ax.text(place, 0.5, end, transform=ax.transAxes, ha="center", va="center")
                 text.set(color="white", fontsize=8, path_effects=[withStroke(linewidth=2, foreground="black")])
@@ -103,6 +103,6 @@ def draw_montage(columns: Sequence[tuple[str, Sequence[View]]], title: str) -> F
     for row, plane in enumerate(PLANES):
         axes[row, 0].set_ylabel(plane, fontsize=9)
     figure.suptitle(title, fontsize=12, fontweight="bold")
-    handles = [Line2D([], [], color=colour, linewidth=line, label=name) for name, colour, line in _OUTLINES]
+    handles = [Line2D([], [], color=color, linewidth=line, label=name) for name, color, line in _OUTLINES]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return figure

@@ -1,4 +1,4 @@
-"""Tables of an evaluation: from one row a scan and region to a summary of each region.
+"""Tables of an evaluation: from one row per scan and region to a summary of each region.
 
 The rows are a pandas DataFrame with `ROW_COLUMNS`; a metric without a value is NaN, and left out of every statistic.
 """
@@ -104,11 +104,11 @@ def summarise(rows: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
     """Statistics of each region and metric.
 
     Args:
-        rows: one row a scan and annotated region, with `ROW_COLUMNS`.
+        rows: one row per scan and annotated region, with `ROW_COLUMNS`.
         regions: the regions in the order wanted.
 
     Returns:
-        one row a region, with columns (metric, statistic), the statistics ``mean``, ``standard_deviation`` (ddof 1),
+        one row per region, with columns (metric, statistic), the statistics ``mean``, ``standard_deviation`` (ddof 1),
         ``median`` and ``n``, the number of scans that have a value. Statistics without enough scans are NaN.
     """
     groups = rows.astype(dict.fromkeys(METRICS, float)).groupby("region")[list(METRICS)]

@@ -34,7 +34,7 @@ CSV_SPLITS = {
 
 @dataclass
 class Found:
-    """What an importer found: regions, scans a split (``unsplit``: the source does not say), notes for the user."""
+    """What an importer found: regions, scans per split (``unsplit``: the source does not say), notes for the user."""
 
     regions: list[str]
     unsplit: list[Scan] = field(default_factory=list)

@@ -135,7 +135,7 @@ def from_nnunet(source: Path, root: Path, subject: Callable[[str], str], regions
 
 
 def _cases(folder: Path, channels: int) -> dict[str, list[Path]]:
-    """The files of each case, CASE_0000.ext, CASE_0001.ext, …: one a channel."""
+    """The files of each case, CASE_0000.ext, CASE_0001.ext, …: one per channel."""
     files = image_files(folder)
     cases: dict[str, list[Path]] = {}
     for name, file in files.items():
@@ -185,7 +185,7 @@ def _fields(content: dict[str, Any]) -> dict[str, str]:
         "name": content.get("name"),
         "description": content.get("description"),
         "modality": ", ".join(map(str, modality.values())) if isinstance(modality, dict) else modality,
-        "licence": content.get("licence", content.get("license")),
+        "license": content.get("license", content.get("licence")),
         "reference": content.get("reference"),
     }
     return {key: value for key, value in given.items() if isinstance(value, str)}

@@ -29,9 +29,9 @@ def infer(
         regions: indices ``(R,)``, or, in training, ``(B, R)``, for each image its own; None: all K.
         mode: ``"window"``: sliding, of the size that the network was trained on, scans that are smaller padded to it;
             ``"whole"``: the scan as it is. Instance norm averages over all that it is given: on validation scans of up
-            to 1.5 windows a side, ``"whole"`` lost 0.2 to 1.7 Dice points (docs/results.md).
+            to 1.5 windows per side, ``"whole"`` lost 0.2 to 1.7 Dice points (docs/results.md).
         window: window size in voxels; needed for ``"window"``.
-        overlap: overlap of neighbouring windows, in [0, 1); Gaussian weights blend them.
+        overlap: overlap of neighboring windows, in [0, 1); Gaussian weights blend them.
         bfloat16: autocast to bfloat16, on a CPU as on a GPU; needs no loss scaling.
         parents: region index to that of the region it lies inside of, and never leaves (`keep_inside`); not with
             regions of each image's own. Regions that were not asked for are computed where one that was lies inside of

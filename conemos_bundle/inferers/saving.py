@@ -34,7 +34,7 @@ class SaveImageRegionsd(MapTransform):
     take both forms, codes, unit and intent of ``meta["nifti_header"]``, where the scan has one (`save_mask`). The
     scan's name is ``data["name"]``, else the file name in the prediction's meta data. Files, below ``output_dir``:
 
-    - ``files``: ``<name>/<region>.nii.gz``, one binary mask a region;
+    - ``files``: ``<name>/<region>.nii.gz``, one binary mask per region;
     - ``multichannel``: ``<name>_regions.nii.gz``, ``(D, H, W, R)``, and ``<name>_regions.json`` with the R names;
     - ``labelmap``: ``<name>_labelmap.nii.gz``; region k of ``region_names`` has the value k = 1..K whichever are asked
       for; regions are painted in ``paint_order``, later ones over earlier ones (lossless for nested regions only);

@@ -1,6 +1,6 @@
 """Surface distances of two binary masks, and their 95th percentile, SD95.
 
-The surface of a mask is its voxels with a face neighbour outside the mask. The edge of the image is no surface: where
+The surface of a mask is its voxels with a face neighbor outside the mask. The edge of the image is no surface: where
 the field of view cuts through a region, the region goes on. This is the definition of the authors' code; MONAI's
 `get_mask_edges` counts the edge of the image, and its `HausdorffDistanceMetric` takes the larger of two directed
 percentiles (HD95) where SD95 pools both directions. One thing of theirs is left out: their crop to the bounding box
@@ -30,7 +30,7 @@ def surface_distances(
     Args:
         prediction: binary mask (D, H, W).
         reference: binary mask of the same shape.
-        spacing: voxel size in mm, one value an axis; (1, 1, 1) gives distances in voxels.
+        spacing: voxel size in mm, one value per axis; (1, 1, 1) gives distances in voxels.
 
     Returns:
         one distance a surface voxel of either mask, in the unit of ``spacing``; none where a mask is empty or fills the
@@ -57,7 +57,7 @@ def sd95(prediction: NdarrayOrTensor, reference: NdarrayOrTensor, spacing: Seque
     Args:
         prediction: binary mask (D, H, W).
         reference: binary mask of the same shape.
-        spacing: voxel size in mm, one value an axis; (1, 1, 1) gives SD95 in voxels.
+        spacing: voxel size in mm, one value per axis; (1, 1, 1) gives SD95 in voxels.
 
     Returns:
         SD95 in the unit of ``spacing``. A prediction without a surface (empty, or filling the image) gets the largest

@@ -99,7 +99,7 @@ def per_scan_rows(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def curve(run: Run) -> pd.DataFrame:
-    """``curve.csv`` of a run: one row an epoch; no row where there is no such file.
+    """``curve.csv`` of a run: one row per epoch; no row where there is no such file.
 
     Raises:
         UserError: it cannot be read.

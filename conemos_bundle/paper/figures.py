@@ -25,7 +25,7 @@ _VOXELS = (0, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 @no_formulas
 def save(figure: Figure, path: Path) -> None:
-    """Write the figure as PNG of 256 colours, which halves that of noisy scans; the same figure, the same bytes."""
+    """Write the figure as PNG of 256 colors, which halves that of noisy scans; the same figure, the same bytes."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, format="PNG", optimize=True)
@@ -39,7 +39,7 @@ def box_plots(scans: pd.DataFrame, comparison: pd.DataFrame, regions: Sequence[s
     marks a method that differs from CoNeMOS.
 
     Args:
-        scans: one row a method, scan and region, as `average_seeds` gives them.
+        scans: one row per method, scan and region, as `average_seeds` gives them.
         comparison: the table that `compare` gives.
         regions: the regions in the order wanted.
         title: title of the figure.
@@ -69,14 +69,14 @@ def box_plots(scans: pd.DataFrame, comparison: pd.DataFrame, regions: Sequence[s
     axes[-1].set_xticks(range(len(regions)), list(regions))
     axes[-1].set_xlim(-0.5, len(regions) - 0.5)
     figure.suptitle(title, fontsize=11)
-    handles = [Patch(facecolor=style.colour, edgecolor="black", label=method) for method, style in drawn.items()]
+    handles = [Patch(facecolor=style.color, edgecolor="black", label=method) for method, style in drawn.items()]
     _legend(figure, [*handles, Line2D([], [], linestyle="", marker="$*$", color="black", label="differs from CoNeMOS")])
     return figure
 
 
 @no_formulas
 def dice_lines(table: pd.DataFrame, column: str, label: str, title: str, scale: float = 1) -> Figure:
-    """Figure 4: mean Dice over regions against ``column``, a line a method.
+    """Figure 4: mean Dice over regions against ``column``, a line per method.
 
     Args:
         table: the table that `mean_dice_by` gives.
@@ -90,7 +90,7 @@ def dice_lines(table: pd.DataFrame, column: str, label: str, title: str, scale: 
     for method, style in styles(table["method"]).items():
         own = table[table["method"] == method].sort_values(column)
         values = own[column].to_numpy(float) * scale
-        ax.plot(values, 100 * own["dice"], marker=style.marker, color=style.colour, linewidth=style.width, label=method)
+        ax.plot(values, 100 * own["dice"], marker=style.marker, color=style.color, linewidth=style.width, label=method)
     ax.set(xlabel=label, ylabel="mean Dice over regions (%)")
     ax.set_xticks(sorted(table[column].astype(float).unique() * scale))
     return _finish(figure, ax, title)
@@ -98,7 +98,7 @@ def dice_lines(table: pd.DataFrame, column: str, label: str, title: str, scale: 
 
 @no_formulas
 def validation_curves(curves: pd.DataFrame, title: str) -> Figure:
-    """Mean validation Dice against the training step, a line a run.
+    """Mean validation Dice against the training step, a line per run.
 
     Args:
         curves: ``method``, ``run``, ``step`` and ``validation_dice``; rows without it are left out.
@@ -109,7 +109,7 @@ def validation_curves(curves: pd.DataFrame, title: str) -> Figure:
     for method, style in styles(curves["method"]).items():
         label: str | None = method
         for _, own in curves[curves["method"] == method].dropna(subset=["validation_dice"]).groupby("run"):
-            ax.plot(own["step"], 100 * own["validation_dice"], color=style.colour, linewidth=style.width, label=label)
+            ax.plot(own["step"], 100 * own["validation_dice"], color=style.color, linewidth=style.width, label=label)
             label = None  # one entry a method in the legend
     ax.set(xlabel="training step", ylabel="mean validation Dice over regions (%)")
     return _finish(figure, ax, title)
@@ -125,11 +125,11 @@ def _boxes(
         widths=width,
         manage_ticks=False,
         patch_artist=True,
-        boxprops={"facecolor": style.colour, "edgecolor": "black", "linewidth": edge["linewidth"]},
+        boxprops={"facecolor": style.color, "edgecolor": "black", "linewidth": edge["linewidth"]},
         medianprops=edge,
         whiskerprops=edge,
         capprops=edge,
-        flierprops={"marker": ".", "markersize": 3, "markerfacecolor": style.colour, "markeredgecolor": style.colour},
+        flierprops={"marker": ".", "markersize": 3, "markerfacecolor": style.color, "markeredgecolor": style.color},
     )
 
 

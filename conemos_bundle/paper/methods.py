@@ -1,4 +1,4 @@
-"""The methods compared: their order, colours and markers, the same in every table and figure."""
+"""The methods compared: their order, colors and markers, the same in every table and figure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ INDIVIDUAL = "Individual networks"
 PSEUDO_LABELLING = "Pseudo-labelling"
 OTHERS_OF_THE_PAPER = (INDIVIDUAL, PSEUDO_LABELLING, "PSL loss", "Multi-layer", "Multi-decoder", "DoDNet")
 
-# Okabe and Ito's colours, which colour-blind readers tell apart; vermilion is CoNeMOS's alone
-_COLOURS = ("#999999", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#CC79A7", "#8C6D31", "#F0E442", "#44AA99")
+# Okabe and Ito's colors, which color-blind readers tell apart; vermilion is CoNeMOS's alone
+_COLORS = ("#999999", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#CC79A7", "#8C6D31", "#F0E442", "#44AA99")
 _MARKERS = ("s", "^", "v", "D", "P", "X", "<", ">", "h")
 
 
@@ -19,7 +19,7 @@ _MARKERS = ("s", "^", "v", "D", "P", "X", "<", ">", "h")
 class Style:
     """How a method is drawn."""
 
-    colour: str
+    color: str
     marker: str
     width: float  # of its lines
 
@@ -35,6 +35,6 @@ def styles(methods: Iterable[str]) -> dict[str, Style]:
     """A style a method, in order; a method of the paper has its own whatever else is drawn."""
     ordered = in_order(methods)
     others = [method for method in ordered if method not in (*OTHERS_OF_THE_PAPER, CONEMOS)]
-    places = {method: place % len(_COLOURS) for place, method in enumerate((*OTHERS_OF_THE_PAPER, *others))}
-    found = {name: Style(_COLOURS[place], _MARKERS[place], 1.3) for name, place in places.items() if name in ordered}
+    places = {method: place % len(_COLORS) for place, method in enumerate((*OTHERS_OF_THE_PAPER, *others))}
+    found = {name: Style(_COLORS[place], _MARKERS[place], 1.3) for name, place in places.items() if name in ordered}
     return {method: found.get(method, Style("#D55E00", "o", 2.4)) for method in ordered}

@@ -71,7 +71,7 @@ def provenance(runs: Sequence[Run], rows: pd.DataFrame, regions: Sequence[str]) 
     lines = {
         "Data set": f"{data['name']}. {data.get('description') or ''}".strip(),
         "Test scans": f"{rows['scan'].nunique()}, with a reference of: {annotated}",
-        "Budget": f"{budget(runs[0])} = {runs[0].steps * runs[0].batch_size:,} samples a run",
+        "Budget": f"{budget(runs[0])} = {runs[0].steps * runs[0].batch_size:,} samples per run",
         "Runs compared": "; ".join(f"{text} of {', '.join(methods)}" for text, methods in by_seeds.items()),
         "Machine": "; ".join(machines) or "not recorded",
         "Versions": ", ".join(f"{package} {' and '.join(sorted(found))}" for package, found in versions.items()),

@@ -77,9 +77,9 @@ def choose_samples(runs: Sequence[Run], rows: pd.DataFrame, regions: Sequence[st
 
 @no_formulas
 def draw_samples(samples: Sequence[Sample], title: str) -> Figure:
-    """Figure 3: a row a region; image, reference, then each method with its errors and its Dice.
+    """Figure 3: a row per region; image, reference, then each method with its errors and its Dice.
 
-    The view is centred on the reference, so that every method's is the same; errors far away from it lie outside.
+    The view is centered on the reference, so that every method's is the same; errors far away from it lie outside.
 
     Args:
         samples: the samples, at least one.
@@ -114,8 +114,8 @@ def draw_samples(samples: Sequence[Sample], title: str) -> Figure:
         row[0].set_ylabel(sample.region, fontsize=9)
     figure.suptitle(title, fontsize=11)
     handles = [
-        Patch(facecolor=colour, label=label)
-        for colour, label in (
+        Patch(facecolor=color, label=label)
+        for color, label in (
             (_REFERENCE, "reference"),
             (FALSE_POSITIVE, "false positive"),
             (FALSE_NEGATIVE, "false negative"),
@@ -129,9 +129,9 @@ def _file(run: Run) -> Path:
     return run.folder / PER_SCAN.with_name(SLICES)
 
 
-def _paint(ax: Axes, mask: np.ndarray, colour: str, opacity: float) -> None:
+def _paint(ax: Axes, mask: np.ndarray, color: str, opacity: float) -> None:
     overlay = np.zeros((*mask.shape, 4))
-    overlay[mask] = to_rgba(colour, opacity)
+    overlay[mask] = to_rgba(color, opacity)
     ax.imshow(overlay, origin="lower", interpolation="nearest")
 
 

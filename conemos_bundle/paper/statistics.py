@@ -21,7 +21,7 @@ def average_seeds(rows: pd.DataFrame) -> pd.DataFrame:
         rows: rows of `per_scan_rows` of one data set.
 
     Returns:
-        one row a method, scan and region, with the metrics; NaN where no run has a value.
+        one row per method, scan and region, with the metrics; NaN where no run has a value.
     """
     return rows.groupby(["method", "scan", "region"], as_index=False)[list(METRICS)].mean()
 
@@ -30,7 +30,7 @@ def paired_p(ours: pd.Series, theirs: pd.Series) -> tuple[float, int]:
     """Two-sided p of Wilcoxon's signed-rank test, and the number of pairs.
 
     Args:
-        ours: one value a scan, indexed by scan.
+        ours: one value per scan, indexed by scan.
         theirs: the same of the other method; scans without a value in either are left out.
 
     Returns:
@@ -51,7 +51,7 @@ def compare(scans: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
     p is corrected by Bonferroni's rule for the region x method comparisons of a metric.
 
     Args:
-        scans: one row a method, scan and region, as `average_seeds` gives them.
+        scans: one row per method, scan and region, as `average_seeds` gives them.
         regions: the regions in the order wanted.
 
     Returns:
@@ -92,7 +92,7 @@ def mean_dice_by(rows: pd.DataFrame, column: str, regions: Sequence[str]) -> pd.
         regions: the regions in the order wanted.
 
     Returns:
-        one row a method and value: ``method``, ``column``, ``seeds`` (their number), ``dice`` (mean over regions of the
+        one row per method and value: ``method``, ``column``, ``seeds`` (their number), ``dice`` (mean over regions of the
         mean over scans) and ``dice_<region>``. Methods with one value alone are left out.
     """
     table = []

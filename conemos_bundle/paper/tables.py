@@ -26,7 +26,7 @@ def number(value: float, decimals: int) -> str:
 
 
 def appendix_b(comparison: pd.DataFrame, metric: str) -> str:
-    """Appendix B's table of a metric in Markdown: a row a method, a column a region, mean ± standard deviation.
+    """Appendix B's table of a metric in Markdown: a row per method, a column per region, mean ± standard deviation.
 
     The best mean of a column is bold, and so are those that print the same. A star marks what differs from CoNeMOS.
 
@@ -58,7 +58,7 @@ def cost(runs: Sequence[Run], inference: pd.DataFrame | None = None) -> pd.DataF
         inference: the table that `measure` gives, where there is one.
 
     Returns:
-        one row a method: ``method``, ``parameters``, ``training_hours`` (mean over its runs), ``milliseconds`` and
+        one row per method: ``method``, ``parameters``, ``training_hours`` (mean over its runs), ``milliseconds`` and
         ``ratio`` of the inference of all regions, NaN where unknown.
     """
     table = []

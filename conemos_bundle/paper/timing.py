@@ -60,7 +60,7 @@ def measure(runs: Sequence[Run], size: Sequence[int] | None = None, rounds: int 
         rounds: how often each network is timed.
 
     Returns:
-        one row a method with the fields of `Timing`; ``ratio`` is that to CoNeMOS's time.
+        one row per method with the fields of `Timing`; ``ratio`` is that to CoNeMOS's time.
 
     Raises:
         UserError: no run is CoNeMOS's, a network cannot be made, or ``size`` or ``rounds`` makes no sense.

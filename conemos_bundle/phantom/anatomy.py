@@ -2,7 +2,7 @@
 
 Every structure is a signed distance in mm (negative inside), evaluated at points in mm, so that the same scan can be
 drawn on any grid. Being inside another structure, or apart from it, is the maximum of two distances: the masks are then
-nested or disjoint exactly, whatever the grid. Sizes are stylised: a compact fetus with large eyes, so that 48 voxels a
+nested or disjoint exactly, whatever the grid. Sizes are stylized: a compact fetus with large eyes, so that 48 voxels a
 side hold all of it.
 """
 
@@ -46,7 +46,7 @@ class Mother:
     """What all scans of one mother share; lengths in mm, angles in radians."""
 
     scale: float  # gestational age: the size of fetus and uterus
-    uterus_centre: Array
+    uterus_center: Array
     uterus_rotation: Array  # (3, 3): from the frame of the uterus, z its long axis, to the scanner's
     uterus_semi_axes: Array
     placenta_axis: Array  # unit vector in the frame of the uterus, towards the middle of the placenta
@@ -54,7 +54,7 @@ class Mother:
     placenta_thickness: float
     placenta_lobes: Array  # (2,) phases of the waviness of the rim
     warp: tuple[Waves, Waves, Waves]  # nobody is an ellipsoid
-    blob_centres: Array  # (n, 3) the mother's other organs
+    blob_centers: Array  # (n, 3) the mother's other organs
     blob_semi_axes: Array  # (n, 3)
     blob_brightness: Array  # (n,)
 
@@ -64,9 +64,9 @@ class Fetus:
     """A fetus in a pose. Its parts are in its own frame, in mm before scaling."""
 
     scale: float
-    centre: Array  # where the origin of its frame lies in the frame of the uterus, mm
+    center: Array  # where the origin of its frame lies in the frame of the uterus, mm
     rotation: Array  # (3, 3): from its frame to that of the uterus
-    head_centre: Array
+    head_center: Array
     head_rotation: Array  # (3, 3): from the frame of the head to that of the fetus
     bones: Array  # (n, 2, 4): start and end of trunk and limb segments, each x, y, z, radius
 
@@ -78,7 +78,7 @@ def draw_mother(rng: np.random.Generator) -> Mother:
     blobs = 16
     return Mother(
         scale=scale,
-        uterus_centre=rng.uniform(-4, 4, 3),
+        uterus_center=rng.uniform(-4, 4, 3),
         uterus_rotation=Rotation.random(rng=rng).as_matrix(),
         uterus_semi_axes=scale * np.array([58, 61, 71]) * rng.uniform(0.97, 1.03, 3),
         placenta_axis=axis / np.linalg.norm(axis),
@@ -86,7 +86,7 @@ def draw_mother(rng: np.random.Generator) -> Mother:
         placenta_thickness=rng.uniform(*PLACENTA_THICKNESS),
         placenta_lobes=rng.uniform(0, 2 * np.pi, 2),
         warp=(Waves.draw(rng, (100, 200)), Waves.draw(rng, (100, 200)), Waves.draw(rng, (100, 200))),
-        blob_centres=directions(rng, blobs) * rng.uniform(75, 130, (blobs, 1)),
+        blob_centers=directions(rng, blobs) * rng.uniform(75, 130, (blobs, 1)),
         blob_semi_axes=rng.uniform(8, 28, (blobs, 3)),
         blob_brightness=rng.uniform(0.1, 0.6, blobs),
     )
@@ -101,11 +101,11 @@ def draw_fetus(rng: np.random.Generator, mother: Mother) -> Fetus:
 
 
 def _draw_pose(rng: np.random.Generator) -> tuple[Array, Array, Array]:
-    """Draw the centre and rotation of the head, and the bones, as `Fetus` holds them."""
+    """Draw the center and rotation of the head, and the bones, as `Fetus` holds them."""
     head_rotation = Rotation.from_euler("zxy", rng.uniform((-35, -45, -15), (35, -5, 15)), degrees=True).as_matrix()
-    head_centre = np.array([0, 15, 38]) + rng.uniform(-3, 3, 3)
+    head_center = np.array([0, 15, 38]) + rng.uniform(-3, 3, 3)
     pelvis = np.array([rng.uniform(-5, 5), rng.uniform(10, 22), -36])
-    bones = [*chain([(0, 2, 4), (0, 0, -16), pelvis], [24, 26, 22]), *chain([(0, 0, 14), head_centre], [16, 17])]
+    bones = [*chain([(0, 2, 4), (0, 0, -16), pelvis], [24, 26, 22]), *chain([(0, 0, 14), head_center], [16, 17])]
     for side in (-1, 1):
         shoulder, hip = np.array([side * 22, 0, 10]), pelvis + np.array([side * 11, 4, -4])
         flexion = rng.uniform(10, 80)
@@ -118,29 +118,29 @@ def _draw_pose(rng: np.random.Generator) -> tuple[Array, Array, Array]:
         ankle = knee + 24 * direction(flexion - knee_bend, side * rng.uniform(-30, 10))
         toes = ankle + 8 * direction(flexion - knee_bend + 60, 0)
         bones += chain([hip, knee, ankle, toes], [12, 9, 7, 5.5])
-    return head_centre, head_rotation, np.array(bones)
+    return head_center, head_rotation, np.array(bones)
 
 
 def _place(
-    rng: np.random.Generator, mother: Mother, head_centre: Array, head_rotation: Array, bones: Array
+    rng: np.random.Generator, mother: Mother, head_center: Array, head_rotation: Array, bones: Array
 ) -> tuple[float, Fetus]:
     """Place a pose at the first of many random rotations that fits into the uterus, or at the one that fits best.
 
     Returns:
         how well it fits (1 or less: it does), and the fetus.
     """
-    spheres = np.concatenate([bones.reshape(-1, 4), [[*head_centre, np.mean(HEAD_SEMI_AXES)]]]) * mother.scale
+    spheres = np.concatenate([bones.reshape(-1, 4), [[*head_center, np.mean(HEAD_SEMI_AXES)]]]) * mother.scale
     rotations = Rotation.random(200, rng=rng).as_matrix()
-    centres = np.einsum("rij,sj->rsi", rotations, spheres[:, :3])
-    centres -= (centres.min(axis=1, keepdims=True) + centres.max(axis=1, keepdims=True)) / 2
-    room = mother.uterus_semi_axes - spheres[:, 3:] - ROOM  # (spheres, 3): semi-axes of where each centre may lie
+    centers = np.einsum("rij,sj->rsi", rotations, spheres[:, :3])
+    centers -= (centers.min(axis=1, keepdims=True) + centers.max(axis=1, keepdims=True)) / 2
+    room = mother.uterus_semi_axes - spheres[:, 3:] - ROOM  # (spheres, 3): semi-axes of where each center may lie
     for _ in range(30):  # away from where the wall is nearest
-        nearest = np.linalg.norm(centres / room, axis=2).argmax(axis=1)[:, None, None]
-        centres -= 0.05 * np.take_along_axis(centres, nearest, axis=1)
-    levels = np.linalg.norm(centres / room, axis=2).max(axis=1)
+        nearest = np.linalg.norm(centers / room, axis=2).argmax(axis=1)[:, None, None]
+        centers -= 0.05 * np.take_along_axis(centers, nearest, axis=1)
+    levels = np.linalg.norm(centers / room, axis=2).max(axis=1)
     chosen = np.argmax(levels <= max(1.0, levels.min()))
-    centre = centres[chosen, 0] - rotations[chosen] @ spheres[0, :3]
-    return levels[chosen], Fetus(mother.scale, centre, rotations[chosen], head_centre, head_rotation, bones)
+    center = centers[chosen, 0] - rotations[chosen] @ spheres[0, :3]
+    return levels[chosen], Fetus(mother.scale, center, rotations[chosen], head_center, head_rotation, bones)
 
 
 def signed_distances(points: Array, mother: Mother, fetus: Fetus) -> dict[str, Array]:
@@ -156,12 +156,12 @@ def signed_distances(points: Array, mother: Mother, fetus: Fetus) -> dict[str, A
         ``stomach and bladder``.
     """
     points = points + 2.5 * np.stack([wave(points) for wave in mother.warp])
-    uterus_points = into_frame(points, mother.uterus_rotation, mother.uterus_centre)
+    uterus_points = into_frame(points, mother.uterus_rotation, mother.uterus_center)
     uterus = ellipsoid_distance(uterus_points, mother.uterus_semi_axes)
     placenta = _placenta_distance(uterus_points, uterus, mother)
     scale = fetus.scale
-    own = into_frame(uterus_points, fetus.rotation, fetus.centre) / scale
-    head = into_frame(own, fetus.head_rotation, fetus.head_centre)
+    own = into_frame(uterus_points, fetus.rotation, fetus.center) / scale
+    head = into_frame(own, fetus.head_rotation, fetus.head_center)
     eyes = np.minimum(*(ellipsoid_distance(head, (EYE_RADIUS,) * 3, eye) for eye in EYES))
     skull, face = ellipsoid_distance(head, HEAD_SEMI_AXES), ellipsoid_distance(head, (15, 14, 13), (0, 18, -17))
     body = smooth_union(smooth_union(skull, face, 8), eyes - EYELID, 3)
@@ -171,7 +171,7 @@ def signed_distances(points: Array, mother: Mother, fetus: Fetus) -> dict[str, A
     brain = smooth_union(ellipsoid_distance(head, *cerebrum), ellipsoid_distance(head, *cerebellum), 4)
     lungs = np.minimum(*(ellipsoid_distance(own, (8, 12, 13), (side * 11, 2, 1)) for side in (-1, 1)))
     liver = ellipsoid_distance(own, (17, 13, 9), (2, 7, -20))
-    stomach, bladder = (ellipsoid_distance(own, (6, 6, 6), centre) for centre in ((-11, 0, -20), (0, 16, -42)))
+    stomach, bladder = (ellipsoid_distance(own, (6, 6, 6), center) for center in ((-11, 0, -20), (0, 16, -42)))
 
     # inside: the maximum with the outer distance; the margins keep what is inner strictly so
     body = np.maximum(body * scale, uterus + ROOM / 2)

@@ -30,7 +30,7 @@ def epi_image(
     """Paint a scan: tissue brightness, partial volume, blur, bias field, Rician noise.
 
     Args:
-        points: voxel centres (3, size, size, size), in mm.
+        points: voxel centers (3, size, size, size), in mm.
         spacing: of the voxels, in mm.
         mother: the mother, for the organs around the uterus.
         distances: what `signed_distances` gives at ``points``.
@@ -45,9 +45,9 @@ def epi_image(
         return image + partial_volume * (brightness - image)
 
     tissue = 0.34 + 0.04 * Waves.draw(rng, (20, 60))(points)
-    blobs = zip(mother.blob_centres, mother.blob_semi_axes, mother.blob_brightness.tolist(), strict=True)
-    for centre, semi_axes, brightness in blobs:
-        tissue = paint(tissue, ellipsoid_distance(points, semi_axes, centre), brightness)
+    blobs = zip(mother.blob_centers, mother.blob_semi_axes, mother.blob_brightness.tolist(), strict=True)
+    for center, semi_axes, brightness in blobs:
+        tissue = paint(tissue, ellipsoid_distance(points, semi_axes, center), brightness)
     image = paint(np.full(points.shape[1:], AIR, np.float32), distances["abdomen"], tissue)
     texture = Waves.draw(rng, (12, 40))(points)
     for name, (mean, deviation) in BRIGHTNESS.items():

@@ -17,7 +17,7 @@ MOTHERS = 91
 
 SMALL_SCANS = {"training": 40, "validation": 6, "test": 10}
 SMALL_SHARE = {"uterus": 0.2, "body": 0.2, "brain": 0.45, "eyes": 0.425, "placenta": 0.6}  # of the scans
-SMALL_FEWEST = {"training": 1, "validation": 2}  # annotated scans a region
+SMALL_FEWEST = {"training": 1, "validation": 2}  # annotated scans per region
 SMALL_MOST = 3  # scans of one mother
 
 

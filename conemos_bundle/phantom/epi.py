@@ -1,4 +1,4 @@
-"""The phantom at full fidelity: an image with the low contrast and the artefacts of fetal echo-planar MR."""
+"""The phantom at full fidelity: an image with the low contrast and the artifacts of fetal echo-planar MR."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ def acquire(
     """What a scanner makes of ``image`` (x, y, z): blur, coil sensitivity, slices that lose signal, Rician noise.
 
     Args:
-        image: brightness without artefacts.
-        points: the voxel centres (3, x, y, z) in mm.
+        image: brightness without artifacts.
+        points: the voxel centers (3, x, y, z) in mm.
         depth: (x, y, z) in mm below the skin.
-        motion: its gains, one a slice.
+        motion: its gains, one per slice.
         slice_axis: along which slices follow each other.
         rng: for what differs from scan to scan.
 

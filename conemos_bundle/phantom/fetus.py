@@ -36,7 +36,7 @@ class Size:
     skull: Array  # (3,) semi-axes: half of the biparietal and occipitofrontal diameters and of the height
     fluid: float  # between skull and brain
     eye_radius: float
-    eye_centres: Array  # (2, 3) in the frame of the head
+    eye_centers: Array  # (2, 3) in the frame of the head
     trunk: float  # radius of the belly
     femur: float
 
@@ -46,7 +46,7 @@ class Pose:
     """A fetus in its own frame: spheres are x, y, z, radius in mm."""
 
     size: Size
-    head_centre: Array
+    head_center: Array
     head_rotation: Array  # (3, 3): from the frame of the head to that of the fetus
     trunk: Array  # (3, 4) spheres: chest, belly, pelvis
     bones: Array  # (n, 2, 4): start and end of neck and limb segments
@@ -62,7 +62,7 @@ def size_at(weeks: float, factor: float) -> Size:
         skull=skull,
         fluid=float(np.interp(weeks, growth.WEEKS, (4.0, 3.0))),
         eye_radius=radius,
-        eye_centres=np.array([(side * aside, 0.70 * skull[1], -0.42 * skull[2]) for side in (-1, 1)]),
+        eye_centers=np.array([(side * aside, 0.70 * skull[1], -0.42 * skull[2]) for side in (-1, 1)]),
         trunk=factor * growth.abdominal_circumference(weeks) / (2 * np.pi),
         femur=factor * growth.femur_length(weeks),
     )
@@ -86,11 +86,11 @@ def pose_of(size: Size, chances: Array) -> Pose:
     chest = reach * -direction(-bend, aside)  # towards the head, bent forwards
     pelvis = reach * direction(curl, between(-8, 8))
     nod = bend + between(5, 45)
-    head_centre = chest - (0.8 * trunk + 1.1 * size.skull[2]) * direction(-nod, aside + between(-12, 12))
+    head_center = chest - (0.8 * trunk + 1.1 * size.skull[2]) * direction(-nod, aside + between(-12, 12))
     turns = (between(-50, 50), -nod + between(-25, 5), between(-15, 15))
     spheres = [np.array([*chest, 0.93 * trunk]), np.array([0, 0, 0, trunk]), np.array([*pelvis, 0.88 * trunk])]
     neck = chest - 0.5 * trunk * direction(-bend, aside)
-    nape = head_centre - np.array([0, 0.15 * size.skull[1], 0])
+    nape = head_center - np.array([0, 0.15 * size.skull[1], 0])
     bones = chain([neck, nape], [0.55 * trunk, 0.6 * size.skull[0]])
     for side in (-1, 1):
         shoulder = chest + np.array([side * 0.78, 0, 0.32]) * trunk
@@ -111,13 +111,13 @@ def pose_of(size: Size, chances: Array) -> Pose:
         radii = [0.41 * femur, 0.28 * femur, 0.17 * femur, 0.15 * femur, 0.11 * femur]
         bones += chain([hip, knee, ankle, heel, toes], radii)
     rotation = Rotation.from_euler("zxy", turns, degrees=True).as_matrix()
-    return Pose(size, head_centre, rotation, np.array(spheres), np.array(bones))
+    return Pose(size, head_center, rotation, np.array(spheres), np.array(bones))
 
 
 def spheres(pose: Pose) -> Array:
     """Spheres (n, 4) that the fetus is about the union of, in its own frame: for finding where it has room."""
     along = pose.head_rotation @ (0, pose.size.skull[1] - pose.size.skull[0], 0)
-    head = [[*(pose.head_centre + sign * along), pose.size.skull[0] + SCALP] for sign in (-1, 0, 1)]
+    head = [[*(pose.head_center + sign * along), pose.size.skull[0] + SCALP] for sign in (-1, 0, 1)]
     return np.concatenate([pose.trunk, pose.bones.reshape(-1, 4), head])
 
 
@@ -131,10 +131,10 @@ def fetus_distances(points: Array, pose: Pose) -> dict[str, Array]:
     Returns:
         arrays (x, y, z): ``body``, ``brain``, ``eyes``, and the tissues that only the image shows.
     """
-    head = into_frame(points, pose.head_rotation, pose.head_centre)
+    head = into_frame(points, pose.head_rotation, pose.head_center)
     skull = ellipsoid_distance(head, pose.size.skull)
     body = _skin(points, head, pose)
-    eyes = np.minimum(*(ellipsoid_distance(head, (pose.size.eye_radius,) * 3, c) for c in pose.size.eye_centres))
+    eyes = np.minimum(*(ellipsoid_distance(head, (pose.size.eye_radius,) * 3, c) for c in pose.size.eye_centers))
     eyes = np.maximum(eyes, body + EYELID)
     brain = np.maximum.reduce([_brain(head, pose.size), skull + SKULL + pose.size.fluid, ORBIT - eyes, body + SCALP])
     around = 1.3 * pose.size.fluid  # below the brain is the base of the skull, not fluid

@@ -8,7 +8,7 @@ import numpy as np
 from conemos_bundle.phantom.geometry import Array, Triple
 from conemos_bundle.phantom.pregnancy import WARP, Pregnancy
 
-FIELD = 384.0  # mm a side of the padded cube: 128 voxels of 3 mm
+FIELD = 384.0  # mm per side of the padded cube: 128 voxels of 3 mm
 IN_PLANE = (324.0, 372.0)  # mm acquired a side: 108 to 124 voxels of 3 mm
 MARGIN = (6.0, 24.0)  # mm acquired beyond the uterus at either end of the stack of slices
 CORONAL = 0.6  # probability; sagittal otherwise
@@ -44,18 +44,18 @@ def uterus_extent(pregnancy: Pregnancy) -> Array:
 
 
 def voxel_axes(size: int) -> Axes:
-    """Coordinates in mm of the voxel centres of the padded cube along each axis, each (size,)."""
+    """Coordinates in mm of the voxel centers of the padded cube along each axis, each (size,)."""
     axis = ((np.arange(size) - (size - 1) / 2) * FIELD / size).astype(np.float32)
     return axis, axis, axis
 
 
 def box_within(axes: Axes, low: Triple, high: Triple) -> Box:
-    """The voxels whose centres lie from ``low`` to ``high`` (3,) in mm; empty where there are none."""
+    """The voxels whose centers lie from ``low`` to ``high`` (3,) in mm; empty where there are none."""
     ends = [np.searchsorted(axis, (lowest, highest)) for axis, lowest, highest in zip(axes, low, high, strict=True)]
     first, second, third = (slice(int(start), int(stop)) for start, stop in ends)
     return first, second, third
 
 
 def points_in(axes: Axes, box: Box) -> Array:
-    """The voxel centres of ``box``: (3, x, y, z), in mm."""
+    """The voxel centers of ``box``: (3, x, y, z), in mm."""
     return np.stack(np.meshgrid(*(axis[part] for axis, part in zip(axes, box, strict=True)), indexing="ij"))

@@ -29,10 +29,10 @@ GREY_LEVELS = 4096  # a scanner's images have whole numbers; a power of two keep
 def draw_full_scan(
     size: int, of_mother: np.random.Generator, of_scan: np.random.Generator
 ) -> tuple[Array, dict[str, NDArray[np.bool_]]]:
-    """Draw a scan at full fidelity on ``size`` voxels a side of 384 / ``size`` mm.
+    """Draw a scan at full fidelity on ``size`` voxels per side of 384 / ``size`` mm.
 
     Args:
-        size: voxels a side of the padded cube.
+        size: voxels per side of the padded cube.
         of_mother: for what all scans of one mother share.
         of_scan: for the pose of the fetus, its motion, and how the image came out.
 
@@ -89,7 +89,7 @@ def scan_distances(
     in_uterus = into_frame(warped(points, pregnancy), pregnancy.uterus_rotation, np.zeros(3))
     uterus = distances_in_uterus(in_uterus, pregnancy)
     straight = into_frame(points, pregnancy.uterus_rotation, np.zeros(3))
-    own = into_frame(straight, fetus.rotation, fetus.centre)
+    own = into_frame(straight, fetus.rotation, fetus.center)
     still = uterus | _inside(fetus_distances(own, fetus.pose), uterus["uterus"])
     in_motion = _inside(fetus_distances(moved(own, motion, slice_axis, first), fetus.pose), uterus["uterus"])
     cord = np.minimum.reduce([segment_distance(straight, start, end) for start, end in fetus.cord])

@@ -33,16 +33,16 @@ class Waves:
 
 
 def grid_points(size: int, spacing: float) -> Array:
-    """The voxel centres of a cube of ``size`` voxels a side around the origin: (3, size, size, size), in mm."""
+    """The voxel centers of a cube of ``size`` voxels per side around the origin: (3, size, size, size), in mm."""
     axis = ((np.arange(size) - (size - 1) / 2) * spacing).astype(np.float32)
     return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"))
 
 
-def ellipsoid_distance(points: Array, semi_axes: Triple, centre: Triple = (0, 0, 0)) -> Array:
+def ellipsoid_distance(points: Array, semi_axes: Triple, center: Triple = (0, 0, 0)) -> Array:
     """First-order signed distance in mm, at ``points`` (3, x, y, z), to an ellipsoid; exact for a sphere."""
-    scaled = (points - column(centre)) / column(semi_axes)
+    scaled = (points - column(center)) / column(semi_axes)
     level, slope = np.linalg.norm(scaled, axis=0), np.linalg.norm(scaled / column(semi_axes), axis=0)
-    # level / slope is the local size, between the shortest and longest semi-axis; at the centre, 0 / 0, the shortest
+    # level / slope is the local size, between the shortest and longest semi-axis; at the center, 0 / 0, the shortest
     return (level - 1) * (level + 1e-6) / (slope + 1e-6 / float(np.min(semi_axes)))
 
 
@@ -81,9 +81,9 @@ def turn(matrix: Array, points: Array) -> Array:
     return np.tensordot(matrix.astype(points.dtype), points, 1)
 
 
-def into_frame(points: Array, rotation: Array, centre: Array) -> Array:
-    """``points`` (3, x, y, z) in the frame that ``rotation`` and ``centre`` place into theirs."""
-    return turn(rotation.T, points - column(centre))
+def into_frame(points: Array, rotation: Array, center: Array) -> Array:
+    """``points`` (3, x, y, z) in the frame that ``rotation`` and ``center`` place into theirs."""
+    return turn(rotation.T, points - column(center))
 
 
 def direction(flexion: float, outwards: float) -> Array:
@@ -93,6 +93,6 @@ def direction(flexion: float, outwards: float) -> Array:
 
 
 def chain(joints: Sequence[Array | tuple[float, float, float]], radii: list[float]) -> list[Array]:
-    """The (2, 4) segments between neighbouring joints."""
+    """The (2, 4) segments between neighboring joints."""
     ends = [np.array([*joint, radius], float) for joint, radius in zip(joints, radii, strict=True)]
     return [np.stack(pair) for pair in pairwise(ends)]

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 FIDELITIES = ("small", "full")
-FIELD_OF_VIEW = {"small": 192.0, "full": FIELD}  # mm a side
+FIELD_OF_VIEW = {"small": 192.0, "full": FIELD}  # mm per side
 # On coarser grids an eye may hold no voxel, and its mask would be empty: half the diagonal of a voxel has to be less
 # than the radius of the smallest eye
-SMALLEST = {"small": 24, "full": 64}  # voxels a side
+SMALLEST = {"small": 24, "full": 64}  # voxels per side
 SIZE = {"small": 48, "full": 128}
 
 
@@ -54,9 +54,9 @@ def make_phantom(
         training: how many training scans; 40, at full fidelity Table 1's 174.
         validation: how many validation scans; 6, at full fidelity 42.
         test: how many test scans; 10, at full fidelity 73.
-        size: voxels a side; 48 of 4 mm, at full fidelity 128 of 3 mm. The field of view stays 192 and 384 mm.
+        size: voxels per side; 48 of 4 mm, at full fidelity 128 of 3 mm. The field of view stays 192 and 384 mm.
         seed: the same seed gives the same data set.
-        fidelity: ``small`` (stylised, for a demonstration) or ``full`` (docs/phantom.md).
+        fidelity: ``small`` (stylized, for a demonstration) or ``full`` (docs/phantom.md).
         mothers: how many mothers the scans of the full phantom are of; 91 for 289 scans, in proportion for others.
             Those of the small one have 1 to 3 scans each.
         complete_test: annotate all regions in all test scans of the full phantom too. Those of the small one always
@@ -99,7 +99,7 @@ def make_phantom(
             name="phantom",
             description="Synthetic scans of a fetus in the uterus, drawn by a program. Not real data.",
             modality="synthetic MR",
-            licence="CC0-1.0",
+            license="CC0-1.0",
             regions=list(REGIONS),
             training=entries["training"],
             validation=entries["validation"],
@@ -115,7 +115,7 @@ def draw_scan(
     """Draw scan number ``scan`` of mother number ``mother`` of ``split``, of the small phantom.
 
     Args:
-        size: voxels a side.
+        size: voxels per side.
         spacing: of the voxels, in mm.
         seed: of the data set.
         split: ``training``, ``validation`` or ``test``.
@@ -213,7 +213,7 @@ def _rng(seed: int, split: str, *numbers: int) -> np.random.Generator:
 
 
 def _write_nifti(array: NDArray, spacing: float, path: Path, grey_levels: int | None = None) -> None:
-    """Write ``array`` with a RAS affine whose origin is the centre of the grid; as whole grey levels, if given."""
+    """Write ``array`` with a RAS affine whose origin is the center of the grid; as whole grey levels, if given."""
     path.parent.mkdir(parents=True, exist_ok=True)
     affine = np.diag([spacing, spacing, spacing, 1.0])
     affine[:3, 3] = -spacing * (np.array(array.shape) - 1) / 2

@@ -22,9 +22,9 @@ class Surroundings:
     """The mother around the uterus: lengths in mm, in the scanner's frame."""
 
     semi_axes: Array  # of her trunk
-    centre: Array
+    center: Array
     fat: float  # thickness under the skin
-    organ_centres: Array  # (n, 3)
+    organ_centers: Array  # (n, 3)
     organ_semi_axes: Array  # (n, 3)
     organ_brightness: Array  # (n,)
 
@@ -36,13 +36,13 @@ def draw_surroundings(rng: np.random.Generator, pregnancy: Pregnancy) -> Surroun
     depth = rng.uniform(118, 140) + fat / 2
     front = extent[1] + MUSCLE_THICKNESS + fat + 3
     around = directions(rng, ORGANS) * (0.75, 0.75, 1.2)
-    centres = around * (extent + rng.uniform(5, 60, (ORGANS, 1))) / np.linalg.norm(around, axis=1, keepdims=True)
+    centers = around * (extent + rng.uniform(5, 60, (ORGANS, 1))) / np.linalg.norm(around, axis=1, keepdims=True)
     kinds = rng.choice([0.02, 0.2, 0.34, 0.46, 0.6], ORGANS, p=[0.12, 0.28, 0.35, 0.17, 0.08])  # gas to fluid
     return Surroundings(
         semi_axes=np.array([max(rng.uniform(150, 178) + fat, extent[0] + fat + 20), depth, 420]),
-        centre=np.array([0, front - depth, 0]),
+        center=np.array([0, front - depth, 0]),
         fat=fat,
-        organ_centres=centres,
+        organ_centers=centers,
         organ_semi_axes=rng.uniform(8, 28, (ORGANS, 3)),
         organ_brightness=kinds + rng.uniform(-0.02, 0.05, ORGANS),
     )
@@ -61,7 +61,7 @@ def paint_surroundings(axes: Axes, surroundings: Surroundings, rng: np.random.Ge
     """
     points = points_in(axes, (slice(None), slice(None), slice(None)))
     spacing = float(axes[0][1] - axes[0][0])
-    depth = -ellipsoid_distance(points, surroundings.semi_axes, surroundings.centre)
+    depth = -ellipsoid_distance(points, surroundings.semi_axes, surroundings.center)
     texture = smooth_noise(depth.shape, 5 / spacing, rng) + smooth_noise(depth.shape, 15 / spacing, rng)
     image = np.full(depth.shape, AIR, np.float32)
     for inwards, brightness, contrast in [
@@ -70,7 +70,7 @@ def paint_surroundings(axes: Axes, surroundings: Surroundings, rng: np.random.Ge
         (surroundings.fat + MUSCLE_THICKNESS, INSIDE, 0.04),
     ]:
         image = paint(image, inwards - depth, brightness + contrast * texture, spacing)
-    back = surroundings.centre[1] - surroundings.semi_axes[1]
+    back = surroundings.center[1] - surroundings.semi_axes[1]
     for x, y, radius, brightness in [
         (0, 62, 22, 0.24),  # vertebrae
         (0, 36, 7, 0.56),  # fluid of the spinal canal
@@ -84,13 +84,13 @@ def paint_surroundings(axes: Axes, surroundings: Surroundings, rng: np.random.Ge
         ends = np.array([[x, back + y, -400, radius], [x, back + y, 400, radius]])
         low, high = ends[0, :3] - radius - spacing, ends[1, :3] + radius + spacing
         _paint_in_box(image, axes, low, high, brightness, partial(segment_distance, start=ends[0], end=ends[1]))
-    for centre, semi, brightness in zip(
-        surroundings.organ_centres, surroundings.organ_semi_axes, surroundings.organ_brightness.tolist(), strict=True
+    for center, semi, brightness in zip(
+        surroundings.organ_centers, surroundings.organ_semi_axes, surroundings.organ_brightness.tolist(), strict=True
     ):
-        if -ellipsoid_distance(centre.reshape(3, 1, 1, 1), surroundings.semi_axes, surroundings.centre) < 40:
+        if -ellipsoid_distance(center.reshape(3, 1, 1, 1), surroundings.semi_axes, surroundings.center) < 40:
             continue  # no bowel in the wall of the belly
-        low, high = centre - semi - spacing, centre + semi + spacing
-        _paint_in_box(image, axes, low, high, brightness, partial(ellipsoid_distance, semi_axes=semi, centre=centre))
+        low, high = center - semi - spacing, center + semi + spacing
+        _paint_in_box(image, axes, low, high, brightness, partial(ellipsoid_distance, semi_axes=semi, center=center))
     return image, depth
 
 

@@ -24,7 +24,7 @@ class Fetus:
     """A pose, and where it lies in the frame of the uterus; lengths in mm."""
 
     pose: Pose
-    centre: Array  # the origin of its frame
+    center: Array  # the origin of its frame
     rotation: Array  # (3, 3): from its frame to that of the uterus
     cord: Array  # (n, 2, 4): segments of the umbilical cord, x, y, z, radius, in the frame of the uterus
 
@@ -42,23 +42,23 @@ def draw_fetus(rng: np.random.Generator, pregnancy: Pregnancy) -> Fetus:
         tries.append(_search(rng, pregnancy, size, head_down))
         if tries[-1][0] <= HEAD_FITS:
             break
-    _, pose, centre, rotation = min(tries, key=lambda found: found[0])
-    return Fetus(pose, centre, rotation, _draw_cord(rng, pregnancy, pose, centre, rotation))
+    _, pose, center, rotation = min(tries, key=lambda found: found[0])
+    return Fetus(pose, center, rotation, _draw_cord(rng, pregnancy, pose, center, rotation))
 
 
 def _search(
     rng: np.random.Generator, pregnancy: Pregnancy, size: Size, head_down: bool
 ) -> tuple[float, Pose, Array, Array]:
-    """How many mm the head reaches beyond the cavity, pose, centre and rotation of the best that a search finds."""
+    """How many mm the head reaches beyond the cavity, pose, center and rotation of the best that a search finds."""
     chances = rng.random((CANDIDATES, CHANCES))
     rotations = Rotation.random(CANDIDATES, rng=rng)
-    centres: Array = rng.normal(0, 5, (CANDIDATES, 3))
+    centers: Array = rng.normal(0, 5, (CANDIDATES, 3))
     for step in np.linspace(1.0, 0.3, ROUNDS):
         poses = [pose_of(size, numbers) for numbers in chances]
         parts = np.stack([spheres(pose) for pose in poses])
         matrices = rotations.as_matrix()
-        centres = _pushed(pregnancy, parts, matrices, centres)
-        beyond = _beyond(pregnancy, parts, matrices, centres)
+        centers = _pushed(pregnancy, parts, matrices, centers)
+        beyond = _beyond(pregnancy, parts, matrices, centers)
         stiffness = np.r_[np.ones(beyond.shape[1] - 3), 20, 20, 20]  # of the head, whose spheres come last
         wrong_way = (matrices[:, 2, 2] < 0) != head_down  # z of the uterus points to the mother's head
         cost = (stiffness * np.square(np.maximum(beyond, 0))).sum(axis=1) + 1e4 * wrong_way
@@ -71,35 +71,35 @@ def _search(
         changes[:KEPT] = 0  # the parents themselves
         chances = np.clip(chances[parents] + 0.15 * changes * rng.normal(size=chances.shape), 0, 1)
         rotations = Rotation.from_rotvec(0.2 * changes * rng.normal(size=(CANDIDATES, 3))) * rotations[parents]
-        centres = centres[parents] + 4 * changes * rng.normal(size=centres.shape)
+        centers = centers[parents] + 4 * changes * rng.normal(size=centers.shape)
 
-    return float(beyond[best, -3:].max()), poses[best], centres[best], matrices[best]
+    return float(beyond[best, -3:].max()), poses[best], centers[best], matrices[best]
 
 
-def _pushed(pregnancy: Pregnancy, parts: Array, rotations: Array, centres: Array) -> Array:
-    """``centres`` (r, 3) of the fetuses pushed away from where they reach farthest beyond the wall."""
+def _pushed(pregnancy: Pregnancy, parts: Array, rotations: Array, centers: Array) -> Array:
+    """``centers`` (r, 3) of the fetuses pushed away from where they reach farthest beyond the wall."""
     for _ in range(4):
-        beyond = _beyond(pregnancy, parts, rotations, centres)
+        beyond = _beyond(pregnancy, parts, rotations, centers)
         rows = np.arange(len(parts))
-        worst = np.einsum("rij,rj->ri", rotations, parts[rows, beyond.argmax(axis=1), :3]) + centres
+        worst = np.einsum("rij,rj->ri", rotations, parts[rows, beyond.argmax(axis=1), :3]) + centers
         normal = worst / pregnancy.uterus_semi_axes**2
         normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-        centres = centres - 0.4 * np.clip(beyond.max(axis=1), 0, 10)[:, None] * normal
-    return centres
+        centers = centers - 0.4 * np.clip(beyond.max(axis=1), 0, 10)[:, None] * normal
+    return centers
 
 
-def _beyond(pregnancy: Pregnancy, parts: Array, rotations: Array, centres: Array) -> Array:
+def _beyond(pregnancy: Pregnancy, parts: Array, rotations: Array, centers: Array) -> Array:
     """How many mm each sphere of ``parts`` (r, s, 4) reaches beyond the cavity: (r, s)."""
-    places = np.einsum("rij,rsj->irs", rotations, parts[..., :3]) + centres.T[:, :, None]
+    places = np.einsum("rij,rsj->irs", rotations, parts[..., :3]) + centers.T[:, :, None]
     points = turn(pregnancy.uterus_rotation, places[..., None].astype(np.float32))
     cavity = uterus_distances(points, pregnancy)["uterus"][..., 0]
     return cavity + parts[..., 3]
 
 
-def _draw_cord(rng: np.random.Generator, pregnancy: Pregnancy, pose: Pose, centre: Array, rotation: Array) -> Array:
+def _draw_cord(rng: np.random.Generator, pregnancy: Pregnancy, pose: Pose, center: Array, rotation: Array) -> Array:
     """A winding curve from the navel to the middle of the placenta."""
-    navel = centre + rotation @ (0, 0.95 * pose.size.trunk, 0)
-    away = centre + rotation @ (0, 1.5 * pose.size.trunk, 0)
+    navel = center + rotation @ (0, 0.95 * pose.size.trunk, 0)
+    away = center + rotation @ (0, 1.5 * pose.size.trunk, 0)
     placenta = pregnancy.placenta_axis * pregnancy.uterus_semi_axes * 0.8
     loops = pregnancy.uterus_semi_axes * rng.uniform(-0.75, 0.75, (2, 3))
     curve = CubicSpline(range(5), [navel, away, *loops, placenta])(np.linspace(0, 4, 17))

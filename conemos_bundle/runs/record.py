@@ -118,7 +118,7 @@ class Description(Strict):
     name: Text = ""
     description: Text = ""
     modality: Text = ""
-    licence: Text = ""
+    license: Text = ""
     reference: Text = ""
     annotated: dict[Literal["training", "validation", "test"], dict[Key, Count]] = Field(default_factory=dict)
 

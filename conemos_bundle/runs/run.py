@@ -131,7 +131,7 @@ class RunRecord:
         Raises:
             UserError: a setting could not be read again.
         """
-        description = self.datalist.model_dump(include={"name", "description", "modality", "licence", "reference"})
+        description = self.datalist.model_dump(include={"name", "description", "modality", "license", "reference"})
         counts = {
             split: {
                 "scans": len(scans),

@@ -73,7 +73,7 @@ class Checkpoint:
     Args:
         output_dir: folder of the run.
         network: the network.
-        optimizer: its optimiser.
+        optimizer: its optimizer.
         scheduler: the learning rate's schedule.
         evaluator: the validation engine, whose ``state.metrics[metric]`` decides; None: no validation.
         metric: name of the metric; larger is better.

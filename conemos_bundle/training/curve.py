@@ -23,7 +23,7 @@ FALSE_POSITIVES = "val_false_positive_ml"
 
 
 class Curve:
-    """Write ``curve.csv`` into the run's folder: one row an epoch, also over interruptions.
+    """Write ``curve.csv`` into the run's folder: one row per epoch, also over interruptions.
 
     Put it before `Checkpoint` in the list: whoever is killed between the two does the epoch, and its row, again.
 

@@ -62,7 +62,7 @@ class Progress:
         left = step * ((engine.state.max_epochs or 0) - engine.state.epoch) * (engine.state.epoch_length or 0)
         text = (
             f"epoch {engine.state.epoch}/{engine.state.max_epochs}: loss {fmean(self.losses):.4f}, "
-            f"{step:.2f} s a step, {left / 60:.0f} min left"
+            f"{step:.2f} s per step, {left / 60:.0f} min left"
         )
         if self.evaluator is not None and self.evaluator.state.epoch == engine.state.epoch:
             details = self.evaluator.state.metric_details  # type: ignore[attr-defined]

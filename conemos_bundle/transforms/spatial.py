@@ -27,7 +27,7 @@ def deform(
     Args:
         volume: ``(C, D, H, W)`` float.
         size: patch size, three numbers of voxels.
-        matrix: 4×4, in voxels, between coordinates whose origin is the centre of the patch and of the volume.
+        matrix: 4×4, in voxels, between coordinates whose origin is the center of the patch and of the volume.
         displacement: ``(3, d, h, w)`` voxels, of any resolution: up-sampled to the patch.
 
     Returns:
@@ -48,7 +48,7 @@ def deform(
 class RandDeformd(RandomizableTransform, MapTransform):
     """Random affine and elastic deformation of image and masks, cut to the patch (paper, section 4: augmentation).
 
-    Without the deformation (``prob``) the centre of the volume is cut out, padded with zeros where it is smaller.
+    Without the deformation (``prob``) the center of the volume is cut out, padded with zeros where it is smaller.
 
     Masks are interpolated and thresholded at 0.5. A voxel of a mask with ignored voxels is inside where known inside
     has more than half of the weight, outside where known outside has, and ignored elsewhere: it gets an answer only
@@ -118,7 +118,7 @@ class RandDeformd(RandomizableTransform, MapTransform):
         stacked = torch.cat([image[:0], *masks])
         partly = (stacked == IGNORED).flatten(1).any(1)
         channels = torch.cat([image, (stacked == 1).float(), (stacked[partly] == 0).float()])
-        # where volume and patch differ by an odd number, centre on a voxel: half a voxel aside would blur
+        # where volume and patch differ by an odd number, center on a voxel: half a voxel aside would blur
         odd = [(n - m) % 2 / 2 for n, m in zip(channels.shape[1:], self.patch_size, strict=True)]
         matrix = np.asarray(create_translate(3, odd)) @ self.matrix
         deformed = deform(channels, self.patch_size, matrix, self.displacement)

@@ -94,7 +94,7 @@ def inner_first(_: Path, content: Content) -> None:
 
 
 def channel_files(second: str) -> Callable[[Path, Content], None]:
-    """The image of each scan becomes two files, one a channel; the second of the first scan is ``second``."""
+    """The image of each scan becomes two files, one per channel; the second of the first scan is ``second``."""
 
     def change(folder: Path, content: Content) -> None:
         for index, scan in enumerate([*content["training"], *content["validation"], *content["test"]]):

@@ -172,11 +172,11 @@ def test_images_that_are_not_3d(tmp_path: Path, shape: tuple[int, ...], word: st
     refuse_scan(str(path), str(path), word, " x ".join(map(str, shape)))
 
 
-def test_colours(tmp_path: Path) -> None:
+def test_colors(tmp_path: Path) -> None:
     itk.imwrite(itk.image_from_array(np.zeros((4, 5, 6, 3), np.uint8), is_vector=True), tmp_path / "scan.mha")
-    refuse_scan(str(tmp_path), "scan.mha", "colours")
+    refuse_scan(str(tmp_path), "scan.mha", "colors")
     rgb = np.zeros((4, 5, 6), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
-    refuse_scan(str(write_scan(tmp_path / "rgb.nii", rgb)), "rgb.nii", "colours")
+    refuse_scan(str(write_scan(tmp_path / "rgb.nii", rgb)), "rgb.nii", "colors")
 
 
 def test_several_series_in_one_folder(tmp_path: Path) -> None:

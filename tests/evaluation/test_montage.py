@@ -14,7 +14,7 @@ SHAPE = (40, 30, 20)
 
 
 def _volumes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """An image whose value is the voxel's place, and an off-centre box with a small step, which decides each plane."""
+    """An image whose value is the voxel's place, and an off-center box with a small step, which decides each plane."""
     x, y, z = np.indices(SHAPE)
     reference = np.zeros(SHAPE, bool)
     reference[4:12, 10:16, 8:12] = True
@@ -91,9 +91,9 @@ def test_picture_shows_titles_legend_and_both_outlines() -> None:
     pixels = imread(file)[..., :3]
     blue, orange = (np.abs(pixels - np.array(c) / 255).sum(-1) < 0.05 for c in ((0x1F, 0xB6, 0xFF), (0xFF, 0x9F, 0x1C)))
     legend = slice(int(0.96 * len(pixels)), None)
-    for colour in (blue, orange):
-        assert colour[: legend.start].sum() > 100
-        assert colour[legend].sum() > 20
+    for color in (blue, orange):
+        assert color[: legend.start].sum() > 100
+        assert color[legend].sum() > 20
 
 
 def test_tiles_are_square_in_mm() -> None:

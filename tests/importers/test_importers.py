@@ -15,7 +15,7 @@ SCANS = ("images/a.nii.gz", "images/b.nrrd", "images/c.mha", "images/d.nii", "im
 MASKS = ("uterus/a.nii.gz", "uterus/b.nrrd", "brain/b.nrrd", "brain/c.mha", "brain/.DS_Store")
 FOLDERS = dict.fromkeys((*SCANS, *(f"masks/{mask}" for mask in MASKS)), "")
 TABLE = "scan,split,subject,whole,front\na,train,x,0,1\nb,val,y,1,\nc,test,z,1,1\nd,training,x,0,0\n"
-LABELLED = {
+LABELED = {
     **dict.fromkeys((f"images/{name}.nii.gz" for name in "abcde"), ""),
     **dict.fromkeys((f"labels/{name}.nii.gz" for name in "abc"), ""),
     "table.csv": TABLE,
@@ -50,7 +50,7 @@ def test_folders_take_regions_in_the_asked_order(imported: Callable[..., Datalis
 def test_csv_says_what_is_annotated_and_the_split(
     source: Path, imported: Callable[..., Datalist], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = imported(LABELLED, csv="table.csv", regions=REGIONS)
+    data = imported(LABELED, csv="table.csv", regions=REGIONS)
     assert data.regions == ["whole", "front"]
     assert data.training == [
         Scan(image="images/a.nii.gz", subject="x", masks={"front": MaskSource(file="labels/a.nii.gz", values=[1])}),
@@ -70,14 +70,14 @@ def test_csv_says_what_is_annotated_and_the_split(
 
 
 def test_csv_without_split_and_subject_is_split_by_scan_name(source: Path, imported: Callable[..., Datalist]) -> None:
-    files = LABELLED | {"table.csv": "\ufeffscan, whole ,front\n a,1,0\nb,1,0\nc,1,1\n"}
+    files = LABELED | {"table.csv": "\ufeffscan, whole ,front\n a,1,0\nb,1,0\nc,1,1\n"}
     data = imported(files, csv=str(source / "table.csv"), regions=REGIONS)
     assert sorted(scan.subject for scan in all_scans(data).values()) == ["a", "b", "c"]
     assert [len(data.scans(split)) for split in SPLITS] == [2, 0, 1]
 
 
 def test_csv_says_what_is_absent(imported: Callable[..., Datalist]) -> None:
-    files = LABELLED | {"table.csv": "scan,split,whole,front\na,train,1,absent\nb,train,Absent,\nc,train,0,1\n"}
+    files = LABELED | {"table.csv": "scan,split,whole,front\na,train,1,absent\nb,train,Absent,\nc,train,0,1\n"}
     del files["labels/b.nii.gz"]  # what is absent needs no file
     data = imported(files, csv="table.csv", regions=REGIONS)
     assert [(scan.annotated, scan.absent) for scan in data.training] == [
@@ -90,7 +90,7 @@ def test_csv_says_what_is_absent(imported: Callable[..., Datalist]) -> None:
 
 @pytest.mark.parametrize(("ignore", "expected"), [(255, [255]), ([9, 7], [7, 9])])
 def test_values_to_ignore(imported: Callable[..., Datalist], ignore: Any, expected: list[int]) -> None:
-    files = LABELLED | {"table.csv": "scan,split,whole,front\na,train,1,absent\n"}
+    files = LABELED | {"table.csv": "scan,split,whole,front\na,train,1,absent\n"}
     masks = imported(files, csv="table.csv", regions=REGIONS, ignore=ignore).training[0]
     assert masks.source("whole") == MaskSource(file="labels/a.nii.gz", values=REGIONS["whole"], ignore=expected)
     assert masks.source("front") == MaskSource(absent=True)
@@ -202,70 +202,70 @@ BAD: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         "--regions: '../images' cannot name a region",
     ),
     ("values for folders", FOLDERS, {"regions": REGIONS}, "--regions: folders of masks have no label values"),
-    ("csv not given", LABELLED, {"kind": "csv"}, "--kind csv needs --csv TABLE"),
-    ("csv missing", LABELLED, CSV | {"csv": "no.csv"}, "no.csv: no such file"),
-    ("csv empty", LABELLED | {"table.csv": ""}, CSV, "table.csv: cannot read this table (No columns"),
-    ("csv of a header", LABELLED | {"table.csv": "scan,split,whole,front\n"}, CSV, "table.csv: lists no scan"),
+    ("csv not given", LABELED, {"kind": "csv"}, "--kind csv needs --csv TABLE"),
+    ("csv missing", LABELED, CSV | {"csv": "no.csv"}, "no.csv: no such file"),
+    ("csv empty", LABELED | {"table.csv": ""}, CSV, "table.csv: cannot read this table (No columns"),
+    ("csv of a header", LABELED | {"table.csv": "scan,split,whole,front\n"}, CSV, "table.csv: lists no scan"),
     (
         "csv with a long row",
-        LABELLED | {"table.csv": "scan,whole,front\na,1,0,1\n"},
+        LABELED | {"table.csv": "scan,whole,front\na,1,0,1\n"},
         CSV,
         "table.csv: cannot read this table",
     ),
-    ("csv without regions", LABELLED, {"csv": "table.csv"}, "--regions: pass the label values of each region"),
+    ("csv without regions", LABELED, {"csv": "table.csv"}, "--regions: pass the label values of each region"),
     (
         "unknown column",
-        LABELLED | {"table.csv": "scan,whole,front,age\na,1,0,3\n"},
+        LABELED | {"table.csv": "scan,whole,front,age\na,1,0,3\n"},
         CSV,
         "table.csv: column 'age' is neither",
     ),
     (
         "column twice",
-        LABELLED | {"table.csv": "scan,whole,front,front\na,1,0,0\n"},
+        LABELED | {"table.csv": "scan,whole,front,front\na,1,0,0\n"},
         CSV,
         "table.csv: has the column 'front' twice",
     ),
     (
         "no scan column",
-        LABELLED | {"table.csv": "name;whole;front\na;1;0\n"},
+        LABELED | {"table.csv": "name;whole;front\na;1;0\n"},
         CSV,
         "table.csv: column 'name;whole;front' is neither",
     ),
-    ("region without column", LABELLED | {"table.csv": "scan,whole\na,1\n"}, CSV, "table.csv: has no column 'front'"),
+    ("region without column", LABELED | {"table.csv": "scan,whole\na,1\n"}, CSV, "table.csv: has no column 'front'"),
     (
         "unknown split",
-        LABELLED | {"table.csv": "scan,split,whole,front\na,trian,1,0\n"},
+        LABELED | {"table.csv": "scan,split,whole,front\na,trian,1,0\n"},
         CSV,
         "table.csv, row 2: split 'trian': write one of train",
     ),
-    ("empty split", LABELLED | {"table.csv": "scan,split,whole,front\na,,1,0\n"}, CSV, "table.csv, row 2: split ''"),
+    ("empty split", LABELED | {"table.csv": "scan,split,whole,front\na,,1,0\n"}, CSV, "table.csv, row 2: split ''"),
     (
         "scan twice",
-        LABELLED | {"table.csv": "scan,whole,front\nb,1,0\na,1,0\nb,0,1\n"},
+        LABELED | {"table.csv": "scan,whole,front\nb,1,0\na,1,0\nb,0,1\n"},
         CSV,
         "table.csv, row 2: scan 'b' is listed twice",
     ),
     (
         "scan without image",
-        LABELLED | {"table.csv": "scan,whole,front\na,1,0\nz,1,0\n"},
+        LABELED | {"table.csv": "scan,whole,front\na,1,0\nz,1,0\n"},
         CSV,
         "table.csv, row 3: scan 'z' has no image",
     ),
     (
         "scan without label map",
-        LABELLED | {"table.csv": "scan,whole,front\ne,1,0\n"},
+        LABELED | {"table.csv": "scan,whole,front\ne,1,0\n"},
         CSV,
         "table.csv, row 2: scan 'e' is annotated, but has no label map",
     ),
     (
         "neither 0 nor 1",
-        LABELLED | {"table.csv": "scan,whole,front\na,1,2\n"},
+        LABELED | {"table.csv": "scan,whole,front\na,1,2\n"},
         CSV,
         "table.csv, row 2: 'front' is '2'; write 1",
     ),
     (
         "no subject",
-        LABELLED | {"table.csv": "scan,subject,whole,front\na,,1,0\n"},
+        LABELED | {"table.csv": "scan,subject,whole,front\na,,1,0\n"},
         CSV,
         "table.csv, row 2: scan 'a' has no subject",
     ),

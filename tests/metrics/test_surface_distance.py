@@ -24,11 +24,11 @@ def _cube(first: int, side: int = 4) -> np.ndarray:
 
 
 def _surface_points(mask: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
-    """In mm, the voxels of the mask one of whose six neighbours is in the image and outside the mask."""
+    """In mm, the voxels of the mask one of whose six neighbors is in the image and outside the mask."""
     points = []
     for voxel in np.argwhere(mask):
-        neighbours = [voxel + step for axis in np.eye(3, dtype=int) for step in (axis, -axis)]
-        inside = [n for n in neighbours if all(0 <= n[a] < mask.shape[a] for a in range(3))]
+        neighbors = [voxel + step for axis in np.eye(3, dtype=int) for step in (axis, -axis)]
+        inside = [n for n in neighbors if all(0 <= n[a] < mask.shape[a] for a in range(3))]
         if not all(mask[tuple(n)] for n in inside):
             points.append(voxel * np.array(spacing))
     return np.array(points)

@@ -108,8 +108,8 @@ def _slices(scans: Sequence[str], dice: Mapping[str, Sequence[float]]) -> dict[t
     result = {}
     for k, (region, values) in enumerate(dice.items()):
         for i, (scan, value) in enumerate(zip(scans, values, strict=True)):
-            radius, centre = 4 + 2 * k + i % 3, (18 + i % 4, 22 - i % 4)
-            reference = np.hypot(rows - centre[0], columns - centre[1]) < radius
+            radius, center = 4 + 2 * k + i % 3, (18 + i % 4, 22 - i % 4)
+            reference = np.hypot(rows - center[0], columns - center[1]) < radius
             moved = 0 if np.isnan(value) else round(2 * radius * (1 - value))
             image = np.clip(60 + 110 * reference + random.normal(0, 20, SHAPE), 0, 255).astype(np.uint8)
             parts = {"image": image, "reference": reference, "prediction": np.roll(reference, moved, axis=1)}

@@ -38,16 +38,16 @@ def test_boxes_are_quartiles_of_each_method_and_region(drawn: tuple[Figure, pd.D
         boxes = [patch for patch in ax.patches if isinstance(patch, PathPatch)]
         assert len(boxes) == 3 * len(REGIONS)
         keys = [(method, region) for method in ("DoDNet", "Mean teacher", "CoNeMOS") for region in REGIONS]
-        centres: dict[str, list[float]] = {region: [] for region in REGIONS}
+        centers: dict[str, list[float]] = {region: [] for region in REGIONS}
         for box, (method, region) in zip(boxes, keys, strict=True):
             own = scans[(scans["method"] == method) & (scans["region"] == region)][metric].dropna() * scale
             corners = box.get_path().vertices
             assert (corners[:, 1].min(), corners[:, 1].max()) == pytest.approx(tuple(own.quantile([0.25, 0.75])))
-            centres[region].append((corners[:, 0].min() + corners[:, 0].max()) / 2)
+            centers[region].append((corners[:, 0].min() + corners[:, 0].max()) / 2)
             assert (to_hex(box.get_facecolor()) == "#d55e00") == (method == "CoNeMOS")
         for tick, region in enumerate(REGIONS):
-            assert centres[region] == sorted(centres[region])
-            assert np.mean(centres[region]) == pytest.approx(tick) and np.ptp(centres[region]) < 0.8
+            assert centers[region] == sorted(centers[region])
+            assert np.mean(centers[region]) == pytest.approx(tick) and np.ptp(centers[region]) < 0.8
 
 
 def test_stars_stand_over_what_differs(drawn: tuple[Figure, pd.DataFrame]) -> None:
@@ -92,13 +92,13 @@ def test_saving_is_deterministic(drawn: tuple[Figure, pd.DataFrame], tmp_path: P
         assert image.size == pytest.approx(tuple(figure.get_size_inches() * DPI), abs=1)
 
 
-def test_colours_survive_the_palette(tmp_path: Path) -> None:
+def test_colors_survive_the_palette(tmp_path: Path) -> None:
     figure = Figure(figsize=(2, 2))
-    for i, colour in enumerate(("#D55E00", "#56B4E9")):
-        figure.add_artist(Line2D([0, 1], [0.3 + 0.4 * i] * 2, color=colour, linewidth=20))
+    for i, color in enumerate(("#D55E00", "#56B4E9")):
+        figure.add_artist(Line2D([0, 1], [0.3 + 0.4 * i] * 2, color=color, linewidth=20))
     save(figure, tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
         pixels = np.asarray(image.convert("RGB"))
     height = len(pixels)
-    for i, colour in enumerate(((0xD5, 0x5E, 0x00), (0x56, 0xB4, 0xE9))):
-        np.testing.assert_allclose(pixels[int(height * (0.7 - 0.4 * i)), height // 2], colour, atol=4)
+    for i, color in enumerate(((0xD5, 0x5E, 0x00), (0x56, 0xB4, 0xE9))):
+        np.testing.assert_allclose(pixels[int(height * (0.7 - 0.4 * i)), height // 2], color, atol=4)

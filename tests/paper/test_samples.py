@@ -52,7 +52,7 @@ def test_other_references_are_refused(tmp_path: Path, write_run: Callable[..., P
         _samples(tmp_path)
 
 
-def test_errors_have_their_colours(tmp_path: Path, write_run: Callable[..., Path]) -> None:
+def test_errors_have_their_colors(tmp_path: Path, write_run: Callable[..., Path]) -> None:
     write_run(tmp_path / "a", OURS, scans=SCANS, slices=True)
     write_run(tmp_path / "b", THEIRS, method="DoDNet", scans=SCANS, slices=True)
     samples = _samples(tmp_path)
@@ -64,13 +64,13 @@ def test_errors_have_their_colours(tmp_path: Path, write_run: Callable[..., Path
     one = samples[0].slices["DoDNet"]
     image, positive, negative = axes[0, 2].images
     assert (image.get_array() == one["image"]).all()
-    for layer, colour, expected in (
+    for layer, color, expected in (
         (positive, FALSE_POSITIVE, one["prediction"] & ~one["reference"]),
         (negative, FALSE_NEGATIVE, one["reference"] & ~one["prediction"]),
     ):
         painted = layer.get_array()
         assert expected.any() and ((painted[..., 3] > 0) == expected).all()
-        assert {to_hex(pixel[:3]) for pixel in painted[expected]} == {colour.lower()}
+        assert {to_hex(pixel[:3]) for pixel in painted[expected]} == {color.lower()}
 
 
 def test_the_view_is_a_square_in_mm_around_the_reference() -> None:
@@ -80,6 +80,6 @@ def test_the_view_is_a_square_in_mm_around_the_reference() -> None:
     parts = {"image": image, "reference": reference, "prediction": ~reference, "spacing": np.array([4.0, 2.0])}
     ax = draw_samples([Sample("body", "a", {"CoNeMOS": parts}, {"CoNeMOS": 0.0})], "title").axes[2]
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
-    assert ((left + right) / 2, (bottom + top) / 2) == pytest.approx((45.5, 14.5))  # pixel centres 40 to 51, 10 to 19
+    assert ((left + right) / 2, (bottom + top) / 2) == pytest.approx((45.5, 14.5))  # pixel centers 40 to 51, 10 to 19
     assert 2 * (right - left) == pytest.approx(4 * (top - bottom)) == pytest.approx(40 / 0.6)
     assert ax.get_aspect() == 2

@@ -72,18 +72,18 @@ def test_the_fetus_has_room(scans: list[dict[str, np.ndarray]]) -> None:
         rng = np.random.default_rng(seed)
         mother = draw_mother(rng)
         fetus = draw_fetus(rng, mother)
-        spheres = fetus.scale * np.concatenate([fetus.bones.reshape(-1, 4), [[*fetus.head_centre, 30]]])
-        centres = spheres[:, :3] @ fetus.rotation.T + fetus.centre
-        assert np.linalg.norm(centres / (mother.uterus_semi_axes - spheres[:, 3:]), axis=1).max() < 1.02
+        spheres = fetus.scale * np.concatenate([fetus.bones.reshape(-1, 4), [[*fetus.head_center, 30]]])
+        centers = spheres[:, :3] @ fetus.rotation.T + fetus.center
+        assert np.linalg.norm(centers / (mother.uterus_semi_axes - spheres[:, 3:]), axis=1).max() < 1.02
 
 
 def test_nested_and_disjoint_even_where_the_fetus_has_no_room() -> None:
     rng = np.random.default_rng(0)
     mother = draw_mother(rng)
     fetus = draw_fetus(rng, mother)
-    to_the_eyes = fetus.rotation @ (fetus.head_centre + fetus.head_rotation @ (0, 20, -8))
+    to_the_eyes = fetus.rotation @ (fetus.head_center + fetus.head_rotation @ (0, 20, -8))
     for shift in (30, 45, 60):
-        squeezed = replace(fetus, centre=fetus.centre + shift * to_the_eyes / np.linalg.norm(to_the_eyes))
+        squeezed = replace(fetus, center=fetus.center + shift * to_the_eyes / np.linalg.norm(to_the_eyes))
         masks = region_masks(signed_distances(grid_points(48, 4.0), mother, squeezed))
         assert not (masks["body"] & ~masks["uterus"]).any()
         assert not ((masks["brain"] | masks["eyes"]) & ~masks["body"]).any()

@@ -16,7 +16,7 @@ def pose_at(weeks: float, seed: int = 0, factor: float = 1.0) -> Pose:
 
 def in_the_head(pose: Pose, points: Array) -> Array:
     """``points`` (3, x, y, z) of the head's own frame in the frame of the fetus, so that the head can be measured."""
-    return (np.tensordot(pose.head_rotation, points, 1) + pose.head_centre.reshape(3, 1, 1, 1)).astype(np.float32)
+    return (np.tensordot(pose.head_rotation, points, 1) + pose.head_center.reshape(3, 1, 1, 1)).astype(np.float32)
 
 
 def line(axis: int) -> Array:
@@ -38,8 +38,8 @@ def test_the_head_measures_what_the_charts_say(weeks: float) -> None:
 def test_two_eyes_of_the_right_size_and_distance(weeks: float) -> None:
     pose, points = pose_at(weeks), grid_points(20, 1.0)
     inner = []
-    for centre in pose.size.eye_centres:
-        around = points + centre.reshape(3, 1, 1, 1)
+    for center in pose.size.eye_centers:
+        around = points + center.reshape(3, 1, 1, 1)
         eye = fetus_distances(in_the_head(pose, around), pose)["eyes"] < 0
         assert eye.sum() == pytest.approx(4 / 3 * np.pi * (growth.eye_diameter(weeks) / 2) ** 3, rel=0.06)
         inner.append(np.abs(around[0][eye]).min() - 0.5)
@@ -48,7 +48,7 @@ def test_two_eyes_of_the_right_size_and_distance(weeks: float) -> None:
 
 def test_all_lengths_grow_by_the_factor() -> None:
     small, large = size_at(30, 1.0), size_at(30, 1.05)
-    for name in ("skull", "eye_radius", "eye_centres", "trunk", "femur"):
+    for name in ("skull", "eye_radius", "eye_centers", "trunk", "femur"):
         np.testing.assert_allclose(getattr(large, name), 1.05 * getattr(small, name))
 
 

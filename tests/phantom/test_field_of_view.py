@@ -14,12 +14,12 @@ from conemos_bundle.phantom.field_of_view import (
 from conemos_bundle.phantom.pregnancy import draw_pregnancy
 
 
-def test_voxel_axes_are_centred() -> None:
+def test_voxel_axes_are_centered() -> None:
     axes = voxel_axes(128)
     assert all(axis[0] == -190.5 and axis[-1] == 190.5 and axis[1] - axis[0] == 3.0 for axis in axes)
 
 
-def test_box_within_holds_exactly_the_centres_between() -> None:
+def test_box_within_holds_exactly_the_centers_between() -> None:
     axes = voxel_axes(128)
     box = box_within(axes, (-10.0, -190.5, 100.0), (10.0, 190.4, 500.0))
     x, y, z = points_in(axes, box)

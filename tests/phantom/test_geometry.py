@@ -13,7 +13,7 @@ from conemos_bundle.phantom.geometry import (
 from scipy.spatial.transform import Rotation
 
 
-def test_grid_points_are_centred_and_spaced() -> None:
+def test_grid_points_are_centered_and_spaced() -> None:
     points = grid_points(4, 2.0)
     np.testing.assert_array_equal(points[:, 0, 1, 3], [-3, -1, 3])
     assert points.shape == (3, 4, 4, 4) and points.mean() == 0

@@ -25,7 +25,7 @@ def arrays(folder: Path) -> dict[str, np.ndarray]:
 def test_datalist_says_what_it_is(made: tuple[Path, Datalist]) -> None:
     folder, datalist = made
     assert read_datalist(folder / "datalist.json") == datalist
-    assert datalist.modality == "synthetic MR" and datalist.licence == "CC0-1.0"
+    assert datalist.modality == "synthetic MR" and datalist.license == "CC0-1.0"
     assert "synthetic" in datalist.description.lower() and "not real data" in datalist.description.lower()
     assert datalist.regions == ["uterus", "body", "brain", "eyes", "placenta"]
     assert [len(datalist.scans(split)) for split in SPLITS] == [7, 3, 3]

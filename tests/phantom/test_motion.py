@@ -11,7 +11,7 @@ def test_slices_are_interleaved() -> None:
     np.testing.assert_array_equal(acquisition_order(7), [0, 2, 4, 6, 1, 3, 5])
 
 
-def test_motion_is_centred_small_and_a_rotation() -> None:
+def test_motion_is_centered_small_and_a_rotation() -> None:
     for seed in range(10):
         motion = draw_motion(np.random.default_rng(seed), 60)
         assert motion.rotations.shape == (60, 3, 3) and motion.shifts.shape == (60, 3) and motion.gains.shape == (60,)
@@ -22,7 +22,7 @@ def test_motion_is_centred_small_and_a_rotation() -> None:
         assert (motion.gains > 0.4).all() and (motion.gains < 1.15).all()
 
 
-def test_neighbours_in_time_are_closer_than_neighbours_in_space() -> None:
+def test_neighbors_in_time_are_closer_than_neighbors_in_space() -> None:
     in_time, in_space = [], []
     for seed in range(30):
         shifts = draw_motion(np.random.default_rng(seed), 60).shifts

@@ -25,7 +25,7 @@ from ignite.engine import Engine
 PLAN = {"in_channels": 1, "spacing": [1.0, 2.0, 3.0], "patch_size": [8, 16, 8]}
 DATA = Datalist(
     name="fetal scans",
-    licence="CC-BY-4.0",
+    license="CC-BY-4.0",
     regions=["body", "left eye"],
     training=[
         Scan(image="a.nii", subject="a", masks={"body": "a_body.nii", "left eye": "a_eye.nii"}),
@@ -108,7 +108,7 @@ def test_what_a_finished_run_is_known_by(tmp_path: Path) -> None:
     assert record["plan"] == PLAN
     assert record["settings"] == {"seed": 7}
     assert record["data"]["name"] == "fetal scans"
-    assert record["data"]["licence"] == "CC-BY-4.0"
+    assert record["data"]["license"] == "CC-BY-4.0"
     assert record["data"]["annotated"] == {
         "training": {"scans": 2, "body": 2, "left eye": 1},
         "validation": {"scans": 0, "body": 0, "left eye": 0},

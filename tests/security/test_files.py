@@ -43,7 +43,7 @@ def scan(**changed: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "changed",
     [
-        *({key: text} for key in ("name", "description", "modality", "licence", "reference")
+        *({key: text} for key in ("name", "description", "modality", "license", "reference")
           for text in (EVIL, f" {EVIL}", f"\n{EVIL}", "@network", "%configs/train.json", "mail@##x", "\ud800", TARGET)),
         {"inside": TARGET}, {"training": TARGET}, {"regions": TARGET}, {"regions": [EVIL]}, {"_target_": "os.system"},
         {"imports": [EVIL]}, {"regions": ["outer", "OUTER"]}, {"regions": ["a"] * 3},

@@ -79,7 +79,7 @@ def test_a_bundle_tells_what_the_table_of_scans_says(evaluated: Path, tmp_path: 
     assert sorted(file.name for file in (bundle / "docs").glob("*.png")) == ["montage_outer.png"]
 
 
-@pytest.mark.parametrize("key", ["description", "name", "licence", "reference", "modality"])
+@pytest.mark.parametrize("key", ["description", "name", "license", "reference", "modality"])
 def test_what_a_run_says_of_its_data_is_text_in_the_card(key: str, evaluated: Path, tmp_path: Path) -> None:
     record = json.loads((evaluated / "run.json").read_text())
     record["data"] = {"name": "x", **record.get("data", {}), key: MARKUP}

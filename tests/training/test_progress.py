@@ -40,9 +40,9 @@ def log_lines(
 def test_one_line_an_epoch_with_its_mean_loss(caplog: pytest.LogCaptureFixture) -> None:
     lines = log_lines(caplog)
     assert lines == [
-        "epoch 1/3: loss 2.5000, 0.00 s a step, 0 min left",
-        "epoch 2/3: loss 6.5000, 0.00 s a step, 0 min left",
-        "epoch 3/3: loss 10.5000, 0.00 s a step, 0 min left",
+        "epoch 1/3: loss 2.5000, 0.00 s per step, 0 min left",
+        "epoch 2/3: loss 6.5000, 0.00 s per step, 0 min left",
+        "epoch 3/3: loss 10.5000, 0.00 s per step, 0 min left",
     ]
 
 
@@ -68,7 +68,7 @@ def test_false_positives_where_a_region_is_absent(
 
 def test_step_time_and_minutes_left(caplog: pytest.LogCaptureFixture) -> None:
     line = log_lines(caplog, max_epochs=2, sleep=0.03)[0]
-    found = re.fullmatch(r"epoch 1/2: loss 2\.5000, (\d\.\d\d) s a step, 0 min left", line)
+    found = re.fullmatch(r"epoch 1/2: loss 2\.5000, (\d\.\d\d) s per step, 0 min left", line)
     assert found is not None
     assert 0.03 <= float(found[1]) < 0.2
 
@@ -83,4 +83,4 @@ def test_minutes_left_are_those_of_the_steps_to_come(
     progress.losses, progress.seconds = [0.5], [1.0, 2.0, 60.0]  # the median: one slow step says nothing
     with caplog.at_level(logging.INFO):
         progress._epoch_completed(engine)
-    assert caplog.records[-1].getMessage() == f"epoch {epoch}/10: loss 0.5000, 2.00 s a step, {minutes} min left"
+    assert caplog.records[-1].getMessage() == f"epoch {epoch}/10: loss 0.5000, 2.00 s per step, {minutes} min left"

@@ -70,41 +70,41 @@ def test_a_real_annotation_is_never_replaced(tiny_dataset: Path, tmp_path: Path)
             file.parent.mkdir(exist_ok=True)
             file.touch()
     (tmp_path / "training_1" / "inner core.nii.gz").unlink()  # an empty prediction
-    labelled = with_pseudo_labels(data, tiny_dataset, tmp_path)
-    for before, after in zip(data.training, labelled.training, strict=True):
+    labeled = with_pseudo_labels(data, tiny_dataset, tmp_path)
+    for before, after in zip(data.training, labeled.training, strict=True):
         assert before.masks.items() <= after.masks.items()
         for region in set(after.masks) - set(before.masks):
             assert after.masks[region] == str(tmp_path / before.subject / f"{region}.nii.gz")
-    assert [sorted(scan.masks) for scan in labelled.training] == [
+    assert [sorted(scan.masks) for scan in labeled.training] == [
         ["inner core", "outer"],
         ["outer"],
         ["inner core", "outer"],
         ["inner core", "outer"],
     ]
-    assert (labelled.validation, labelled.test) == (data.validation, data.test)
+    assert (labeled.validation, labeled.test) == (data.validation, data.test)
 
 
 def test_stages_that_are_done_are_not_done_again(
     tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = (tiny_dataset / "datalist.json", tiny_dataset, tmp_path / "run", tmp_path / "teacher", SETTINGS)
-    labelled = label_the_rest(*arguments)
+    labeled = label_the_rest(*arguments)
     random = torch.rand(1)
     record = json.loads((tmp_path / "teacher" / "run.json").read_text())
     assert record["settings"]["method"] == "Individual networks"
-    assert [item["name"] for item in labelled] == [f"training_{i}" for i in range(4)]
-    for item in labelled:
+    assert [item["name"] for item in labeled] == [f"training_{i}" for i in range(4)]
+    for item in labeled:
         image = nibabel.load(item["image"])
         for source in item["masks"].values():
             np.testing.assert_allclose(nibabel.load(source["file"]).affine, image.affine, atol=1e-5)
             assert nibabel.load(source["file"]).shape == image.shape
     before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.pt")}
     monkeypatch.setattr(SaveUnknownRegions, "save", None)  # would fail
-    assert label_the_rest(*arguments) == labelled
+    assert label_the_rest(*arguments) == labeled
     assert torch.rand(1) == random  # the network to come starts alike
     shutil.move(tmp_path / "run", tmp_path / "moved")
     moved = label_the_rest(*arguments[:2], tmp_path / "moved", *arguments[3:])
-    assert moved == json.loads(json.dumps(labelled).replace(str(tmp_path / "run"), str(tmp_path / "moved")))
+    assert moved == json.loads(json.dumps(labeled).replace(str(tmp_path / "run"), str(tmp_path / "moved")))
     assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("model.pt")}.items() <= before.items()
 
 

@@ -58,10 +58,10 @@ def test_rotation_of_a_cube_by_90_degrees(axis: int, plane: tuple[int, int]) -> 
 def test_any_matrix_is_that_of_scipy() -> None:
     volume, size = random_volume(1, 9, 12, 10), (6, 8, 7)
     affine = matrix((0.4, -1.2, 0.7)) @ create_rotate(3, [0.3, -0.2, 0.5]) @ create_scale(3, [0.8, 1.1, 0.9])
-    centre_in, centre_out = (np.array(shape[-3:], dtype=float) / 2 - 0.5 for shape in (volume.shape, size))
+    center_in, center_out = (np.array(shape[-3:], dtype=float) / 2 - 0.5 for shape in (volume.shape, size))
     linear = affine[:3, :3]
     expected = affine_transform(
-        volume[0].double().numpy(), linear, affine[:3, 3] + centre_in - linear @ centre_out, output_shape=size, order=1
+        volume[0].double().numpy(), linear, affine[:3, 3] + center_in - linear @ center_out, output_shape=size, order=1
     )
     result = deform(volume, size, affine)[0].numpy()
     inside = expected > 0  # scipy cuts at the last voxel, PyTorch fades over one voxel more
@@ -87,7 +87,7 @@ def test_a_displacement_is_interpolated_between_its_nodes() -> None:
     torch.testing.assert_close(deform(ramp, (9, 9, 9), np.eye(4), field)[0, :, 4, 4], expected, rtol=0, atol=1e-4)
 
 
-def test_a_smaller_volume_is_centred_and_padded_with_zeros() -> None:
+def test_a_smaller_volume_is_centered_and_padded_with_zeros() -> None:
     volume = random_volume(2, 4, 5, 6) + 1
     transform = RandDeformd("image", (8, 9, 6), prob=0)
     patch = transform({"image": volume})["image"]
@@ -96,7 +96,7 @@ def test_a_smaller_volume_is_centred_and_padded_with_zeros() -> None:
     assert patch.sum().item() == pytest.approx(volume.sum().item(), rel=1e-4)  # nothing but zeros around it
 
 
-def test_the_centre_of_a_larger_volume_is_cut_out() -> None:
+def test_the_center_of_a_larger_volume_is_cut_out() -> None:
     volume = random_volume(1, 10, 9, 8)
     patch = RandDeformd("image", (4, 5, 8), prob=0)({"image": volume})["image"]
     torch.testing.assert_close(patch, volume[:, 3:7, 2:7], rtol=0, atol=1e-5)
@@ -173,8 +173,8 @@ def sparse(kind: str, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     grid = torch.from_numpy(np.indices((18, 20, 22))).float()
     mask = torch.zeros(18, 20, 22)
     for _ in range(3):
-        centre = torch.from_numpy(random.uniform(4, 16, 3)).float().view(3, 1, 1, 1)
-        mask[(grid - centre).norm(dim=0) < random.uniform(2, 7)] = 1
+        center = torch.from_numpy(random.uniform(4, 16, 3)).float().view(3, 1, 1, 1)
+        mask[(grid - center).norm(dim=0) < random.uniform(2, 7)] = 1
     known = torch.zeros_like(mask, dtype=torch.bool)
     if kind == "slices":
         known[:, :, seed % 6 :: 6] = True

@@ -262,4 +262,4 @@ def test_layers_of_a_mask_are_channels_and_colors_no_scan(tmp_path: Path) -> Non
     for name in ("a.nrrd", "a.mha"):
         itk.imwrite(itk.image_from_array(np.ascontiguousarray(voxels.T), is_vector=True), str(tmp_path / name))
         np.testing.assert_array_equal(read_volume(tmp_path / name, labels=True).voxels, voxels)
-        assert "colours" in refusal(tmp_path / name)
+        assert "colors" in refusal(tmp_path / name)

@@ -114,7 +114,7 @@ def test_units_become_mm(tmp_path: Path, unit: int, factor: float) -> None:
         ({"dim": [-1] * 8}, "dimensions"),
         ({"dim": [2, 5, 12, 1, 1, 1, 1, 1]}, "2D"),
         ({"datatype": 999}, "cannot be read as an image"),
-        ({"datatype": 0}, "colours"),
+        ({"datatype": 0}, "colors"),
         ({"vox_offset": np.nan}, "byte nan"),
         ({"vox_offset": 100}, "byte 100"),
         ({"vox_offset": 5000}, "truncated"),

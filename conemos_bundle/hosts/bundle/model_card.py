@@ -57,7 +57,7 @@ synergistic learning on partial annotations*, MIDL 2024. {metadata["intended_use
 {data.get("description") or data.get("name", "")}
 
 - Modality: {data.get("modality") or "not stated"}
-- Licence: {data.get("licence") or "not stated"} (see `data_license.txt`)
+- License: {data.get("license") or "not stated"} (see `data_license.txt`)
 - Reference: {data.get("reference") or "not stated"}
 
 {_annotated(record)}

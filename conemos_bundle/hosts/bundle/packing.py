@@ -54,7 +54,7 @@ def metadata(
     versions = zoo_versions(package_versions())
     listed = ", ".join(regions)
     conditioned = record["network"]["_target_"].endswith("FiLMUNet")
-    kind = "A FiLM-conditioned 3D UNet (CoNeMOS)" if conditioned else "A 3D UNet with one output a region"
+    kind = "A FiLM-conditioned 3D UNet (CoNeMOS)" if conditioned else "A 3D UNet with one output per region"
     shape = [f"{side}*n" for side in [2 ** (len(record["network"]["channels"]) - 1)] * 3]
     image = {
         "type": "image",
@@ -95,7 +95,7 @@ def metadata(
         "data_source": data.get("description") or data.get("name", ""),
         "data_type": "nibabel",
         "image_classes": f"{plan['in_channels']}-channel {data.get('modality') or 'MR'}, intensities scaled to [0, 1]",
-        "label_classes": f"one binary mask a region: {listed}",
+        "label_classes": f"one binary mask per region: {listed}",
         "pred_classes": f"one channel a region, which may overlap or nest: {listed}",
         "intended_use": "Research only; not for clinical use.",
         "references": [
@@ -151,7 +151,7 @@ def pack_run(
     hugging_face: bool = False,
     unit_tests: str | None = None,
 ) -> Path:
-    """Make a bundle folder of a finished run: metadata, channel names, weights, configurations, package, licence.
+    """Make a bundle folder of a finished run: metadata, channel names, weights, configurations, package, license.
 
     Args:
         run: folder of the run.
@@ -194,7 +194,7 @@ def pack_run(
         (part / "docs").mkdir()
         shutil.copytree(PACKAGE, part / "conemos_bundle", ignore=_not_of_the_core)
         shutil.copytree(root / "configs", part / "configs", ignore=shutil.ignore_patterns("__*"))
-        (part / "LICENSE").write_text(_licence(root), encoding="utf-8")
+        (part / "LICENSE").write_text(_license(root), encoding="utf-8")
         torch.save(weights, part / "models" / "model.pt")
         _write_json(part / "models" / RECORD, record)
         described = metadata(record, name, version, {version: changes}, **texts)
@@ -204,7 +204,7 @@ def pack_run(
             model_card(record, described, evaluated.table, [picture.name for picture in evaluated.pictures]),
             encoding="utf-8",
         )
-        (part / "docs" / "data_license.txt").write_text(_data_licence(record.get("data", {})), encoding="utf-8")
+        (part / "docs" / "data_license.txt").write_text(_data_license(record.get("data", {})), encoding="utf-8")
         for picture in evaluated.pictures:
             shutil.copy(picture, part / "docs" / picture.name)
         if formats:
@@ -239,20 +239,20 @@ def _refuse_name_within_another(name: str, target: Path, unit_tests: Path) -> No
             raise UserError(f"{name!r} cannot be a bundle's name beside {folder}; pass --name")
 
 
-def _data_licence(data: dict[str, Any]) -> str:
-    """What the licence file of the training data says."""
+def _data_license(data: dict[str, Any]) -> str:
+    """What the license file of the training data says."""
     data = {key: " ".join(text.split()) for key, text in data.items() if isinstance(text, str)}
     lines = [
         f"The weights in models/ were trained on: {data.get('description') or data.get('name') or 'not stated'}.",
-        f"Licence of these data: {data.get('licence') or 'not stated in the datalist'}.",
+        f"License of these data: {data.get('license') or 'not stated in the datalist'}.",
         f"Reference: {data.get('reference') or 'not stated in the datalist'}.",
-        "Pictures of scans in this folder are made from these data and carry their licence.",
+        "Pictures of scans in this folder are made from these data and carry their license.",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _licence(root: Path) -> str:
-    """The licence's text: in the repository's (or bundle's) root, or with the installed package."""
+def _license(root: Path) -> str:
+    """The license's text: in the repository's (or bundle's) root, or with the installed package."""
     file = root / "LICENSE"
     if file.is_file():
         return file.read_text(encoding="utf-8")

@@ -31,7 +31,7 @@ def make_series(scan: str, folder: str) -> None:
 
 
 def write_series(folder: Path, voxels: npt.NDArray[Any], affine: npt.NDArray[np.float64], **tags: Any) -> list[Dataset]:
-    """Write a classic MR series, a file a slice.
+    """Write a classic MR series, a file per slice.
 
     Args:
         folder: made where it does not exist; files are called ``0.dcm`` and so on along the last axis.

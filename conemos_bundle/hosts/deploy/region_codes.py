@@ -87,13 +87,13 @@ def region_code(region: str, region_names: Sequence[str], table: Sequence[dict[s
 def segment_descriptions(
     regions: Sequence[str], region_codes: Sequence[RegionCode], model: str, version: str
 ) -> list[highdicom.seg.SegmentDescription]:
-    """Segments 1..R of a DICOM SEG, in the order of ``regions``, each with a colour of its own."""
+    """Segments 1..R of a DICOM SEG, in the order of ``regions``, each with a color of its own."""
     algorithm = highdicom.AlgorithmIdentificationSequence(
         name=model[:64], family=codes.DCM.ArtificialIntelligence, version=version[:64]
     )
     segments = []
     for index, (region, code) in enumerate(zip(regions, region_codes, strict=True)):
-        red, green, blue = colorsys.hsv_to_rgb(index * 0.618034 % 1.0, 0.6, 0.9)  # golden ratio: neighbours differ
+        red, green, blue = colorsys.hsv_to_rgb(index * 0.618034 % 1.0, 0.6, 0.9)  # golden ratio: neighbors differ
         segment = highdicom.seg.SegmentDescription(
             segment_number=index + 1,
             segment_label=region[:64],

@@ -124,7 +124,7 @@ class RegionsSegWriterOperator(DICOMSegmentationWriterOperator):
             omit_empty_frames=False,
             **kwargs,
         )
-        self._seg_descs = list(descriptions)  # the SDK's own class knows no modifiers and no colours
+        self._seg_descs = list(descriptions)  # the SDK's own class knows no modifiers and no colors
 
 
 class MaskFilesOperator(Operator):

@@ -84,7 +84,7 @@ def write_app(bundle: Path, app: Path, name: str | None = None, region_bundles: 
         bundle: the bundle: ``configs/inference.json``, ``configs/metadata.json`` and ``models/model.pt``.
         app: the folder to write.
         name: the model's name in the clients; default: the bundle's.
-        region_bundles: add a bundle a region, ``<name>_<region>``, which segments that region only: in 3D Slicer a run
+        region_bundles: add a bundle per region, ``<name>_<region>``, which segments that region only: in 3D Slicer a run
             clears the segments that its model lists, so these leave each other's alone. They share one model file.
 
     Returns:

@@ -199,7 +199,7 @@ class Guard:
             raise RefusedError(500, "an error of the server; its log says more") from error
         finally:
             self.held.pop(id(body), None)
-            if job is None or job.cancel() or job.cancelled():
+            if job is None or job.cancel() or job.canceled():
                 body.close()
 
     async def _read(self, scope: dict[str, Any], receive: Receive, body: IO[bytes]) -> bool:

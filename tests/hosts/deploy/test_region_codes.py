@@ -66,7 +66,7 @@ def test_an_unknown_name_gets_a_private_code_of_its_own_that_fits() -> None:
     assert code("lesion 1").type.meaning == "lesion 1"
 
 
-def test_segments_are_numbered_and_labelled_in_the_order_asked_for() -> None:
+def test_segments_are_numbered_and_labeled_in_the_order_asked_for() -> None:
     regions = ["posterior", "hippocampus"]
     segments = segment_descriptions(regions, [code(region, HIPPOCAMPUS) for region in regions], "conemos", "0.1.0")
     assert [(segment.SegmentNumber, segment.SegmentLabel) for segment in segments] == [

@@ -131,7 +131,7 @@ class LocalDatastore:
 
 
 class DICOMWebDatastore(LocalDatastore):
-    """A DICOMweb store: its answer on labelled series is old, and its files of labels go by other UIDs."""
+    """A DICOMweb store: its answer on labeled series is old, and its files of labels go by other UIDs."""
 
     def get_labeled_images(self) -> list[str]:
         return []
