@@ -20,7 +20,7 @@ import fire
 import torch
 from conemos_bundle.losses import RegionLoss
 from conemos_bundle.networks import UNet
-from conemos_bundle.training.handlers import loss_of
+from conemos_bundle.training.tensorboard import loss_of
 from conemos_bundle.transforms import RandDeformd
 from conemos_bundle.utils.paths import bundle_folder
 from ignite.engine import Engine, Events

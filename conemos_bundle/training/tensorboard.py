@@ -34,9 +34,9 @@ def tensorboard_handlers(
     folder = str(Path(output_dir) / "tensorboard")
     if validation:
         return [TensorBoardStatsHandler(log_dir=folder, iteration_log=False)]
-    return [TensorBoardStatsHandler(log_dir=folder, tag_name="train_loss", output_transform=_loss)]
+    return [TensorBoardStatsHandler(log_dir=folder, tag_name="train_loss", output_transform=loss_of)]
 
 
-def _loss(output: dict[str, Any]) -> float:
-    """The loss of a step, a scalar tensor in the trainer's output."""
+def loss_of(output: dict[str, Any]) -> float:
+    """The loss in the output of a training step, a scalar tensor."""
     return output["loss"].item()

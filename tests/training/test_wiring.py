@@ -83,7 +83,7 @@ def test_handlers_stand_in_the_one_order_that_works(build: Build) -> None:
 def test_further_processes_load_the_checkpoint_and_write_nothing(build: Build, tmp_path: Path) -> None:
     get = build(rank=1)
     assert handlers(get) == ["SetEpoch", "LrScheduleHandler", "ValidationHandler", "Checkpoint"]
-    assert get("validate::handlers")[0].handler is None
+    assert get("validate::handlers")[0].handlers == []
     assert torch.initial_seed() == 1  # of its own draws
     assert not (tmp_path / "run").exists()
 
