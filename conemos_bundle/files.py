@@ -226,7 +226,7 @@ def _remove_if_unused(folder: Path) -> None:
             folder.rmdir()
 
 
-def refuse_unwritable(folder: str | os.PathLike[str]) -> None:
+def reject_unwritable(folder: str | os.PathLike[str]) -> None:
     """Before hours of work: whether files can be made in a folder, which need not exist yet. Nothing is made.
 
     Raises:
@@ -253,7 +253,7 @@ def shown(path: str | os.PathLike[str]) -> str:
     return str(Path(*(part for part in Path(path).parts if not _PART.fullmatch(part))))
 
 
-def refuse_no_room(folder: str | os.PathLike[str], size: int) -> None:
+def reject_no_room(folder: str | os.PathLike[str], size: int) -> None:
     """Before something is written by a library that ends the process where a disk is full.
 
     Raises:

@@ -66,7 +66,7 @@ class Command(NamedTuple):
     grows: bool = False  # final files are replaced epoch by epoch
     differs: tuple[str, ...] = ()  # names of files whose content is another one each time
     dated: str | None = None  # what is below it has another name each time
-    share: float = 1.0  # of the kills: fewer of what takes long
+    fraction: float = 1.0  # of the kills: fewer of what takes long
     function: Callable[[], Any] | None = None
 
 
@@ -83,7 +83,7 @@ def train_served_model() -> None:
     """What the label server does: train its model further on saved annotations, and put a better one in its place."""
     models, folder = Path("models").absolute(), Path("training", str(time.time_ns())).absolute()
     folder.mkdir()
-    for name in ("datalist.json", "judge.json"):
+    for name in ("datalist.json", "holdout.json"):
         shutil.copy(Path("set", name), folder / name)
     with one_writer(models):
         fine_tune(models, folder, [], torch.device("cpu"), max_epochs=1, steps_per_epoch=2, learning_rate=1e-3)
@@ -345,7 +345,7 @@ def fixtures(work: Path) -> Path:
             raise SystemExit(f"{words}:\n{ended.told}")
     content = json.loads((data / "datalist.json").read_text())
     (place / "set").mkdir()
-    for name in ("datalist.json", "judge.json"):
+    for name in ("datalist.json", "holdout.json"):
         for scan in content["training"] + content["validation"]:
             scan["image"] = str(data / scan["image"])
             scan["masks"] = {region: str(data / file) for region, file in scan["masks"].items()}
@@ -382,25 +382,25 @@ def all_commands(place: Path) -> dict[str, Command]:
         "predict multichannel": Command([*predict, "multichannel"]),
         "predict labelmap": Command([*predict, "labelmap"]),
         "predict seg.nrrd": Command([*predict, "seg.nrrd"]),
-        "predict folder": Command(["predict", data / "images", "--model", run, "--output", "out"], share=0.4),
+        "predict folder": Command(["predict", data / "images", "--model", run, "--output", "out"], fraction=0.4),
         "evaluate": Command(
-            ["evaluate", data / "datalist.json", "--dataset_dir", data, "--run", "run"], weights, share=0.4
+            ["evaluate", data / "datalist.json", "--dataset_dir", data, "--run", "run"], weights, fraction=0.4
         ),
         "pack": Command(["pack", run, "--output", "bundle", "--archive"], differs=("bundle.zip.sha256",)),
         "phantom": Command([*phantom, 0]),
-        "phantom workers": Command([*phantom, 2], share=0.2),
+        "phantom workers": Command([*phantom, 2], fraction=0.2),
         "datalist": Command(["datalist", data, "--output", "datalist.json"]),
         "train": Command(train, **of_training),
-        "train workers": Command([*train, "--num_workers", 2], share=0.2, **of_training),
-        "fine-tune": Command(tuning, share=0.4, **of_training),
+        "train workers": Command([*train, "--num_workers", 2], fraction=0.2, **of_training),
+        "fine-tune": Command(tuning, fraction=0.4, **of_training),
         "experiments": Command(
             ["experiments", data / "datalist.json", "--output", "out", "--methods", "conemos", *tiny],
             grows=True,
             differs=("config.json", "run.json", "report.md", "cost.csv", "runs.csv"),
-            share=0.125,
+            fraction=0.125,
         ),
-        "export": Command(["export", "bundle", "--formats", "ts,pt2"], {"bundle": place / "bundle"}, share=0.2),
-        "report": Command(["report", place / "runs", "--output", "report"], share=0.4),
+        "export": Command(["export", "bundle", "--formats", "ts,pt2"], {"bundle": place / "bundle"}, fraction=0.2),
+        "report": Command(["report", place / "runs", "--output", "report"], fraction=0.4),
         "label-app": Command(["label-app", "app", "--bundle", place / "bundle"]),
         "label server training": Command(
             [], served, True, ("model.pt", "history.json"), "training", 0.15, train_served_model
@@ -423,7 +423,7 @@ def main() -> None:
     every = all_commands(fixtures(work))
     rows = []
     for name in options.only.split(",") if options.only else every:
-        kills = max(1, round(options.kills * every[name].share))
+        kills = max(1, round(options.kills * every[name].fraction))
         counts = try_command(name, every[name], work, kills, random.Random(f"{options.seed} {name}"))
         rows.append({"command": name, **{column: counts[column] for column in COLUMNS}})
     total = {"command": "all", **{column: sum(row[column] for row in rows) for column in COLUMNS}}

@@ -46,7 +46,7 @@ _PARTS = (
     "            Curve(output_dir, optimizer, validator, datalist.regions) if is_first else None,\n",
     "            Checkpoint(\n"
     "                output_dir, network, optimizer, scheduler, validator, identity=started_with, resume=resume,\n"
-    "                also=also_checkpointed,\n            ),\n",
+    "                also=extra_modules,\n            ),\n",
 )
 CHANGES = [
     Change("schedule stepped per epoch", _HANDLERS, "print_lr=False, epoch_level=False", "print_lr=False"),
@@ -116,8 +116,8 @@ CHANGES = [
     Change(
         "a setting is left out of the identity",
         "conemos_bundle/training/settings.py",
-        '{"share"}  #',
-        '{"share", "learning_rate"}  #',
+        '{"fraction"}  #',
+        '{"fraction", "learning_rate"}  #',
     ),
 ]
 

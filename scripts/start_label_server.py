@@ -46,7 +46,7 @@ def install(folder: Path) -> None:
     done.write_text(wanted, encoding="utf-8")
 
 
-def refuse_unsafe(options: argparse.Namespace, local: bool) -> None:
+def reject_unsafe(options: argparse.Namespace, local: bool) -> None:
     """End where other machines could ask without any login, unless that is meant; warn where others could listen."""
     if bool(options.ssl_certfile) != bool(options.ssl_keyfile):
         sys.exit("error: --ssl_certfile and --ssl_keyfile go together")
@@ -92,7 +92,7 @@ def main() -> None:
     # absolute, since the server starts in the app's folder, where its log goes
     folder, app = options.environment.absolute(), options.app.absolute()
     local = options.host in ("127.0.0.1", "localhost", "::1")
-    refuse_unsafe(options, local)
+    reject_unsafe(options, local)
     is_address = options.studies.startswith(("http://", "https://"))
     studies = options.studies if is_address else str(Path(options.studies).absolute())
     if not is_address and not Path(studies).is_dir():

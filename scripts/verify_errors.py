@@ -179,7 +179,7 @@ def cases(root: Path) -> list[tuple[str, list[str]]]:
         ("import no checkpoint", [*CONEMOS, "import-keras", scan, *out]),
         ("import a folder without images", [*CONEMOS, "datalist", str(run), "--kind", "folders", *out]),
         ("phantom onto something", [*CONEMOS, "phantom", str(run)]),
-        ("share of the scans", [*train, str(good), "--share", "1.5", *run_out]),
+        ("fraction of the scans", [*train, str(good), "--fraction", "1.5", *run_out]),
         ("report without runs", [*CONEMOS, "report", str(phantom), *out]),
         ("experiments with an unknown method", [*CONEMOS, "experiments", str(good), *out, "--methods", "psl_los"]),
         ("experiments on no datalist", [*CONEMOS, "experiments", scan, *out]),

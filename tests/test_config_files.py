@@ -60,7 +60,7 @@ def test_every_setting_is_recorded_or_told_by_what_is() -> None:
     """A new setting has a line in ``settings``, which the record, the checkpoint and a teacher's training read."""
     of_the_process = {"bundle_root", "rank", "resume", "resolved_config", "imports"}
     files = {"datalist", "dataset_dir", "output_dir"}
-    told_otherwise = {"n_conditioned", "inside", "also_checkpointed"}  # by the network, the record, the method
+    told_otherwise = {"n_conditioned", "inside", "extra_modules"}  # by the network, the record, the method
     train = config("train")
     kept = [*train["settings"], *train["other_settings"]]
     assert len(set(kept)) == len(kept)
@@ -76,8 +76,8 @@ def test_a_teacher_gets_every_setting_that_a_user_may_change() -> None:
     overlay = config("methods/pseudo_label")["train::dataset::data"]
     assert (overlay["settings"], overlay["others"]) == ("@settings", "@other_settings")
     passed = set(of_teacher(train["settings"], train["other_settings"]))
-    given_itself = {"datalist", "dataset_dir", "output_dir", "share", "seed", "pretrained"}
-    of_the_method = {"method", "sampling_rule", "n_conditioned", "film_weight_decay", "also_checkpointed", "inside"}
+    given_itself = {"datalist", "dataset_dir", "output_dir", "fraction", "seed", "pretrained"}
+    of_the_method = {"method", "sampling_rule", "n_conditioned", "film_weight_decay", "extra_modules", "inside"}
     of_the_process = {"bundle_root", "rank", "resume", "resolved_config", "imports"}
     assert passed == settings_at_the_top() - given_itself - of_the_method - of_the_process
 
@@ -91,7 +91,7 @@ def test_few_expressions_are_left() -> None:
 
 
 def test_inference_prepares_scans_as_training_does() -> None:
-    """`inference.json` stands alone, since hosts read it from any folder: so what it shares is held equal here."""
+    """`inference.json` stands alone, since hosts read it from any folder: so what it fractions is held equal here."""
     train, inference, evaluate = config("train"), config("inference"), config("evaluate")
     plan = {"in_channels": inference["network_def"]["in_channels"], "spacing": [3.0, 1.0, 2.0]}
     parser = ConfigParser({"preprocessing": inference["preprocessing"], "network_def": inference["network_def"]})

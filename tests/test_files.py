@@ -22,7 +22,7 @@ from conemos_bundle.files import (
     one_at_a_time,
     one_writer,
     part_folder,
-    refuse_unwritable,
+    reject_unwritable,
     sweep,
     write_in_one_step,
 )
@@ -320,15 +320,15 @@ def test_folders_that_cannot_be_made_are_refused_and_nothing_is_made(
     (tmp_path / "file").write_text("x")
     for folder in ("file", "file/below/it"):
         with pytest.raises(OutputError, match="file is not a folder; choose another one"):
-            refuse_unwritable(tmp_path / folder)
+            reject_unwritable(tmp_path / folder)
     (tmp_path / "broken").symlink_to(tmp_path / "nowhere")
     with pytest.raises(OutputError, match="is not a folder"):
-        refuse_unwritable(tmp_path / "broken" / "x")
-    refuse_unwritable(tmp_path / "new" / "folder")
+        reject_unwritable(tmp_path / "broken" / "x")
+    reject_unwritable(tmp_path / "new" / "folder")
     assert not (tmp_path / "new").exists()
     monkeypatch.setattr(files.os, "access", lambda *_: False)
     with pytest.raises(OutputError, match="no permission, or a read-only disk"):
-        refuse_unwritable(tmp_path / "new")
+        reject_unwritable(tmp_path / "new")
 
 
 def test_errors_name_the_place_that_users_know(tmp_path: Path) -> None:

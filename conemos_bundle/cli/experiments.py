@@ -11,7 +11,7 @@ from conemos_bundle.utils.extras import require_extra
 from conemos_bundle.utils.nearest import check_path, suggestion
 
 OPTIONS = (
-    "output", "methods", "seeds", "shares", "conditioned", "dataset_dir", "cores", "threads", "dry_run", "snakemake",
+    "output", "methods", "seeds", "fractions", "conditioned", "dataset_dir", "cores", "threads", "dry_run", "snakemake",
 )  # fmt: skip
 
 
@@ -20,7 +20,7 @@ def experiments(
     output: str = "experiments",
     methods: Sequence[str] = ("conemos", "psl_loss"),
     seeds: Sequence[int] = (0,),
-    shares: Sequence[float] = (1.0,),
+    fractions: Sequence[float] = (1.0,),
     conditioned: Sequence[int | None] = (None,),
     dataset_dir: str | None = None,
     cores: int = 2,
@@ -36,7 +36,7 @@ def experiments(
         output: folder of the runs; the report goes to ``report/`` in it.
         methods: ``conemos`` and overlays of ``configs/methods/``.
         seeds: one run each.
-        shares: of the training scans.
+        fractions: of the training scans.
         conditioned: numbers of conditioned layers of CoNeMOS; None: all.
         dataset_dir: where the datalist's paths start; default: its folder.
         cores: how many threads all runs together may use on this machine.
@@ -63,5 +63,16 @@ def experiments(
     from conemos_bundle.paper.experiments import run_experiments
 
     run_experiments(
-        source, output, methods, seeds, shares, conditioned, dataset_dir, cores, threads, dry_run, snakemake, settings
+        source,
+        output,
+        methods,
+        seeds,
+        fractions,
+        conditioned,
+        dataset_dir,
+        cores,
+        threads,
+        dry_run,
+        snakemake,
+        settings,
     )

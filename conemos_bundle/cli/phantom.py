@@ -30,7 +30,7 @@ def phantom(
         seed: the same seed gives the same data set.
         fidelity: small (stylized, for a demonstration) or full (docs/phantom.md).
         mothers: how many mothers the scans at full fidelity are of; 91 of 289 scans, in proportion for other numbers.
-        complete_test: annotate all regions in all test scans at full fidelity, not only Table 1's share.
+        complete_test: annotate all regions in all test scans at full fidelity, not only Table 1's fraction.
         workers: processes that draw; 0: this one. The scans are the same.
 
     Raises:

@@ -9,31 +9,31 @@ from conemos_bundle.data.datalist import (
     scans_folder,
     write_datalist,
 )
+from conemos_bundle.data.fraction import keep_fraction
 from conemos_bundle.data.loading import region_sampler, scan_dataset
 from conemos_bundle.data.plan import plan_input
-from conemos_bundle.data.refuse import refuse_problems
+from conemos_bundle.data.refuse import validate_datalist
 from conemos_bundle.data.region_dataset import RegionDataset
-from conemos_bundle.data.sampling import Draw, RegionSampler
-from conemos_bundle.data.scans import find_scans, refuse_no_scans, unfinished_scans
-from conemos_bundle.data.share import keep_share
+from conemos_bundle.data.sampling import RegionSampler, Sample
+from conemos_bundle.data.scans import find_scans, reject_no_scans, unfinished_scans
 
 __all__ = [
     "Datalist",
-    "Draw",
     "MaskSource",
     "RegionDataset",
     "RegionSampler",
+    "Sample",
     "Scan",
     "find_scans",
-    "keep_share",
+    "keep_fraction",
     "plan_input",
     "read_datalist",
-    "refuse_no_scans",
-    "refuse_problems",
     "region_sampler",
+    "reject_no_scans",
     "scan_dataset",
     "scan_items",
     "scans_folder",
     "unfinished_scans",
+    "validate_datalist",
     "write_datalist",
 ]

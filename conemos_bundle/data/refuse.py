@@ -7,7 +7,7 @@ from conemos_bundle.data.datalist import Datalist
 from conemos_bundle.errors import UserError
 
 
-def refuse_problems(datalist: Datalist, dataset_dir: str) -> None:
+def validate_datalist(datalist: Datalist, dataset_dir: str) -> None:
     """Check what costs no time (files, subjects, counts) before training starts.
 
     Raises:

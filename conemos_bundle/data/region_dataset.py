@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from conemos_bundle.data.sampling import Draw
+from conemos_bundle.data.sampling import Sample
 from conemos_bundle.errors import UserError
 from conemos_bundle.transforms.masks import expand_regions
 from conemos_bundle.utils.known import IGNORED, to_target
@@ -60,7 +60,7 @@ def _is_damaged(file: Path) -> bool:
 
 
 class RegionDataset(torch.utils.data.Dataset):
-    """(scan, region) pairs, indexed by a `Draw`.
+    """(scan, region) pairs, indexed by a `Sample`.
 
     The transforms before the first random one run once a scan and are cached; the rest run at each draw, seeded by it.
     They get ``image``, ``label``, whose voxels are 0, 1 or `IGNORED`, and two masks ``(1, D, H, W)`` to crop around:
@@ -112,7 +112,7 @@ class RegionDataset(torch.utils.data.Dataset):
             for index in range(len(self.data)):  # now, not after hours
                 scan = self.scans[index]
                 for channel, k in enumerate(scan["annotated"]):
-                    self._refuse_empty(index, int(k), scan["label"][channel])
+                    self._reject_empty(index, int(k), scan["label"][channel])
         elif cache == "disk":
             if not cache_dir:
                 raise UserError("cache 'disk' needs --cache_dir, a folder to keep the prepared scans in")
@@ -140,7 +140,7 @@ class RegionDataset(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.data)
 
-    def _refuse_empty(self, scan: int, region: int, mask: torch.Tensor) -> None:
+    def _reject_empty(self, scan: int, region: int, mask: torch.Tensor) -> None:
         """Refuse a mask of 0, 1 and `IGNORED` without a voxel inside, or of an absent region without any known one."""
         absent = self.data[scan]["masks"][self.regions[region]].get("absent", False)
         if not bool((mask != IGNORED if absent else mask == 1).any()):
@@ -150,13 +150,13 @@ class RegionDataset(torch.utils.data.Dataset):
                 "(or declare it 'absent') where its file is empty, else pass a finer --spacing"
             )
 
-    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+    def __getitem__(self, draw: Sample) -> dict[str, Any]:
         scan = self.scans[draw.scan]
         annotated = [int(k) for k in scan["annotated"]]
         label = torch.as_tensor(scan["label"])
         channel = annotated.index(draw.region)
         drawn = label[channel : channel + 1]
-        self._refuse_empty(draw.scan, draw.region, drawn)
+        self._reject_empty(draw.scan, draw.region, drawn)
         if self.target == "region":
             label, channel = drawn, 0
         known = drawn != IGNORED

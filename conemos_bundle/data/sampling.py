@@ -11,7 +11,7 @@ from torch.utils.data import Sampler
 RULES = ("inverse_size", "uniform", "proportional", "in_turn")
 
 
-class Draw(NamedTuple):
+class Sample(NamedTuple):
     """One draw: a scan and a region annotated or absent in it (indices), and the seed of its augmentation."""
 
     scan: int
@@ -40,7 +40,7 @@ def region_probabilities(sizes: Sequence[int], rule: str = "inverse_size") -> np
     return weights / weights.sum()
 
 
-class RegionSampler(Sampler[Draw]):
+class RegionSampler(Sampler[Sample]):
     """Draws a region k by a rule, then a scan uniformly in D_k (paper, section 3.4).
 
     D_k are the scans where k is annotated and there. Scans where it is absent are drawn as well, each as often as one
@@ -88,7 +88,7 @@ class RegionSampler(Sampler[Draw]):
     def __len__(self) -> int:
         return self.num_samples
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[Sample]:
         random = np.random.default_rng([self.seed, self.rank, self.epoch])
         annotated = np.flatnonzero(self.probabilities)
         for i in range(self.num_samples):
@@ -100,4 +100,4 @@ class RegionSampler(Sampler[Draw]):
             if absent and random.random() < min(0.5, len(absent) / (len(absent) + len(scans))):
                 scans = absent
             scan = scans[int(random.integers(len(scans)))]
-            yield Draw(scan, region, int(random.integers(2**31)))
+            yield Sample(scan, region, int(random.integers(2**31)))

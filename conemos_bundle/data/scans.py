@@ -59,7 +59,7 @@ def find_scans(
     series: dict[Path, list[Dataset]] = {}
     for path in (path for path in paths if path not in problems):
         try:
-            _refuse_name(path)
+            _reject_name(path)
             if path.is_dir():
                 series[path], found[path] = check_series(path), 1
             else:
@@ -84,7 +84,7 @@ def find_scans(
     return sorted(items, key=lambda item: item["name"])
 
 
-def refuse_no_scans(items: Sequence[dict[str, Any]]) -> None:
+def reject_no_scans(items: Sequence[dict[str, Any]]) -> None:
     """Called before inference runs: without it, a forgotten ``dataset_dir`` would end with exit code 0 and no output.
 
     Raises:
@@ -116,7 +116,7 @@ def unfinished_scans(
     Raises:
         UserError: there is no scan.
     """
-    refuse_no_scans(items)
+    reject_no_scans(items)
     sweep(output_dir)
 
     def done(item: dict[str, Any]) -> bool:
@@ -189,7 +189,7 @@ def _is_readable(path: Path) -> bool:
     return os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK)
 
 
-def _refuse_name(path: Path) -> None:
+def _reject_name(path: Path) -> None:
     if path.exists() and not _is_readable(path):
         raise UserError(f"{path}: no permission to read it")
     try:

@@ -1,6 +1,6 @@
 """Find the scans and masks of a data set that has no datalist yet: folders of masks, or label maps with a CSV.
 
-`nnunet` reads the Medical Decathlon's and nnU-Net's folders. Each importer gives a `Found`;
+`nnunet` reads the Medical Decathlon's and nnU-Net's folders. Each importer gives a `ImportedDataset`;
 `conemos_bundle.importers.split` divides what its source does not divide.
 """
 
@@ -33,7 +33,7 @@ CSV_SPLITS = {
 
 
 @dataclass
-class Found:
+class ImportedDataset:
     """What an importer found: regions, scans per split (``unsplit``: the source does not say), notes for the user."""
 
     regions: list[str]
@@ -128,7 +128,7 @@ def label_masks(
     return {region: MaskSource(file=file, values=list(wanted), ignore=ignored) for region, wanted in values.items()}
 
 
-def from_folders(source: Path, root: Path, subject: Callable[[str], str], regions: object = None) -> Found:
+def from_folders(source: Path, root: Path, subject: Callable[[str], str], regions: object = None) -> ImportedDataset:
     """SOURCE/images/* and SOURCE/masks/<region>/<name of the image>; where a mask is missing the region is unknown.
 
     Args:
@@ -172,10 +172,12 @@ def from_folders(source: Path, root: Path, subject: Callable[[str], str], region
                 raise UserError(f"{file}: a second mask of this scan and region; keep one")
             masks[name][region] = relative_path(file, root)
     scans = [make_scan(relative_path(file, root), subject(name), masks[name]) for name, file in images.items()]
-    return Found(regions=wanted, unsplit=scans)
+    return ImportedDataset(regions=wanted, unsplit=scans)
 
 
-def from_csv(source: Path, root: Path, subject: Callable[[str], str] | None, regions: object, csv: str) -> Found:
+def from_csv(
+    source: Path, root: Path, subject: Callable[[str], str] | None, regions: object, csv: str
+) -> ImportedDataset:
     """Label maps SOURCE/labels/<scan>.*, images SOURCE/images/<scan>.*, and a table of what is annotated.
 
     The table's columns: ``scan``; ``split`` (train, validation or test; may be missing); ``subject`` (may be missing);
@@ -206,7 +208,7 @@ def from_csv(source: Path, root: Path, subject: Callable[[str], str] | None, reg
             raise UserError(f"{path}: has no column {column!r}")
     images = image_files(source / "images")
     labels = image_files(source / "labels")
-    found = Found(regions=list(values))
+    found = ImportedDataset(regions=list(values))
     often = Counter(row["scan"] for row in table)
     for number, row in enumerate(table, start=2):
         name, where = row["scan"], f"{path}, row {number}"

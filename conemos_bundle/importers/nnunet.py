@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 from conemos_bundle.data.datalist import Scan, make_scan, scan_name
 from conemos_bundle.errors import UserError
-from conemos_bundle.importers.folders import Found, image_files, label_masks, region_values, relative_path
+from conemos_bundle.importers.folders import ImportedDataset, image_files, label_masks, region_values, relative_path
 from conemos_bundle.names import check_region_names
 from conemos_bundle.utils.records import read_json
 from conemos_bundle.volumes import EXTENSIONS
@@ -49,7 +49,7 @@ def read_dataset_json(source: Path) -> dict[str, Any]:
     return content
 
 
-def from_decathlon(source: Path, root: Path, subject: Callable[[str], str], regions: object = None) -> Found:
+def from_decathlon(source: Path, root: Path, subject: Callable[[str], str], regions: object = None) -> ImportedDataset:
     """A task of the Medical Decathlon: every label of every training scan is annotated; test scans have no labels.
 
     Args:
@@ -71,7 +71,7 @@ def from_decathlon(source: Path, root: Path, subject: Callable[[str], str], regi
         if int(text) != 0:  # background
             labels.setdefault(name, []).append(int(text))
     values = _values(labels, regions, path)
-    found = Found(regions=list(values), fields=_fields(content))
+    found = ImportedDataset(regions=list(values), fields=_fields(content))
     for case in described.training:
         image, label = source / case.image, source / case.label
         for file in (image, label):
@@ -84,7 +84,7 @@ def from_decathlon(source: Path, root: Path, subject: Callable[[str], str], regi
     return found
 
 
-def from_nnunet(source: Path, root: Path, subject: Callable[[str], str], regions: object = None) -> Found:
+def from_nnunet(source: Path, root: Path, subject: Callable[[str], str], regions: object = None) -> ImportedDataset:
     """A raw data set of nnU-Net v2, with its labels or its overlapping regions (lists of label values).
 
     Voxels of its label ``ignore`` are ignored, for every region.
@@ -126,7 +126,7 @@ def from_nnunet(source: Path, root: Path, subject: Callable[[str], str], regions
             if case in label_files or not annotated_only
         ]
 
-    found = Found(regions=list(values), unsplit=scans("imagesTr", "labelsTr", False), fields=_fields(content))
+    found = ImportedDataset(regions=list(values), unsplit=scans("imagesTr", "labelsTr", False), fields=_fields(content))
     if ignored:
         found.notes.append(f"{path}: voxels of the label 'ignore' ({ignored[0]}) are ignored: unknown for every region")
     if (source / "labelsTs").is_dir():

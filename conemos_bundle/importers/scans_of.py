@@ -8,14 +8,14 @@ from pathlib import Path
 from conemos_bundle.data.datalist import MaskSource
 from conemos_bundle.data.time_points import BIDS, subject_pattern
 from conemos_bundle.errors import UserError
-from conemos_bundle.importers.folders import Found, from_csv, from_folders, subject_finder
+from conemos_bundle.importers.folders import ImportedDataset, from_csv, from_folders, subject_finder
 from conemos_bundle.importers.nnunet import from_decathlon, from_nnunet, read_dataset_json
 from conemos_bundle.importers.segmentations import from_segmentations
 from conemos_bundle.utils.records import one_line
 from pydantic import ValidationError
 
 
-def look_for_time_points(found: Found) -> None:
+def look_for_time_points(found: ImportedDataset) -> None:
     """Where names look like several times of one patient: take BIDS's subjects, and suggest others."""
     pattern = subject_pattern(sorted({scan.subject for scan in found.unsplit}))
     if pattern is None:
@@ -32,7 +32,7 @@ def look_for_time_points(found: Found) -> None:
     found.notes.append(f"subjects: by BIDS, the names' sub-… (--subject '{BIDS}')")
 
 
-def ignore_values(found: Found, values: object) -> None:
+def ignore_values(found: ImportedDataset, values: object) -> None:
     """Let the masks of all scans ignore the voxels of these values."""
     if values is None:
         return
@@ -85,7 +85,9 @@ def guess_kind(folder: Path, csv: str | None) -> str:
     )
 
 
-def import_scans(folder: Path, root: Path, kind: str, csv: str | None, regions: object, subject: str | None) -> Found:
+def import_scans(
+    folder: Path, root: Path, kind: str, csv: str | None, regions: object, subject: str | None
+) -> ImportedDataset:
     """Find the scans and masks of a data set.
 
     Args:

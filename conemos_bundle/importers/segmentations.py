@@ -7,12 +7,14 @@ from pathlib import Path
 
 from conemos_bundle.data.datalist import MaskSource, make_scan
 from conemos_bundle.errors import UserError
-from conemos_bundle.importers.folders import Found, image_files, relative_path
+from conemos_bundle.importers.folders import ImportedDataset, image_files, relative_path
 from conemos_bundle.names import check_region_names
 from conemos_bundle.volumes.seg_nrrd import is_seg_nrrd, read_segments
 
 
-def from_segmentations(source: Path, root: Path, subject: Callable[[str], str], regions: object = None) -> Found:
+def from_segmentations(
+    source: Path, root: Path, subject: Callable[[str], str], regions: object = None
+) -> ImportedDataset:
     """SOURCE/images/* and SOURCE/segmentations/<name of the image>.seg.nrrd, whose segments are the regions.
 
     Where a file lacks a segment, its region is unknown. Headers are read, no voxels.
@@ -48,4 +50,4 @@ def from_segmentations(source: Path, root: Path, subject: Callable[[str], str], 
         return {region: MaskSource(file=file, segment=region) for region in wanted if region in its}
 
     scans = [make_scan(relative_path(file, root), subject(name), masks(name)) for name, file in images.items()]
-    return Found(regions=wanted, unsplit=scans)
+    return ImportedDataset(regions=wanted, unsplit=scans)

@@ -31,7 +31,7 @@ class RegionNetwork(nn.Module):
         self.num_regions = int(arguments["num_regions"])
         if self.num_regions < 1:
             raise ValueError(f"num_regions={self.num_regions}: at least one region is needed")
-        self.register_load_state_dict_post_hook(refuse_missing_weights)
+        self.register_load_state_dict_post_hook(reject_missing_weights)
 
     def encode(self, image: torch.Tensor) -> list[torch.Tensor]:
         """What does not depend on the regions asked for.
@@ -64,7 +64,7 @@ class RegionNetwork(nn.Module):
         return self.decode(self.encode(image), regions)
 
 
-def refuse_missing_weights(module: nn.Module, keys: _IncompatibleKeys) -> None:
+def reject_missing_weights(module: nn.Module, keys: _IncompatibleKeys) -> None:
     """Hook after `load_state_dict`: raise where weights are missing, ``strict=False`` or not.
 
     MONAI Label loads with ``strict=False``; a network with random FiLM weights would answer with nonsense.

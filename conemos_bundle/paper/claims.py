@@ -18,14 +18,14 @@ _CLAIMED = {
 _NAMES = {"dice": "Dice", "sd95_voxels": "SD95 (voxels)"}
 
 
-def claims(comparison: pd.DataFrame, by_share: pd.DataFrame, by_layers: pd.DataFrame) -> pd.DataFrame:
+def claims(comparison: pd.DataFrame, by_fraction: pd.DataFrame, by_layers: pd.DataFrame) -> pd.DataFrame:
     """One row a claim: what the paper says, what was measured, and whether that meets the criterion named.
 
     Methods that the paper does not compare are left out. Dice is in percent; p is corrected.
 
     Args:
         comparison: the table that `compare` gives.
-        by_share: `mean_dice_by` the share of the training scans.
+        by_fraction: `mean_dice_by` the fraction of the training scans.
         by_layers: `mean_dice_by` the number of conditioned convolutions.
 
     Returns:
@@ -49,7 +49,7 @@ def claims(comparison: pd.DataFrame, by_share: pd.DataFrame, by_layers: pd.DataF
             if region != MEAN:
                 claim = f"{_NAMES[metric]} of {region}, CoNeMOS less the best other method"
                 rows.append(_gain(claim, table[table["metric"] == metric], region, claimed.get(region.lower())))
-    return pd.DataFrame([*rows, _individual_last(dice), *_less_data(by_share), _layers(by_layers)])
+    return pd.DataFrame([*rows, _individual_last(dice), *_less_data(by_fraction), _layers(by_layers)])
 
 
 def claims_markdown(table: pd.DataFrame) -> str:
@@ -105,11 +105,11 @@ def _individual_last(dice: pd.DataFrame) -> dict[str, str]:
     return _row(claim, claimed, criterion, measured, bool(means[INDIVIDUAL] < lowest_other))
 
 
-def _less_data(by_share: pd.DataFrame) -> list[dict[str, str]]:
+def _less_data(by_fraction: pd.DataFrame) -> list[dict[str, str]]:
     drop = "mean Dice from 100% to 25% of the training scans"
     own = (f"CoNeMOS's loss of {drop}", "3.6", "at most 3.6")
     smaller = (f"CoNeMOS's loss of {drop} is smaller than DoDNet's", "3.6, DoDNet 5.1", "smaller")
-    dice = by_share.pivot(index="method", columns="share", values="dice") * SCALES["dice"]
+    dice = by_fraction.pivot(index="method", columns="fraction", values="dice") * SCALES["dice"]
     losses = pd.Series(dtype=float)
     if {1.0, 0.25} <= set(dice.columns):
         losses = (dice[1.0] - dice[0.25]).dropna().map(_as_printed)

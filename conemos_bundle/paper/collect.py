@@ -15,7 +15,17 @@ from conemos_bundle.runs.record import RECORD, as_dictionary, read_run
 from conemos_bundle.training.curve import CURVE, Epoch, read_curve
 
 PER_SCAN = Path("evaluation_test") / "per_scan.csv"
-RUN_COLUMNS = ("dataset", "method", "seed", "share", "n_conditioned", "all_conditioned", "steps", "batch_size", "run")
+RUN_COLUMNS = (
+    "dataset",
+    "method",
+    "seed",
+    "fraction",
+    "n_conditioned",
+    "all_conditioned",
+    "steps",
+    "batch_size",
+    "run",
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,7 @@ class Run:
     dataset: str
     method: str
     seed: int
-    share: float  # of the training scans
+    fraction: float  # of the training scans
     n_conditioned: int | None  # None: no FiLM
     all_conditioned: bool  # also where there is nothing to condition
     steps: int
@@ -37,7 +47,7 @@ class Run:
     @property
     def is_standard(self) -> bool:
         """Whether the run belongs to the comparison of methods: all training scans, all convolutions conditioned."""
-        return self.share == 1 and self.all_conditioned
+        return self.fraction == 1 and self.all_conditioned
 
 
 def find_runs(root: str | os.PathLike[str], steps: int | None = None) -> list[Run]:
@@ -61,8 +71,8 @@ def find_runs(root: str | os.PathLike[str], steps: int | None = None) -> list[Ru
     if not runs:
         of_steps = f" of {steps} steps (there are runs of {', '.join(map(str, found))})" if found else ""
         raise UserError(f"{root}: no finished and evaluated run{of_steps}; evaluate one with conemos evaluate")
-    _refuse_twins(runs)
-    _refuse_budgets(runs)
+    _reject_twins(runs)
+    _reject_budgets(runs)
     return runs
 
 
@@ -134,13 +144,15 @@ def _read_run(folder: Path, top: Path) -> Run | None:
             dataset=str(record["data"]["name"]),
             method=str(settings["method"]),
             seed=int(settings["seed"]),
-            share=float(settings.get("share", 1)),
+            fraction=float(settings.get("fraction", 1)),
             n_conditioned=n_conditioned,
             all_conditioned=all_conditioned,
             steps=epochs * int(settings["steps_per_epoch"]),
             batch_size=int(settings["batch_size"]),
         )
-        if not (0 < run.share <= 1 and 0 <= run.seed < 2**32 and 0 < run.steps < 10**12 and 0 < run.batch_size < 10**9):
+        if not (
+            0 < run.fraction <= 1 and 0 <= run.seed < 2**32 and 0 < run.steps < 10**12 and 0 < run.batch_size < 10**9
+        ):
             raise ValueError("numbers that no training has")
     except UserError:
         raise
@@ -165,19 +177,19 @@ def _conditioned(network: dict[str, Any]) -> tuple[int | None, bool]:
     return (convolutions, True) if number is None else (int(number), int(number) == convolutions)
 
 
-def _refuse_twins(runs: Sequence[Run]) -> None:
+def _reject_twins(runs: Sequence[Run]) -> None:
     seen: dict[tuple[Any, ...], Run] = {}
     for run in runs:
-        key = (run.dataset, run.method, run.seed, run.share, run.n_conditioned, run.steps, run.batch_size)
+        key = (run.dataset, run.method, run.seed, run.fraction, run.n_conditioned, run.steps, run.batch_size)
         twin = seen.setdefault(key, run)
         if twin is not run:
             raise UserError(
                 f"{twin.folder} and {run.folder}: both are {run.method} on {run.dataset!r} with seed {run.seed}, "
-                f"share {run.share:g} and {run.steps} steps; move one of them away"
+                f"fraction {run.fraction:g} and {run.steps} steps; move one of them away"
             )
 
 
-def _refuse_budgets(runs: Sequence[Run]) -> None:
+def _reject_budgets(runs: Sequence[Run]) -> None:
     first: dict[str, Run] = {}
     for run in runs:
         other = first.setdefault(run.dataset, run)

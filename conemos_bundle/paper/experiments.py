@@ -34,7 +34,7 @@ def run_experiments(
     output: str,
     methods: Sequence[str],
     seeds: Sequence[int],
-    shares: Sequence[float],
+    fractions: Sequence[float],
     conditioned: Sequence[int | None],
     dataset_dir: str | None,
     cores: int,
@@ -50,7 +50,7 @@ def run_experiments(
         output: folder of the runs; the report goes to ``report/`` in it.
         methods: ``conemos`` and overlays of ``configs/methods/``.
         seeds: one run each.
-        shares: of the training scans.
+        fractions: of the training scans.
         conditioned: numbers of conditioned layers of CoNeMOS; None: all.
         dataset_dir: where the datalist's paths start; default: its folder.
         cores: how many threads all runs together may use on this machine.
@@ -65,10 +65,10 @@ def run_experiments(
     """
     target = Path(str(output)).expanduser().absolute()
     grid = target / "grid.json"
-    content = _grid(Path(str(source)), dataset_dir, methods, seeds, shares, conditioned, threads, settings)
-    _refuse_no_reference(expand(content), target)
+    content = _grid(Path(str(source)), dataset_dir, methods, seeds, fractions, conditioned, threads, settings)
+    _reject_no_reference(expand(content), target)
     with one_writer(target):
-        _refuse_other_settings(grid, content)
+        _reject_other_settings(grid, content)
         text = json.dumps(content.model_dump(), indent=4) + "\n"
         write_in_one_step(grid, lambda part: part.write_text(text, encoding="utf-8"))
         runs = expand(read_grid(grid))
@@ -118,7 +118,7 @@ def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
         os.killpg(process.pid, number)
 
 
-def _refuse_no_reference(runs: Sequence[Run], target: Path) -> None:
+def _reject_no_reference(runs: Sequence[Run], target: Path) -> None:
     """The report compares with CoNeMOS on all training scans; say so now, not after hours of training."""
     for data in sorted({run.folder.split("/")[0] for run in runs}):
         seeds = re.compile(rf"{re.escape(data)}/{OWN_METHOD}/seed\d+")
@@ -126,11 +126,11 @@ def _refuse_no_reference(runs: Sequence[Run], target: Path) -> None:
         if not any(seeds.fullmatch(folder) for folder in (*(run.folder for run in runs), *done)):
             raise UserError(
                 f"{data}: the report compares with {OWN_METHOD} on all training scans, all layers conditioned; "
-                f"add that method, share 1, and no number of layers (null in a grid file)"
+                f"add that method, fraction 1, and no number of layers (null in a grid file)"
             )
 
 
-def _refuse_other_settings(file: Path, content: Grid) -> None:
+def _reject_other_settings(file: Path, content: Grid) -> None:
     """A grid may grow in a folder; what a run of it was trained with may not change, or old runs would be reported."""
     if not file.is_file():
         return
@@ -153,7 +153,7 @@ def _grid(
     dataset_dir: str | None,
     methods: Sequence[str],
     seeds: Sequence[int],
-    shares: Sequence[float],
+    fractions: Sequence[float],
     conditioned: Sequence[int | None],
     threads: int,
     settings: Mapping[str, Any],
@@ -170,7 +170,7 @@ def _grid(
     runs = {
         "methods": _listed(methods),
         "seeds": _listed(seeds),
-        "shares": [float(share) for share in _listed(shares)],
+        "fractions": [float(fraction) for fraction in _listed(fractions)],
         "conditioned": _listed(conditioned),
     }
     content = {

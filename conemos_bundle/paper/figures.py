@@ -83,7 +83,7 @@ def dice_lines(table: pd.DataFrame, column: str, label: str, title: str, scale: 
         column: what varies; its values, times ``scale``, are the ticks.
         label: label of that axis.
         title: title of the figure.
-        scale: 100 shows a share in percent.
+        scale: 100 shows a fraction in percent.
     """
     figure = Figure(figsize=(6.5, 4.6), layout="constrained")
     ax = figure.subplots()

@@ -1,4 +1,4 @@
-"""The grid of experiments: data sets, methods, seeds, shares of the training scans, conditioned layers."""
+"""The grid of experiments: data sets, methods, seeds, fractions of the training scans, conditioned layers."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Runs(Strict):
     datasets: list[str] | None = None
     methods: list[Annotated[str, AfterValidator(_method)]] = Field(default=[OWN_METHOD])
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default=[0])
-    shares: list[Annotated[float, Field(gt=0, le=1)]] = Field(default=[1.0])
+    fractions: list[Annotated[float, Field(gt=0, le=1)]] = Field(default=[1.0])
     conditioned: list[Annotated[int, Field(ge=0)] | None] = Field(default=[None])
 
 
@@ -149,17 +149,20 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
 def expand(grid: Grid) -> list[Run]:
     """The runs of a grid, each once.
 
-    Pseudo-labelling starts from the individual networks of the same data set, seed and share where the grid has them.
+    Pseudo-labelling starts from the individual networks of the same data set, seed and fraction where the grid has
+    them.
     """
     found: dict[str, Run] = {}
     for runs in grid.runs:
-        every = product(runs.datasets or list(grid.datasets), runs.methods, runs.seeds, runs.shares, runs.conditioned)
-        for name, method, seed, share, conditioned in every:
+        every = product(
+            runs.datasets or list(grid.datasets), runs.methods, runs.seeds, runs.fractions, runs.conditioned
+        )
+        for name, method, seed, fraction, conditioned in every:
             if conditioned is not None and method != OWN_METHOD:
                 continue
             data = grid.datasets[name]
-            settings = {**grid.settings, **data.settings, "seed": seed, "share": share}
-            folder = f"{name}/{Path(method).stem}/seed{seed}" + ("" if share == 1 else f"_share{share!r}")
+            settings = {**grid.settings, **data.settings, "seed": seed, "fraction": fraction}
+            folder = f"{name}/{Path(method).stem}/seed{seed}" + ("" if fraction == 1 else f"_fraction{fraction!r}")
             if conditioned is not None:
                 settings["n_conditioned"] = conditioned
                 folder += f"_conditioned{conditioned}"

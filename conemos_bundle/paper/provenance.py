@@ -15,7 +15,9 @@ def list_runs(runs: Sequence[Run]) -> pd.DataFrame:
     """One row a run: what it is, its machine, hours of training and best validation Dice."""
     order = in_order(run.method for run in runs)
     table = []
-    for run in sorted(runs, key=lambda run: (order.index(run.method), -run.share, -(run.n_conditioned or 0), run.seed)):
+    for run in sorted(
+        runs, key=lambda run: (order.index(run.method), -run.fraction, -(run.n_conditioned or 0), run.seed)
+    ):
         epochs = curve(run)
         row = {column: getattr(run, column) for column in RUN_COLUMNS if column != "all_conditioned"}
         row["learning_rate"] = run.record["settings"].get("learning_rate")
@@ -33,7 +35,7 @@ def runs_markdown(runs: Sequence[Run]) -> str:
         layers = "" if pd.isna(row["n_conditioned"]) else str(row["n_conditioned"])
         best = row["best_validation_dice"]
         validation = NO_VALUE if pd.isna(best) else f"{100 * best:.1f}"
-        lines.append([row["run"], row["method"], str(row["seed"]), f"{row['share']:.0%}", layers, validation])
+        lines.append([row["run"], row["method"], str(row["seed"]), f"{row['fraction']:.0%}", layers, validation])
     header = ["Run", "Method", "seed", "training scans", "conditioned convolutions", "best validation Dice (%)"]
     return markdown(header, lines, texts=2)
 

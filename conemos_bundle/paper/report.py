@@ -40,10 +40,10 @@ def write_report(runs: Sequence[Run], folder: Path) -> Path:
     regions = list(runs[0].record["regions"])
     rows = per_scan_rows(runs)
     standard = [run for run in runs if run.is_standard]
-    whole, full = rows["share"] == 1, rows["all_conditioned"]
+    whole, full = rows["fraction"] == 1, rows["all_conditioned"]
     scans = average_seeds(rows[whole & full])
     comparison = compare(scans, regions)
-    by_share = mean_dice_by(rows[full], "share", regions)
+    by_fraction = mean_dice_by(rows[full], "fraction", regions)
     by_layers = mean_dice_by(rows[whole & (rows["method"] == CONEMOS)], "n_conditioned", regions)
     inference = read_inference(folder / sections.INFERENCE)
     samples = choose_samples(standard, rows, regions)
@@ -53,10 +53,10 @@ def write_report(runs: Sequence[Run], folder: Path) -> Path:
     text = [
         f"# The paper's experiments on {markdown_text(runs[0].dataset)}",
         provenance(runs, rows, regions),
-        *sections.claims_section(folder, claims(comparison, by_share, by_layers)),
+        *sections.claims_section(folder, claims(comparison, by_fraction, by_layers)),
         *sections.comparison_section(folder, under, scans, comparison, regions),
         *sections.samples_section(folder, under, samples),
-        *sections.share_section(folder, varied, by_share),
+        *sections.fraction_section(folder, varied, by_fraction),
         *sections.layers_section(folder, varied, by_layers),
         *sections.curves_section(folder, under, standard),
         *sections.cost_section(folder, standard, inference),

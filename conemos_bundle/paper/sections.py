@@ -73,15 +73,15 @@ def samples_section(folder: Path, under: str, samples: Sequence[Sample]) -> list
     ]
 
 
-def share_section(folder: Path, under: str, by_share: pd.DataFrame) -> list[str]:
-    """Figure 4A; nothing where no method was trained on several shares."""
-    if by_share.empty:
+def fraction_section(folder: Path, under: str, by_fraction: pd.DataFrame) -> list[str]:
+    """Figure 4A; nothing where no method was trained on several fractions."""
+    if by_fraction.empty:
         return []
-    figure = dice_lines(by_share, "share", "share of the training scans (%)", under, scale=100)
+    figure = dice_lines(by_fraction, "fraction", "fraction of the training scans (%)", under, scale=100)
     return [
         "## Fewer training scans (Figure 4A)",
-        _figure(folder, "share.png", figure, f"Mean Dice against the share of the training scans, {under}"),
-        _csv(folder, {"share.csv": by_share}),
+        _figure(folder, "fraction.png", figure, f"Mean Dice against the fraction of the training scans, {under}"),
+        _csv(folder, {"fraction.csv": by_fraction}),
     ]
 
 

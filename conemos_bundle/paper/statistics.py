@@ -84,7 +84,7 @@ def compare(scans: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
 
 
 def mean_dice_by(rows: pd.DataFrame, column: str, regions: Sequence[str]) -> pd.DataFrame:
-    """Mean Dice of each method against ``column``, such as ``share`` or ``n_conditioned`` (Figure 4).
+    """Mean Dice of each method against ``column``, such as ``fraction`` or ``n_conditioned`` (Figure 4).
 
     Args:
         rows: rows of `per_scan_rows` of one data set.
@@ -92,8 +92,8 @@ def mean_dice_by(rows: pd.DataFrame, column: str, regions: Sequence[str]) -> pd.
         regions: the regions in the order wanted.
 
     Returns:
-        one row per method and value: ``method``, ``column``, ``seeds`` (their number), ``dice`` (mean over regions of the
-        mean over scans) and ``dice_<region>``. Methods with one value alone are left out.
+        one row per method and value: ``method``, ``column``, ``seeds`` (their number), ``dice`` (mean over regions of
+        the mean over scans) and ``dice_<region>``. Methods with one value alone are left out.
     """
     table = []
     for method in in_order(rows["method"]):

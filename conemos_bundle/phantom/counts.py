@@ -22,13 +22,13 @@ SMALL_MOST = 3  # scans of one mother
 
 
 def annotated_numbers(scans: int, split: str, complete: bool = False) -> dict[str, int]:
-    """In how many of ``scans`` scans of ``split`` each region is annotated: Table 1's share, at least 1, or all."""
-    share = {region: number / SCANS[split] for region, number in ANNOTATED[split].items()}
-    return {region: scans if complete else min(scans, max(1, round(share[region] * scans))) for region in REGIONS}
+    """In how many of ``scans`` scans of ``split`` each region is annotated: Table 1's fraction, at least 1, or all."""
+    fraction = {region: number / SCANS[split] for region, number in ANNOTATED[split].items()}
+    return {region: scans if complete else min(scans, max(1, round(fraction[region] * scans))) for region in REGIONS}
 
 
 def small_annotated_numbers(scans: int, split: str) -> dict[str, int]:
-    """As `annotated_numbers` for the small phantom: its own shares, and complete test scans."""
+    """As `annotated_numbers` for the small phantom: its own fractions, and complete test scans."""
     if split == "test":
         return dict.fromkeys(REGIONS, scans)
     return {region: min(scans, max(SMALL_FEWEST[split], round(SMALL_SHARE[region] * scans))) for region in REGIONS}

@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from conemos_bundle.data import find_scans, refuse_no_scans, unfinished_scans
+from conemos_bundle.data import find_scans, reject_no_scans, unfinished_scans
 from conemos_bundle.data.results import absolute
-from conemos_bundle.files import refuse_unwritable
+from conemos_bundle.files import reject_unwritable
 from conemos_bundle.inferers import SaveImageRegionsd, asked_regions
 from conemos_bundle.inferers.each_scan import segment_items
 from conemos_bundle.predictor.predictor import Predictor
@@ -51,9 +51,9 @@ def segment_scans(
         paint_order=paint_order,
         made_by=made_by,
     )
-    refuse_unwritable(absolute(output_dir))
+    reject_unwritable(absolute(output_dir))
     items = find_scans(scans, predictor.channels)
-    refuse_no_scans(items)
+    reject_no_scans(items)
     if resume:
         items = unfinished_scans(items, output_dir, asked, output_format, made_by)
 

@@ -151,7 +151,7 @@ class Checkpoint:
         logger.info(f"resumed after epoch {saved['epoch']} (step {saved['iteration']}) from {self.path}")
 
     def _take(self, engine: Engine, saved: dict[str, Any]) -> None:
-        self._refuse_others(engine, saved)
+        self._reject_others(engine, saved)
         unwrapped(self.network).load_state_dict(saved["network"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scheduler.load_state_dict(saved["scheduler"])
@@ -162,7 +162,7 @@ class Checkpoint:
         is_best = self.best is None or self.best_epoch == saved["epoch"]
         self._best_weights = saved["network"] if is_best else saved.get("best_network")
 
-    def _refuse_others(self, engine: Engine, saved: dict[str, Any]) -> None:
+    def _reject_others(self, engine: Engine, saved: dict[str, Any]) -> None:
         """What optimizer and schedule would take without a word and trip over later, or never."""
         ours = unwrapped(self.network).state_dict()
         for weights in (saved["network"], saved.get("best_network")):

@@ -46,7 +46,7 @@ class TrainerHandlers:
         val_interval: epochs between validations.
         inside: see `RunRecord`.
         resume: see `Checkpoint`.
-        also_checkpointed: see `Checkpoint`.
+        extra_modules: see `Checkpoint`.
         config: see `RunRecord`.
         rank: this process among several.
     """
@@ -66,7 +66,7 @@ class TrainerHandlers:
         val_interval: int = 1,
         inside: dict[str, str] | None = None,
         resume: bool = True,
-        also_checkpointed: Mapping[str, nn.Module] | None = None,
+        extra_modules: Mapping[str, nn.Module] | None = None,
         config: bytes | None = None,
         rank: int = 0,
     ) -> None:
@@ -80,7 +80,7 @@ class TrainerHandlers:
             Curve(output_dir, optimizer, validator, datalist.regions) if is_first else None,
             Checkpoint(
                 output_dir, network, optimizer, scheduler, validator, identity=started_with, resume=resume,
-                also=also_checkpointed,
+                also=extra_modules,
             ),
             RunRecord(output_dir, datalist, plan, network, recorded(settings), inside, config) if is_first else None,
             Progress(validator, datalist.regions) if is_first else None,

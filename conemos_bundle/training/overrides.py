@@ -25,7 +25,7 @@ def _config_files(text: str) -> list[str]:
     return [str(file) for file in value] if isinstance(value, list | tuple) else str(value).split(",")
 
 
-def refuse_unknown_overrides(argv: Sequence[str] | None = None) -> None:
+def reject_unknown_overrides(argv: Sequence[str] | None = None) -> None:
     """Refuse a misspelt ``--setting`` of `python -m monai.bundle run`, which MONAI would silently add.
 
     Args:
@@ -53,10 +53,10 @@ def refuse_unknown_overrides(argv: Sequence[str] | None = None) -> None:
             near = suggestion(f"--{option}", [f"--{name}" for name in known])
             raise UsageError(f"--{option}: no such setting in {options['config_file']}{near or '; mind the spelling'}")
         if is_path_setting(option):
-            _refuse_number(option, options[option])
+            _reject_number(option, options[option])
 
 
-def _refuse_number(option: str, text: str) -> None:
+def _reject_number(option: str, text: str) -> None:
     """MONAI reads a folder ``2024_01_05`` as the number 20240105, and ``1e3`` as 1000.0."""
     try:
         value = ast.literal_eval(text)
@@ -69,7 +69,7 @@ def _refuse_number(option: str, text: str) -> None:
             )
 
 
-def refuse_no_counts(**settings: Any) -> None:
+def reject_no_counts(**settings: Any) -> None:
     """A step of a configuration: refuse settings that are not whole numbers of at least 1.
 
     Raises:

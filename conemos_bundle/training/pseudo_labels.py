@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from conemos_bundle.data.datalist import Datalist, read_datalist, scan_items, write_datalist
-from conemos_bundle.data.share import keep_share
+from conemos_bundle.data.fraction import keep_fraction
 from conemos_bundle.files import folder_in_one_step, write_in_one_step
 from conemos_bundle.training.settings import of_teacher
 from conemos_bundle.training.workflows import run_training_config
@@ -32,7 +32,7 @@ def label_the_rest(
     teacher_dir: str | os.PathLike[str] | None,
     settings: Mapping[str, Any],
     others: Mapping[str, Any] | None = None,
-    share: float = 1.0,
+    fraction: float = 1.0,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
     """Both stages before the unified network: train individual networks, then label what no one annotated.
@@ -49,7 +49,7 @@ def label_the_rest(
             None: ``individual_networks`` in the run's folder.
         settings: ``settings`` of the configuration; the teacher takes what is not of this method (`of_teacher`).
         others: ``other_settings`` of it.
-        share: of the training scans.
+        fraction: of the training scans.
         seed: of the run.
 
     Returns:
@@ -61,10 +61,10 @@ def label_the_rest(
     """
     teacher = Path(output_dir, "individual_networks") if teacher_dir is None else Path(teacher_dir)
     for_teacher = of_teacher(settings, others or {})
-    shared = {"datalist": Path(datalist), "dataset_dir": Path(dataset_dir), "share": share, "seed": seed}
+    shared = {"datalist": Path(datalist), "dataset_dir": Path(dataset_dir), "fraction": fraction, "seed": seed}
     logger.info(f"pseudo-labelling, stage 1: individual networks, in {teacher}")
     run_training_config(["individual"], {**shared, "output_dir": teacher, **for_teacher}, logging_file=False)
-    data = keep_share(read_datalist(datalist), share, seed)
+    data = keep_fraction(read_datalist(datalist), fraction, seed)
     folder = Path(output_dir) / "pseudo_labels"
     done = folder / "datalist.json"
     _forget_other_teachers(folder, teacher / "model.pt")

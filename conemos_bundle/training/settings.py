@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_IN_THE_DATALIST = {"share"}  # whose hash the identity has
+_IN_THE_DATALIST = {"fraction"}  # whose hash the identity has
 # recorded by the checkpoint alone; records of runs have always been without
 _NOT_RECORDED = {"film_weight_decay", "val_interval", "rotation_degrees", "flip_probability", "pretrained"}
-_NOT_A_TEACHERS = {"method", "share", "seed", "sampling_rule", "film_weight_decay", "pretrained"}
+_NOT_A_TEACHERS = {"method", "fraction", "seed", "sampling_rule", "film_weight_decay", "pretrained"}
 
 
 def _without(settings: Mapping[str, Any], names: set[str]) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def read_json(path: str | os.PathLike[str], what: str = " it", hint: str = "") -
     """
     content = read_text(path, what, hint)
     try:
-        return json.loads(content, object_pairs_hook=_dictionary, parse_constant=_refuse_constant, parse_int=_integer)
+        return json.loads(content, object_pairs_hook=_dictionary, parse_constant=_reject_constant, parse_int=_integer)
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: not valid JSON (line {error.lineno}: {error.msg}){hint}") from error
     except RecursionError as error:
@@ -191,5 +191,5 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-def _refuse_constant(text: str) -> None:
+def _reject_constant(text: str) -> None:
     raise ValueError(f"{text} is not a finite number")

@@ -78,7 +78,7 @@ def series_in(folder: Path, tags: Sequence[str] | None = None) -> list[list[Data
     scans: dict[str, list[Dataset]] = defaultdict(list)
     others: dict[str, list[Dataset]] = defaultdict(list)
     headers = {file: header for file in files if (header := _header(file, tags)) is not None}
-    _refuse_non_dicom(folder, files, headers)
+    _reject_non_dicom(folder, files, headers)
     for file, header in headers.items():
         if str(tag_value(header, "SOPClassUID")) == _INDEX:
             continue
@@ -132,7 +132,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _refuse_non_dicom(folder: Path, files: Sequence[Path], headers: dict[Path, Dataset]) -> None:
+def _reject_non_dicom(folder: Path, files: Sequence[Path], headers: dict[Path, Dataset]) -> None:
     """Refuse files that were slices by their names, but are damaged, empty or something else."""
     used = {_kind(file) for file in headers} | set(EXTENSIONS)
     for file in files:
@@ -157,7 +157,7 @@ def _header(file: Path, tags: Sequence[str] | None) -> Dataset | None:
             raise OSError("not a file")
         with file.open("rb") as stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _refuse_bomb(stream, file)
+            _reject_bomb(stream, file)
             wanted = list(tags) if tags else None
             try:
                 header = dcmread(stream, stop_before_pixels=True, specific_tags=wanted)
@@ -178,7 +178,7 @@ def _header(file: Path, tags: Sequence[str] | None) -> Dataset | None:
     return header
 
 
-def _refuse_bomb(stream: BinaryIO, file: Path) -> None:
+def _reject_bomb(stream: BinaryIO, file: Path) -> None:
     """pydicom inflates a deflated file as a whole: look first how large it becomes."""
     start = stream.read(144)  # preamble, "DICM", the length of the meta information
     if start[128:132] == b"DICM" and start[132:136] == b"\x02\x00\x00\x00":

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from conemos_bundle.errors import UserError
-from conemos_bundle.volumes.dicom_tags import SPACINGS, refuse_missing_tags, refuse_other_kinds, tag_value
+from conemos_bundle.volumes.dicom_tags import SPACINGS, reject_missing_tags, reject_other_kinds, tag_value
 from pydicom import Dataset
 
 SAME = (
@@ -33,21 +33,21 @@ def sort_slices(datasets: Sequence[Dataset]) -> list[Dataset]:
             patients, echoes or kinds of image, two images in one place, missing slices, unequal distances or a tilted
             gantry.
     """
-    refuse_missing_tags(datasets)
+    reject_missing_tags(datasets)
     first = datasets[0]
     name = f"series {first.SeriesInstanceUID} ({Path(first.filename).parent})"
     for dataset in datasets:
-        refuse_other_kinds(dataset)
+        reject_other_kinds(dataset)
     for dataset in datasets:
-        _refuse_mixed(dataset, first, name)
+        _reject_mixed(dataset, first, name)
     if len(datasets) < 2:
         raise UserError(
             f"{name}: has one slice, a 2D image of {first.Columns} x {first.Rows} x 1; give a series of a 3D scan"
         )
     normal = _axes(first)[:, 2]
     ordered = sorted(datasets, key=lambda dataset: float(normal @ _position(dataset)))
-    _refuse_copies(ordered, normal, name)
-    _refuse_gaps(ordered, normal, name)
+    _reject_copies(ordered, normal, name)
+    _reject_gaps(ordered, normal, name)
     return ordered
 
 
@@ -74,7 +74,7 @@ def _position(dataset: Dataset) -> npt.NDArray[np.float64]:
     return np.array([float(one) for one in dataset.ImagePositionPatient], np.float64)
 
 
-def _refuse_mixed(dataset: Dataset, first: Dataset, name: str) -> None:
+def _reject_mixed(dataset: Dataset, first: Dataset, name: str) -> None:
     """Refuse a slice that differs from the first one in what all slices of a volume share."""
     two = f"{name}: {Path(dataset.filename).name} and {Path(first.filename).name} differ in"
     for tag in SAME:
@@ -104,7 +104,7 @@ def _image_kind(dataset: Dataset) -> Any:
     return None if values is None or isinstance(values, str) or len(values) < 3 else str(values[2])
 
 
-def _refuse_copies(ordered: Sequence[Dataset], normal: npt.NDArray[np.float64], name: str) -> None:
+def _reject_copies(ordered: Sequence[Dataset], normal: npt.NDArray[np.float64], name: str) -> None:
     places = np.array([_position(dataset) for dataset in ordered])
     steps = np.diff(places @ normal)
     for before, after, step in zip(ordered, ordered[1:], steps, strict=False):
@@ -127,7 +127,7 @@ def _usual(steps: npt.NDArray[np.float64]) -> float:
     return float(np.percentile(steps, 25, method="lower"))
 
 
-def _refuse_gaps(ordered: Sequence[Dataset], normal: npt.NDArray[np.float64], name: str) -> None:
+def _reject_gaps(ordered: Sequence[Dataset], normal: npt.NDArray[np.float64], name: str) -> None:
     positions = np.array([_position(dataset) for dataset in ordered])
     along = positions @ normal
     steps = np.diff(along)

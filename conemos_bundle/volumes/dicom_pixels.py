@@ -62,7 +62,7 @@ def check_pixels(headers: Sequence[Dataset]) -> None:
             if problem:
                 raise UserError(f"{header.filename}: {problem}")
         elif header.pixels.length is not None and header.pixels.length >= 0:
-            _refuse_wrong_length(header, header.pixels.length, header.pixels.there)
+            _reject_wrong_length(header, header.pixels.length, header.pixels.there)
 
 
 def read_pixels(headers: Sequence[Dataset]) -> npt.NDArray[np.float32]:
@@ -92,7 +92,7 @@ def _bytes(header: Dataset) -> int:
     return int(header.Rows) * int(header.Columns) * int(header.BitsAllocated) // 8
 
 
-def _refuse_wrong_length(header: Dataset, length: int, there: int) -> None:
+def _reject_wrong_length(header: Dataset, length: int, there: int) -> None:
     """An even length is padded; more than that means that rows and columns are not those of the pixels."""
     expected = _bytes(header)
     if min(length, there) < expected:
@@ -112,7 +112,7 @@ def _native(header: Dataset) -> npt.NDArray[Any]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 data = dcmread(header.filename).get("PixelData") or b""
-            _refuse_wrong_length(header, len(data), len(data))
+            _reject_wrong_length(header, len(data), len(data))
         else:
             with open(header.filename, "rb") as stream:
                 stream.seek(pixels.offset)

@@ -48,7 +48,7 @@ def numbers(dataset: Dataset, name: str, count: int) -> list[float] | None:
     return found if len(found) == count and all(map(math.isfinite, found)) else None
 
 
-def refuse_missing_tags(datasets: Sequence[Dataset], needed: Sequence[str] = NEEDED) -> None:
+def reject_missing_tags(datasets: Sequence[Dataset], needed: Sequence[str] = NEEDED) -> None:
     """Called on the headers of one series.
 
     Raises:
@@ -65,7 +65,7 @@ def refuse_missing_tags(datasets: Sequence[Dataset], needed: Sequence[str] = NEE
             )
 
 
-def refuse_other_kinds(dataset: Dataset) -> None:
+def reject_other_kinds(dataset: Dataset) -> None:
     """Called on the header of each slice.
 
     Raises:

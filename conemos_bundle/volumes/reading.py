@@ -68,7 +68,7 @@ def read_volume(path: AnyPath | Sequence[AnyPath], labels: bool = False) -> Volu
     if labels and layout.dtype.kind not in "iuf":
         raise _colors(path)
     if not labels:
-        _refuse_colors(layout)
+        _reject_colors(layout)
     voxels = layout.labels() if labels else layout.images()
     return Volume(voxels, geometry.affine, layout.nifti_header, layout.channel_axis is not None)
 
@@ -83,7 +83,7 @@ def read_geometry(path: AnyPath | Sequence[AnyPath]) -> Geometry:
         files = [Path(file) for file in path]
         geometries = [read_geometry(file) for file in files]
         for file, geometry in zip(files, geometries, strict=True):
-            _refuse_other_grid(file, geometry, files[0], geometries[0], len(files))
+            _reject_other_grid(file, geometry, files[0], geometries[0], len(files))
         return Geometry(geometries[0].shape, sum(each.channels for each in geometries), geometries[0].affine)
     path = Path(path)
     if path.is_dir():
@@ -93,7 +93,7 @@ def read_geometry(path: AnyPath | Sequence[AnyPath]) -> Geometry:
         return Geometry((int(headers[0].Columns), int(headers[0].Rows), len(headers)), 1, affine)
     layout = _layout(path)
     geometry = layout.geometry()
-    _refuse_colors(layout)
+    _reject_colors(layout)
     return geometry
 
 
@@ -143,7 +143,7 @@ def _layout(path: Path) -> Layout:
     raise UserError(f"{path}: not an image format that is read here; use one of {', '.join(EXTENSIONS)}")
 
 
-def _refuse_colors(layout: Layout) -> None:
+def _reject_colors(layout: Layout) -> None:
     if layout.colors or layout.dtype.kind not in "iuf":
         raise _colors(layout.path)
 
@@ -161,7 +161,7 @@ def _stack(files: Sequence[Path], labels: bool) -> Volume:
     return Volume(voxels, volumes[0].affine, volumes[0].nifti_header, has_channels=True)
 
 
-def _refuse_other_grid(file: Path, geometry: Geometry, other_file: Path, other: Geometry, files: int) -> None:
+def _reject_other_grid(file: Path, geometry: Geometry, other_file: Path, other: Geometry, files: int) -> None:
     if files > 1 and geometry.channels > 1:
         raise UserError(f"{file}: {geometry.channels} channels, but of several image files each is one channel")
     if geometry.shape != other.shape:

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(find_spec("snakemake") is None, reason="Snakemak
 
 
 def test_a_datalist_becomes_a_grid(tiny_dataset: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    arguments = {"methods": ["conemos", "individual", "pseudo_label"], "shares": (1, 0.5), "dry_run": True}
+    arguments = {"methods": ["conemos", "individual", "pseudo_label"], "fractions": (1, 0.5), "dry_run": True}
     experiments(str(tiny_dataset / "datalist.json"), str(tmp_path), **arguments, max_epochs=2)  # type: ignore[arg-type]
     out = "".join(capfd.readouterr())
     assert "6 runs in" in out
@@ -47,7 +47,7 @@ def test_neither_a_datalist_nor_a_grid(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "runs", [{"methods": ["psl_loss"]}, {"shares": [0.5]}, {"methods": ["conemos"], "conditioned": [1]}]
+    "runs", [{"methods": ["psl_loss"]}, {"fractions": [0.5]}, {"methods": ["conemos"], "conditioned": [1]}]
 )
 def test_nothing_to_compare_with_is_refused_before_training(
     tiny_dataset: Path, tmp_path: Path, runs: dict[str, Any]

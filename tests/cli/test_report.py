@@ -25,7 +25,7 @@ def test_several_data_sets_have_a_folder_each(tmp_path: Path, capsys: pytest.Cap
     write_run(tmp_path / "runs" / "a", DICE, dataset="fetal MR/3 mm")
     write_run(tmp_path / "runs" / "b", {"liver": [0.9, 0.8]}, dataset="chaos")
     write_run(tmp_path / "runs" / "c", DICE, dataset="without ours", method="DoDNet")
-    write_run(tmp_path / "runs" / "d", DICE, dataset="without ours", share=0.5)
+    write_run(tmp_path / "runs" / "d", DICE, dataset="without ours", fraction=0.5)
     report(str(tmp_path / "runs"), output=str(tmp_path / "out"))
     assert sorted(file.parent.name for file in tmp_path.glob("out/*/report.md")) == ["chaos", "fetal_MR_3_mm"]
     assert "liver" in (tmp_path / "out" / "chaos" / "report.md").read_text()

@@ -8,7 +8,7 @@ from conemos_bundle.utils.config_files import overlay_names
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 # set by overlays and workflows, not by users
-NOT_A_USERS = {"_desc_", "imports", "method", "rank", "resolved_config", "also_checkpointed"}
+NOT_A_USERS = {"_desc_", "imports", "method", "rank", "resolved_config", "extra_modules"}
 
 
 def test_each_setting_is_described_and_each_description_is_of_a_setting() -> None:

@@ -249,7 +249,7 @@ def test_images_of_several_channels_are_fine(good: Content, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("extension", [".nrrd", ".mha"])
-def test_images_of_other_formats_share_the_grid_of_their_nifti_masks(
+def test_images_of_other_formats_fraction_the_grid_of_their_nifti_masks(
     extension: str, good: Content, tmp_path: Path
 ) -> None:
     affine = AFFINE.copy()

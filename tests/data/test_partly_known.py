@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conemos_bundle.data.region_dataset import RegionDataset, ignore_crop_warnings
-from conemos_bundle.data.sampling import Draw
+from conemos_bundle.data.sampling import Sample
 from conemos_bundle.errors import UserError
 from conemos_bundle.transforms import LoadImageScand, LoadRegionMasksd, RandDeformd
 from monai.transforms import Compose, RandCropByPosNegLabeld, Spacingd
@@ -54,13 +54,13 @@ def crop(**options: Any) -> RandCropByPosNegLabeld:
 
 
 def test_targets_are_nan_where_ignored_and_0_where_absent(items: list[dict[str, Any]]) -> None:
-    body, brain = (dataset(items)[Draw(0, k, 0)]["label"] for k in (0, 1))
+    body, brain = (dataset(items)[Sample(0, k, 0)]["label"] for k in (0, 1))
     known = np.zeros(SHAPE, bool)
     known[..., [3, 26]] = True
     np.testing.assert_array_equal(~body[0].isnan().numpy(), known)
     assert body[0].nansum() == 2 * 5 * 11
     assert brain.eq(0).all()
-    together = dataset(items, target="annotated")[Draw(0, 1, 0)]["label"]
+    together = dataset(items, target="annotated")[Sample(0, 1, 0)]["label"]
     torch.testing.assert_close(together[:2], torch.cat([body, brain]), equal_nan=True, rtol=0, atol=0)
 
 
@@ -68,14 +68,14 @@ def test_what_is_annotated_absent_and_unknown(items: list[dict[str, Any]]) -> No
     del items[0]["masks"]["eyes"]
     data = dataset(items)
     assert (data.annotated, data.absent) == ([[0]], [[1]])
-    drawn = {int(data[Draw(0, 0, seed)]["unannotated"]) for seed in range(9)}
+    drawn = {int(data[Sample(0, 0, seed)]["unannotated"]) for seed in range(9)}
     assert drawn == {2}  # an absent region needs no teacher
 
 
 def test_each_patch_is_around_something_known(items: list[dict[str, Any]]) -> None:
     """Two of 30 slices are known: a patch of 4 slices from anywhere would mostly hold neither."""
     data = dataset(items, crop())
-    labels = torch.stack([data[Draw(0, 0, seed)]["label"] for seed in range(60)])
+    labels = torch.stack([data[Sample(0, 0, seed)]["label"] for seed in range(60)])
     holds_region = (labels == 1).flatten(1).any(1).float().mean().item()
     assert (~labels.isnan()).flatten(1).any(1).all()
     assert 0.4 < holds_region < 0.95  # a third around it, and the others often near it
@@ -90,9 +90,9 @@ def test_a_patch_without_anything_known_is_drawn_anew(items: list[dict[str, Any]
         return {**data, "anywhere": torch.zeros_like(data["label"][:1])}
 
     data = dataset(items, RandDeformd(KEYS, SHAPE, prob=0), add_anywhere, anywhere, target=target)
-    labels = [data[Draw(0, 0, seed)]["label"][0] for seed in range(40)]
+    labels = [data[Sample(0, 0, seed)]["label"][0] for seed in range(40)]
     assert all((~label.isnan()).any() for label in labels)
-    again = [data[Draw(0, 0, seed)]["label"][0] for seed in reversed(range(40))]
+    again = [data[Sample(0, 0, seed)]["label"][0] for seed in reversed(range(40))]
     for one, other in zip(labels, reversed(again), strict=True):
         torch.testing.assert_close(one, other, equal_nan=True, rtol=0, atol=0)
 
@@ -103,7 +103,7 @@ def test_patches_of_an_absent_region_come_from_anywhere_without_a_warning(items:
     data = dataset(items, crop())
     with warnings.catch_warnings(record=True) as caught:
         ignore_crop_warnings()  # as when the module is imported; pytest has its own filters
-        corners = torch.stack([data[Draw(0, 1, seed)]["image"].min() for seed in range(80)])
+        corners = torch.stack([data[Sample(0, 1, seed)]["image"].min() for seed in range(80)])
     assert [str(warning.message) for warning in caught if "foregrounds" in str(warning.message)] == []
     assert corners.min() < 125 and corners.max() > 195  # of 111 to about 200
 
@@ -113,14 +113,14 @@ def test_the_draws_of_a_region_known_everywhere_are_those_without_the_mask_of_wh
 ) -> None:
     to_float = Spacingd(KEYS, pixdim=(1, 1, 1), mode=["bilinear", "nearest"])
     for seed in range(10):
-        new, old = (dataset(items, to_float, crop(image_key=key))[Draw(0, 2, seed)] for key in ("known", None))
+        new, old = (dataset(items, to_float, crop(image_key=key))[Sample(0, 2, seed)] for key in ("known", None))
         assert torch.equal(new["image"], old["image"])
         assert torch.equal(new["label"], old["label"])
 
 
 def test_resampling_keeps_ignored_voxels_ignored(items: list[dict[str, Any]]) -> None:
     finer = Spacingd(KEYS, pixdim=(1, 1, 0.5), mode=["bilinear", "nearest"])
-    item = dataset(items, finer)[Draw(0, 0, 0)]
+    item = dataset(items, finer)[Sample(0, 0, 0)]
     assert set(item["label"].unique().tolist()) >= {0, 1}
     known = ~item["label"][0].isnan()
     assert 2 <= int(known[0, 0].sum()) <= 4  # of twice as many slices
@@ -134,12 +134,12 @@ def test_an_empty_mask_is_refused_unless_declared_absent(
     options = {"cache": cache, "cache_dir": str(tmp_path / "cache")}
     write(tmp_path / "eyes.nii", np.zeros(SHAPE, np.uint8))
     with pytest.raises(UserError, match=r"image\.nii: 'eyes' is annotated but has no voxel .* declare it 'absent'"):
-        dataset(items, **options)[Draw(0, 2, 0)]
+        dataset(items, **options)[Sample(0, 2, 0)]
     items[0]["masks"]["eyes"]["absent"] = True
-    assert dataset(items, **options)[Draw(0, 2, 0)]["label"].eq(0).all()
+    assert dataset(items, **options)[Sample(0, 2, 0)]["label"].eq(0).all()
     write(tmp_path / "eyes.nii", np.ones(SHAPE, np.uint8))
     with pytest.raises(RuntimeError) as caught:  # MONAI's, around ours
-        dataset(items, **options)[Draw(0, 2, 0)]
+        dataset(items, **options)[Sample(0, 2, 0)]
     error: BaseException | None = caught.value
     while error is not None and not isinstance(error, UserError):
         error = error.__cause__
@@ -149,7 +149,7 @@ def test_an_empty_mask_is_refused_unless_declared_absent(
 def test_what_is_known_of_an_absent_region_may_not_vanish_either(items: list[dict[str, Any]]) -> None:
     write(Path(items[0]["masks"]["body"]["file"]), np.zeros(SHAPE, np.uint8))
     items[0]["masks"]["body"]["absent"] = True
-    assert dataset(items)[Draw(0, 0, 0)]["label"].nansum() == 0
+    assert dataset(items)[Sample(0, 0, 0)]["label"].nansum() == 0
     coarser = Spacingd(KEYS, pixdim=(1, 1, 10), mode=["bilinear", "nearest"])
     with pytest.raises(UserError, match="'body' is absent but has no known voxel at the spacing of training"):
         dataset(items, coarser)
@@ -157,7 +157,7 @@ def test_what_is_known_of_an_absent_region_may_not_vanish_either(items: list[dic
 
 def test_the_disk_cache_notices_another_file_of_what_is_known(items: list[dict[str, Any]], tmp_path: Path) -> None:
     options = {"cache": "disk", "cache_dir": str(tmp_path / "cache")}
-    before = dataset(items, **options)[Draw(0, 0, 0)]["label"]
+    before = dataset(items, **options)[Sample(0, 0, 0)]["label"]
     write(tmp_path / "known.nii", np.ones(SHAPE, np.int16))
-    after = dataset(items, **options)[Draw(0, 0, 0)]["label"]
+    after = dataset(items, **options)[Sample(0, 0, 0)]["label"]
     assert before.isnan().any() and not after.isnan().any()

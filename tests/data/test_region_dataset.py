@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conemos_bundle.data.region_dataset import RegionDataset
-from conemos_bundle.data.sampling import Draw
+from conemos_bundle.data.sampling import Sample
 from conemos_bundle.errors import UserError
 from conemos_bundle.transforms import LoadImageScand, LoadRegionMasksd, RandDeformd
 from monai.data import MetaTensor, get_track_meta
@@ -67,7 +67,7 @@ def pairs() -> list[tuple[int, int]]:
 def test_the_label_is_the_mask_of_the_region_drawn(items: list[dict[str, Any]]) -> None:
     data = dataset(items)
     for scan, region in pairs():
-        item = data[Draw(scan, region, 0)]
+        item = data[Sample(scan, region, 0)]
         assert set(item) == {"image", "label", "regions", "unannotated"}
         assert item["label"].dtype == item["image"].dtype == torch.float32
         np.testing.assert_array_equal(item["label"].numpy(), make_mask(scan, region)[None])
@@ -78,10 +78,10 @@ def test_the_label_is_the_mask_of_the_region_drawn(items: list[dict[str, Any]]) 
 def test_an_unannotated_region_comes_along_where_there_is_one(items: list[dict[str, Any]]) -> None:
     data = dataset(items)
     for scan, annotated in enumerate(ANNOTATED):
-        drawn = {int(data[Draw(scan, annotated[0], seed)]["unannotated"]) for seed in range(20)}
+        drawn = {int(data[Sample(scan, annotated[0], seed)]["unannotated"]) for seed in range(20)}
         assert drawn == set(range(4)) - set(annotated)
     items[1]["masks"] = dict.fromkeys(REGIONS, items[1]["masks"]["brain"])
-    assert dataset(items)[Draw(1, 0, 0)]["unannotated"].tolist() == [-1]
+    assert dataset(items)[Sample(1, 0, 0)]["unannotated"].tolist() == [-1]
 
 
 def test_an_unknown_region_is_never_given(items: list[dict[str, Any]]) -> None:
@@ -89,14 +89,14 @@ def test_an_unknown_region_is_never_given(items: list[dict[str, Any]]) -> None:
     for scan in range(3):
         for region in set(range(4)) - set(ANNOTATED[scan]):
             with pytest.raises(ValueError, match="not in list"):
-                data[Draw(scan, region, 0)]
+                data[Sample(scan, region, 0)]
 
 
 @pytest.mark.parametrize("random", [(), (RandGaussianNoised("image", prob=1),)])
 def test_annotated_target_is_nan_in_unknown_channels(items: list[dict[str, Any]], random: tuple[Any, ...]) -> None:
     data = dataset(items, *random, target="annotated")
     for scan, region in pairs():
-        item = data[Draw(scan, region, 0)]
+        item = data[Sample(scan, region, 0)]
         assert set(item) == {"image", "label"}
         assert item["label"].shape == (4, *SHAPE)
         for k in range(4):
@@ -116,7 +116,7 @@ def test_annotated_regions_of_each_scan(items: list[dict[str, Any]]) -> None:
 def test_a_draw_gives_one_patch_whatever_came_before_and_however_it_is_cached(
     tmp_path: Path, items: list[dict[str, Any]], target: str
 ) -> None:
-    draws = [Draw(scan, region, seed) for scan, region in pairs() for seed in (1, 2)]
+    draws = [Sample(scan, region, seed) for scan, region in pairs() for seed in (1, 2)]
     expected = {}
     for draw in draws:  # each from a data set that has drawn nothing yet
         expected[draw] = dataset(items, *augmentation(), target=target, cache="none")[draw]
@@ -127,7 +127,7 @@ def test_a_draw_gives_one_patch_whatever_came_before_and_however_it_is_cached(
             item = data[draw]
             for key, value in expected[draw].items():
                 torch.testing.assert_close(item[key], value, rtol=0, atol=0, equal_nan=True)
-    first, second = (expected[Draw(0, 0, seed)]["image"] for seed in (1, 2))
+    first, second = (expected[Sample(0, 0, seed)]["image"] for seed in (1, 2))
     assert not torch.equal(first, second)
 
 
@@ -136,7 +136,7 @@ def test_the_state_of_the_global_generators_does_not_matter(items: list[dict[str
     for seed in (0, 1):
         torch.manual_seed(seed)
         np.random.seed(seed)
-        images.append(data[Draw(0, 0, 5)]["image"])
+        images.append(data[Sample(0, 0, 5)]["image"])
     assert torch.equal(*images)
 
 
@@ -148,7 +148,7 @@ def test_the_mask_follows_the_image_through_the_augmentation(items: list[dict[st
         write(Path(item["image"]), voxels)
     data = dataset(items, *augmentation()[:2])
     for scan, region in pairs():
-        patch = data[Draw(scan, region, 3)]
+        patch = data[Sample(scan, region, 3)]
         assert torch.equal((patch["image"] > 0.5).float(), patch["label"])
 
 
@@ -156,14 +156,14 @@ def test_draws_leave_the_cached_scan_as_it_was(items: list[dict[str, Any]]) -> N
     data = dataset(items, *augmentation(), cache="memory")
     before = [{key: data.scans[i][key].clone() for key in ("image", "label")} for i in range(3)]
     for scan, region in pairs():
-        data[Draw(scan, region, 1)]["image"].zero_()
+        data[Sample(scan, region, 1)]["image"].zero_()
     for i in range(3):
         assert all(torch.equal(data.scans[i][key], value) for key, value in before[i].items())
 
 
 def test_a_changed_file_is_read_anew_from_the_disk_cache(tmp_path: Path, items: list[dict[str, Any]]) -> None:
     options = {"cache": "disk", "cache_dir": str(tmp_path / "cache")}
-    draw = Draw(0, 2, 0)
+    draw = Sample(0, 2, 0)
     dataset(items, **options)[draw]
     kept = sorted((tmp_path / "cache").iterdir())
     dataset(items, **options)[draw]
@@ -190,7 +190,7 @@ def test_a_damaged_file_of_the_disk_cache_is_made_again(
     tmp_path: Path, items: list[dict[str, Any]], damage: str | int
 ) -> None:
     options = {"cache": "disk", "cache_dir": str(tmp_path / "cache")}
-    draw = Draw(0, 2, 0)
+    draw = Sample(0, 2, 0)
     whole = dataset(items, **options)[draw]
     (kept,) = (tmp_path / "cache").iterdir()
     content = kept.read_bytes()
@@ -210,18 +210,18 @@ def test_a_damaged_file_of_the_disk_cache_is_made_again(
 def test_each_preparation_has_its_own_disk_cache(tmp_path: Path, items: list[dict[str, Any]]) -> None:
     options: dict[str, Any] = {"cache": "disk", "cache_dir": str(tmp_path / "cache")}
     for largest in (5.0, 3.0, 5.0):  # the same classes of transforms, with other arguments
-        scaled = dataset(items, ScaleIntensityd("image", maxv=largest), **options)[Draw(0, 0, 0)]
+        scaled = dataset(items, ScaleIntensityd("image", maxv=largest), **options)[Sample(0, 0, 0)]
         assert scaled["image"].max() == largest
     reordered = REGIONS[::-1]
     for regions in (REGIONS, reordered):
         preparation = Compose([LoadImageScand("image"), LoadRegionMasksd(regions)])
-        eyes = RegionDataset(items, preparation, regions, **options)[Draw(0, regions.index("eyes"), 0)]
+        eyes = RegionDataset(items, preparation, regions, **options)[Sample(0, regions.index("eyes"), 0)]
         np.testing.assert_array_equal(eyes["label"].numpy()[0], make_mask(0, 2))
 
 
 def test_items_are_plain_tensors_and_the_setting_is_put_back(items: list[dict[str, Any]]) -> None:
     data = dataset(items, *augmentation())
-    item = data[Draw(2, 3, 0)]
+    item = data[Sample(2, 3, 0)]
     assert not any(isinstance(value, MetaTensor) for value in item.values())
     assert get_track_meta() is True
 
@@ -253,8 +253,8 @@ def test_an_annotated_region_that_vanishes_at_the_spacing_of_training_is_refused
     write(Path(items[1]["masks"]["brain"]["file"]), lone)
     coarser = Spacingd(["image", "label"], pixdim=(4, 4, 4), mode=["bilinear", "nearest"])
     with pytest.raises(UserError, match=r"1\.nii: 'brain' is annotated but has no voxel at the spacing of training"):
-        dataset(items, coarser, cache=cache, cache_dir=str(tmp_path / "cache"))[Draw(1, 1, 0)]
-    assert dataset(items, coarser, cache="none")[Draw(0, 0, 0)]["label"].any()
+        dataset(items, coarser, cache=cache, cache_dir=str(tmp_path / "cache"))[Sample(1, 1, 0)]
+    assert dataset(items, coarser, cache="none")[Sample(0, 0, 0)]["label"].any()
     if cache == "memory":  # before any draw
         with pytest.raises(UserError, match="pass a finer --spacing"):
             dataset(items, coarser)

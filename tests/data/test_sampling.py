@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from conemos_bundle.data.sampling import Draw, RegionSampler, region_probabilities
+from conemos_bundle.data.sampling import RegionSampler, Sample, region_probabilities
 
 ANNOTATED = [[0], [0, 1], [0], [1, 3], [0], []]  # region 0: four scans, 1: two, 2: none, 3: one
 SCANS = [{0, 1, 2, 4}, {1, 3}, set(), {3}]
@@ -77,7 +77,7 @@ def test_absent_scans_are_drawn_alike_but_at_most_half_of_the_time(rule: str) ->
 
 def test_without_absent_regions_the_draws_are_the_same_as_ever() -> None:
     assert list(RegionSampler(ANNOTATED, 4, 50, absent=[[]] * 6)) == list(sampler())
-    assert list(sampler(samples=3)) == [Draw(3, 3, 53832003), Draw(3, 3, 839755524), Draw(3, 1, 349678271)]
+    assert list(sampler(samples=3)) == [Sample(3, 3, 53832003), Sample(3, 3, 839755524), Sample(3, 1, 349678271)]
 
 
 def test_in_turn_every_batch_holds_each_annotated_region_alike() -> None:
@@ -88,7 +88,7 @@ def test_in_turn_every_batch_holds_each_annotated_region_alike() -> None:
 
 def test_a_draw_depends_on_seed_rank_and_epoch_alone() -> None:
     draws = list(sampler())
-    assert all(isinstance(draw, Draw) for draw in draws)
+    assert all(isinstance(draw, Sample) for draw in draws)
     used = RegionSampler(ANNOTATED, 4, 50)
     for epoch in (1, 2, 3):
         used.set_epoch(epoch)

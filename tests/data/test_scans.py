@@ -118,7 +118,7 @@ def test_equal_names_get_their_folders_in_front(tmp_path: Path) -> None:
     assert items[1]["image"] == paths[0]
 
 
-def refuse_scan(source: object, *words: str) -> None:
+def reject_scan(source: object, *words: str) -> None:
     with pytest.raises(UserError) as caught:
         find_scans(source)  # type: ignore[arg-type]
     line = str(caught.value)
@@ -129,39 +129,39 @@ def refuse_scan(source: object, *words: str) -> None:
 
 @pytest.mark.parametrize("source", ["", [], [""]])
 def test_no_source(source: object) -> None:
-    refuse_scan(source, "no scan given")
+    reject_scan(source, "no scan given")
 
 
 def test_missing_path_and_empty_folder(tmp_path: Path) -> None:
-    refuse_scan(str(tmp_path / "nowhere.nii"), str(tmp_path / "nowhere.nii"), "no such file")
+    reject_scan(str(tmp_path / "nowhere.nii"), str(tmp_path / "nowhere.nii"), "no such file")
     (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
-    refuse_scan(str(tmp_path), str(tmp_path), "no scan in this folder", ".nii.gz")
+    reject_scan(str(tmp_path), str(tmp_path), "no scan in this folder", ".nii.gz")
 
 
 def test_unknown_extension(tmp_path: Path) -> None:
     (tmp_path / "scan.png").write_bytes(b"x")
-    refuse_scan(str(tmp_path / "scan.png"), "scan.png", "use one of .nii")
+    reject_scan(str(tmp_path / "scan.png"), "scan.png", "use one of .nii")
     folder = write_series(tmp_path / "series")
-    refuse_scan(str(folder / "9.dcm"), "9.dcm", "give the folder")
+    reject_scan(str(folder / "9.dcm"), "9.dcm", "give the folder")
 
 
 @pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz", "scan.nrrd", "scan.nhdr", "scan.mha", "scan.mhd"])
 @pytest.mark.parametrize("content", [b"", b"not an image", gzip.compress(bytes(400))[:15]])
 def test_unreadable_header(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
-    refuse_scan(str(tmp_path), str(tmp_path / name), "cannot be read as an image")
+    reject_scan(str(tmp_path), str(tmp_path / name), "cannot be read as an image")
 
 
 def test_truncated_header(tmp_path: Path) -> None:
     path = write_scan(tmp_path / "scan.nii")
     path.write_bytes(path.read_bytes()[:100])
-    refuse_scan(str(path), str(path), "cannot be read as an image")
+    reject_scan(str(path), str(path), "cannot be read as an image")
 
 
 def test_folder_named_like_an_image(tmp_path: Path) -> None:
     write_scan(tmp_path / "scan.nii" / "scan.nii")
-    refuse_scan(str(tmp_path), str(tmp_path / "scan.nii"), "named like an image")
-    refuse_scan(str(tmp_path / "scan.nii"), str(tmp_path / "scan.nii"), "named like an image")
+    reject_scan(str(tmp_path), str(tmp_path / "scan.nii"), "named like an image")
+    reject_scan(str(tmp_path / "scan.nii"), str(tmp_path / "scan.nii"), "named like an image")
 
 
 @pytest.mark.parametrize(
@@ -169,36 +169,36 @@ def test_folder_named_like_an_image(tmp_path: Path) -> None:
 )
 def test_images_that_are_not_3d(tmp_path: Path, shape: tuple[int, ...], word: str) -> None:
     path = write_scan(tmp_path / "scan.nii", np.zeros(shape, np.uint8))
-    refuse_scan(str(path), str(path), word, " x ".join(map(str, shape)))
+    reject_scan(str(path), str(path), word, " x ".join(map(str, shape)))
 
 
 def test_colors(tmp_path: Path) -> None:
     itk.imwrite(itk.image_from_array(np.zeros((4, 5, 6, 3), np.uint8), is_vector=True), tmp_path / "scan.mha")
-    refuse_scan(str(tmp_path), "scan.mha", "colors")
+    reject_scan(str(tmp_path), "scan.mha", "colors")
     rgb = np.zeros((4, 5, 6), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
-    refuse_scan(str(write_scan(tmp_path / "rgb.nii", rgb)), "rgb.nii", "colors")
+    reject_scan(str(write_scan(tmp_path / "rgb.nii", rgb)), "rgb.nii", "colors")
 
 
 def test_several_series_in_one_folder(tmp_path: Path) -> None:
     write_series(tmp_path / "study", uid="1.2.3.4", slices=4)
     write_series(tmp_path / "study", uid="1.2.3.5", slices=2, prefix="second")
-    refuse_scan(
+    reject_scan(
         str(tmp_path), "study: holds 2 DICOM series", "1.2.3.4 (4 files)", "1.2.3.5 (2 files)", "folder of its own"
     )
 
 
 def test_one_slice_is_no_series(tmp_path: Path) -> None:
-    refuse_scan(str(write_series(tmp_path / "series", slices=1)), "series", "2D", "6 x 5 x 1")
+    reject_scan(str(write_series(tmp_path / "series", slices=1)), "series", "2D", "6 x 5 x 1")
 
 
 def test_damaged_dicom(tmp_path: Path) -> None:
     (tmp_path / "slice").write_bytes(bytes(128) + b"DICM" + bytes(40))
-    refuse_scan(str(tmp_path), str(tmp_path), "cannot be read")
+    reject_scan(str(tmp_path), str(tmp_path), "cannot be read")
 
 
 def test_dicom_beside_scan_files(tmp_path: Path) -> None:
     write_scan(write_series(tmp_path / "series") / "mask.nii.gz")
-    refuse_scan(str(tmp_path / "series"), "mask.nii.gz", "its own folder")
+    reject_scan(str(tmp_path / "series"), "mask.nii.gz", "its own folder")
 
 
 def test_two_scans_of_one_name_and_paths_that_lead_nowhere_do_not_end_the_others(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def nnunet(**changes: Any) -> dict[str, Any]:
 
 def test_decathlon_annotates_every_label(imported: Callable[..., Datalist], capsys: pytest.CaptureFixture[str]) -> None:
     data = imported(decathlon(), validation=0, test=0, reference="Antonelli 2022", name="mine")
-    assert (data.name, data.licence, data.modality, data.reference) == ("mine", "CC-BY-SA 4.0", "MRI", "Antonelli 2022")
+    assert (data.name, data.license, data.modality, data.reference) == ("mine", "CC-BY-SA 4.0", "MRI", "Antonelli 2022")
     assert data.regions == ["front", "back"]
     assert data.training[1] == Scan(
         image="imagesTr/h_2.nii.gz",

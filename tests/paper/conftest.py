@@ -47,7 +47,7 @@ def write_run(
         epochs: epochs planned.
         done: epochs done; 0: no ``curve.csv``; default: all.
         slices: whether to write ``slices.npz``.
-        settings: ``seed``, ``share``, ``steps_per_epoch``, ``batch_size``.
+        settings: ``seed``, ``fraction``, ``steps_per_epoch``, ``batch_size``.
     """
     target = NETWORKS.get(method, "UNet")
     arguments = {"num_regions": len(dice), "channels": [2, 4], "convs_per_level": 2}
@@ -60,7 +60,7 @@ def write_run(
         "parameters": 1_500_000 + len(method),
         "settings": {
             "method": method,
-            "share": 1.0,
+            "fraction": 1.0,
             "seed": 0,
             "max_epochs": epochs,
             "steps_per_epoch": 10,

@@ -6,7 +6,7 @@ import pytest
 from conemos_bundle.paper.claims import claims, claims_markdown
 from conemos_bundle.paper.statistics import MEAN
 
-NO_SHARES = pd.DataFrame(columns=["method", "share", "seeds", "dice"])
+NO_SHARES = pd.DataFrame(columns=["method", "fraction", "seeds", "dice"])
 NO_LAYERS = pd.DataFrame(columns=["method", "n_conditioned", "seeds", "dice"])
 
 
@@ -81,8 +81,8 @@ def test_individual_networks_last() -> None:
 def test_fewer_scans(ours: float, theirs: float | None, small: str, smaller: str) -> None:
     rows = [("CoNeMOS", 1.0, 0.9), ("CoNeMOS", 0.5, 0.1), ("CoNeMOS", 0.25, ours)]
     rows += [] if theirs is None else [("DoDNet", 1.0, 0.9), ("DoDNet", 0.25, theirs)]
-    by_share = pd.DataFrame(rows, columns=["method", "share", "dice"])
-    table = claims(_comparison(DICE), by_share, NO_LAYERS)
+    by_fraction = pd.DataFrame(rows, columns=["method", "fraction", "dice"])
+    table = claims(_comparison(DICE), by_fraction, NO_LAYERS)
     own, than_dodnet = (table[table["claim"].str.contains("loss of mean Dice")].iloc[i] for i in range(2))
     assert own["measured"] == f"{100 * (0.9 - ours):.2f}" and own["reproduced"] == small
     assert than_dodnet["reproduced"] == smaller

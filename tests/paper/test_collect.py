@@ -16,7 +16,7 @@ DICE = {"uterus": [0.9, 0.8], "left eye": [0.7, np.nan]}
 
 def test_one_row_a_run_scan_and_region(tmp_path: Path, write_run: Callable[..., Path]) -> None:
     write_run(tmp_path / "ours", DICE, scans=["007", "NA"], seed=3)
-    write_run(tmp_path / "deep" / "er", DICE, method="DoDNet", scans=["007", "NA"], share=0.5)
+    write_run(tmp_path / "deep" / "er", DICE, method="DoDNet", scans=["007", "NA"], fraction=0.5)
     rows = collect(tmp_path)
     assert rows["run"].tolist() == ["deep/er"] * 4 + ["ours"] * 4
     assert rows["scan"].tolist() == ["007", "007", "NA", "NA"] * 2  # neither the number 7 nor a missing value
@@ -26,7 +26,7 @@ def test_one_row_a_run_scan_and_region(tmp_path: Path, write_run: Callable[..., 
     np.testing.assert_allclose(rows["sd95_mm"], [2, 6, 4, np.nan] * 2)
     one_a_run = rows.drop_duplicates("run").set_index("run")
     assert one_a_run["method"].to_dict() == {"deep/er": "DoDNet", "ours": "CoNeMOS"}
-    assert one_a_run["seed"].tolist() == [0, 3] and one_a_run["share"].tolist() == [0.5, 1.0]
+    assert one_a_run["seed"].tolist() == [0, 3] and one_a_run["fraction"].tolist() == [0.5, 1.0]
     assert one_a_run["steps"].tolist() == [40, 40] and set(one_a_run["dataset"]) == {"toy"}
     # levels of 2 + 2 convolutions, one of 2 to decode, the final one: 7
     assert pd.isna(one_a_run.loc["deep/er", "n_conditioned"]) and one_a_run.loc["ours", "n_conditioned"] == 7
@@ -36,7 +36,7 @@ def test_which_runs_compare_methods(tmp_path: Path, write_run: Callable[..., Pat
     write_run(tmp_path / "all", DICE)
     write_run(tmp_path / "all_by_number", DICE, n_conditioned=7, seed=1)
     write_run(tmp_path / "one", DICE, n_conditioned=1)
-    write_run(tmp_path / "half", DICE, share=0.5)
+    write_run(tmp_path / "half", DICE, fraction=0.5)
     write_run(tmp_path / "unet", DICE, method="PSL loss")
     assert {run.run: run.is_standard for run in find_runs(tmp_path)} == {
         "all": True, "all_by_number": True, "half": False, "one": False, "unet": True,
@@ -90,7 +90,7 @@ def test_other_data_sets_may_have_other_steps(tmp_path: Path, write_run: Callabl
     ("second", "words"),
     [
         ({"batch_size": 4, "method": "DoDNet"}, "must not be compared; move the runs of one batch size away"),
-        ({}, "both are CoNeMOS on 'toy' with seed 0, share 1 and 40 steps; move one of them away"),
+        ({}, "both are CoNeMOS on 'toy' with seed 0, fraction 1 and 40 steps; move one of them away"),
         ({"n_conditioned": 7}, "both are CoNeMOS"),
         ({"method": "DoDNet", "scans": ["000", "other"]}, "evaluated on different scans or regions of 'toy'"),
     ],
@@ -106,7 +106,7 @@ def test_runs_that_must_not_be_compared(
     assert f"{tmp_path}/a and {tmp_path}/b: " in str(error.value)
 
 
-@pytest.mark.parametrize("other", [{"seed": 1}, {"share": 0.5}, {"n_conditioned": 3}, {"method": "DoDNet"}])
+@pytest.mark.parametrize("other", [{"seed": 1}, {"fraction": 0.5}, {"n_conditioned": 3}, {"method": "DoDNet"}])
 def test_runs_that_are_no_twins(tmp_path: Path, write_run: Callable[..., Path], other: dict[str, Any]) -> None:
     write_run(tmp_path / "a", DICE)
     write_run(tmp_path / "b", DICE, **other)

@@ -64,9 +64,9 @@ def test_stars_stand_over_what_differs(drawn: tuple[Figure, pd.DataFrame]) -> No
 
 def test_lines_of_dice_in_percent() -> None:
     table = pd.DataFrame(
-        {"method": ["CoNeMOS"] * 2 + ["DoDNet"] * 2, "share": [1, 0.25, 0.25, 1], "dice": [0.9, 0.8, 0.5, 0.6]}
+        {"method": ["CoNeMOS"] * 2 + ["DoDNet"] * 2, "fraction": [1, 0.25, 0.25, 1], "dice": [0.9, 0.8, 0.5, 0.6]}
     )
-    (ax,) = dice_lines(table, "share", "share", "title", scale=100).axes
+    (ax,) = dice_lines(table, "fraction", "fraction", "title", scale=100).axes
     lines = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines}
     assert list(lines) == ["DoDNet", "CoNeMOS"]
     assert lines["CoNeMOS"] == ([25, 100], [80, 90])

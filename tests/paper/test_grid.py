@@ -30,10 +30,10 @@ def test_every_combination_once(tmp_path: Path) -> None:
     found = runs_of(
         tmp_path,
         {"methods": ["conemos", "psl_loss"], "seeds": [0, 1]},
-        {"datasets": ["a"], "methods": ["conemos"], "shares": [1.0, 0.25]},
+        {"datasets": ["a"], "methods": ["conemos"], "fractions": [1.0, 0.25]},
     )
     names = [f"{data}/{method}/seed{seed}" for data in "ab" for method in ("conemos", "psl_loss") for seed in (0, 1)]
-    assert sorted(found) == sorted([*names, "a/conemos/seed0_share0.25"])
+    assert sorted(found) == sorted([*names, "a/conemos/seed0_fraction0.25"])
 
 
 def test_conditioned_layers_are_conemoss_alone(tmp_path: Path) -> None:
@@ -44,13 +44,13 @@ def test_conditioned_layers_are_conemoss_alone(tmp_path: Path) -> None:
 
 
 def test_the_commands_of_a_run(tmp_path: Path) -> None:
-    run = runs_of(tmp_path, {"datasets": ["a"], "methods": ["dodnet"], "seeds": [2], "shares": [0.5]})[
-        "a/dodnet/seed2_share0.5"
+    run = runs_of(tmp_path, {"datasets": ["a"], "methods": ["dodnet"], "seeds": [2], "fractions": [0.5]})[
+        "a/dodnet/seed2_fraction0.5"
     ]
     data = [str(tmp_path / "a.json"), "--dataset_dir", str(tmp_path / "a")]
-    expected = [*data, "--output_dir", "/out/a/dodnet/seed2_share0.5", "--overlay", "dodnet", "--max_epochs=3"]
-    assert run.training("/out") == [*expected, "--sampling_rule=uniform", "--seed=2", "--share=0.5"]
-    assert run.evaluation("/out") == [*data, "--run", "/out/a/dodnet/seed2_share0.5"]
+    expected = [*data, "--output_dir", "/out/a/dodnet/seed2_fraction0.5", "--overlay", "dodnet", "--max_epochs=3"]
+    assert run.training("/out") == [*expected, "--sampling_rule=uniform", "--seed=2", "--fraction=0.5"]
+    assert run.evaluation("/out") == [*data, "--run", "/out/a/dodnet/seed2_fraction0.5"]
 
 
 def test_pseudo_labelling_starts_from_the_individual_networks_of_the_grid(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_disk_cache_lies_in_the_output_folder(tmp_path: Path) -> None:
 
 
 def test_close_shares_are_two_runs(tmp_path: Path) -> None:
-    assert len(runs_of(tmp_path, {"datasets": ["a"], "shares": [0.1234567, 0.1234568, 0.9999999, 1.0]})) == 4
+    assert len(runs_of(tmp_path, {"datasets": ["a"], "fractions": [0.1234567, 0.1234568, 0.9999999, 1.0]})) == 4
 
 
 @pytest.mark.parametrize(

@@ -29,18 +29,18 @@ def test_everything_that_is_written_is_linked_and_the_other_way_round(
 ) -> None:
     runs, folder = tmp_path / "runs", tmp_path / "report"
     _runs(runs, write_run)
-    write_run(runs / "share", {"body": OURS - 0.2, "eyes": OURS / 4}, share=0.25, seed=9)
+    write_run(runs / "fraction", {"body": OURS - 0.2, "eyes": OURS / 4}, fraction=0.25, seed=9)
     write_run(runs / "layers", {"body": OURS - 0.3, "eyes": OURS / 5}, n_conditioned=1)
     folder.mkdir()
     text = write_report(find_runs(runs), folder).read_text()
     assert _links(text) | {"report.md"} == {file.name for file in folder.iterdir()}
-    assert {"methods.png", "samples.png", "share.png", "layers.png", "validation.png"} < _links(text)
+    assert {"methods.png", "samples.png", "fraction.png", "layers.png", "validation.png"} < _links(text)
     assert all(file.stat().st_size < 300_000 for file in folder.iterdir())
 
     for words in ("9, with a reference of: body 9, eyes 9", "40 steps of batch 2 = 80 samples", "a machine, 2 cores"):
         assert words in text
     assert "seed 5 of DoDNet; seed 0 of CoNeMOS" in text and "torch 2.9.9" in text
-    assert f"**{100 * OURS.mean():.1f} ± {100 * OURS.std(ddof=1):.1f}**" in text  # share and layers are not mixed in
+    assert f"**{100 * OURS.mean():.1f} ± {100 * OURS.std(ddof=1):.1f}**" in text  # fraction and layers are not mixed in
     claims = pd.read_csv(folder / "claims.csv").set_index("claim")["measured"]
     loss = np.mean([20, 100 * OURS.mean() * (1 / 2 - 1 / 4)])
     assert f"{loss:.2f}" in claims[next(claim for claim in claims.index if "25%" in claim)]
@@ -57,7 +57,7 @@ def test_no_section_without_runs_for_it(tmp_path: Path, write_run: Callable[...,
     write_run(tmp_path / "ours", {"body": OURS}, done=0)  # no curve, no slices, nothing to compare with
     (tmp_path / "report").mkdir()
     text = write_report(find_runs(tmp_path), tmp_path / "report").read_text()
-    assert not {"samples.png", "share.png", "layers.png", "validation.png"} & _links(text)
+    assert not {"samples.png", "fraction.png", "layers.png", "validation.png"} & _links(text)
     assert "Inference: not measured" in text
     assert _links(text) | {"report.md"} == {file.name for file in (tmp_path / "report").iterdir()}
 

@@ -109,11 +109,11 @@ def test_a_comparison_without_pairs_is_not_corrected_for() -> None:
 
 def test_mean_dice_against_what_varies() -> None:
     rows = _rows(["DoDNet", "CoNeMOS"])
-    rows["share"] = 1.0
-    less = rows[(rows["method"] == "CoNeMOS") & (rows["seed"] == 0)].assign(share=0.25)
+    rows["fraction"] = 1.0
+    less = rows[(rows["method"] == "CoNeMOS") & (rows["seed"] == 0)].assign(fraction=0.25)
     less["dice"] /= 2
-    table = mean_dice_by(pd.concat([rows, less]), "share", REGIONS)
-    assert table[["method", "share", "seeds"]].to_numpy().tolist() == [["CoNeMOS", 0.25, 1], ["CoNeMOS", 1.0, 2]]
+    table = mean_dice_by(pd.concat([rows, less]), "fraction", REGIONS)
+    assert table[["method", "fraction", "seeds"]].to_numpy().tolist() == [["CoNeMOS", 0.25, 1], ["CoNeMOS", 1.0, 2]]
     for line, own in zip(table.itertuples(), (less, rows[rows["method"] == "CoNeMOS"]), strict=True):
         means = [np.nanmean(own.loc[own["region"] == region, "dice"]) for region in REGIONS]
         assert [line.dice_body, line.dice_eyes] == pytest.approx(means)
@@ -121,4 +121,4 @@ def test_mean_dice_against_what_varies() -> None:
 
 
 def test_nothing_varies() -> None:
-    assert mean_dice_by(_rows().assign(share=1.0), "share", REGIONS).empty
+    assert mean_dice_by(_rows().assign(fraction=1.0), "fraction", REGIONS).empty

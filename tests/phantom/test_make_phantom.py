@@ -43,7 +43,7 @@ def test_files_are_those_of_the_datalist(made: tuple[Path, Datalist]) -> None:
     assert not list(folder.parent.glob(".*"))
 
 
-def test_images_and_masks_share_a_grid_in_ras(made: tuple[Path, Datalist]) -> None:
+def test_images_and_masks_fraction_a_grid_in_ras(made: tuple[Path, Datalist]) -> None:
     folder, datalist = made
     for split in SPLITS:
         for item in scan_items(datalist, split, folder):

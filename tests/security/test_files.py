@@ -85,7 +85,7 @@ def test_what_is_no_datalist(text: str, room: Path) -> None:
         {"datasets": {name: {"datalist": "d.json", "dataset_dir": "."} for name in ("\u00e9", "e\u0301")}},
         {"settings": {"train::handlers::0::_target_": "os.system"}}, {"settings": {"channels": ["@x"]}},
         {"runs": [{"methods": ["evil.json"]}]}, {"runs": [{"methods": ["../../evil"]}]}, {"runs": [{"seeds": [EVIL]}]},
-        {"runs": [{"shares": [-1.0]}]}, {"threads": 10**9}, {"threads": "1; touch x"},
+        {"runs": [{"fractions": [-1.0]}]}, {"threads": 10**9}, {"threads": "1; touch x"},
         {"datasets": {"a; touch ../mark": {"datalist": "d.json", "dataset_dir": "."}}},
         {"datasets": {"$(touch ../mark)": {"datalist": "d.json", "dataset_dir": "."}}},
         {"datasets": {"../a": {"datalist": "d.json", "dataset_dir": "."}}},

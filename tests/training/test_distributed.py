@@ -107,13 +107,13 @@ def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         distributed.device()
 
 
-def test_processes_share_the_scans_and_each_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_fraction_the_scans_and_each_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
-    shares = []
+    fractions = []
     for rank in (0, 1):
         monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
-        shares.append(list(distributed.sampler(range(3))))
-    assert shares == [[0, 2], [1]]
+        fractions.append(list(distributed.sampler(range(3))))
+    assert fractions == [[0, 2], [1]]
     with pytest.raises(UserError, match="2 processes for 1 scans to evaluate: give torchrun --nproc_per_node 1"):
         distributed.sampler(range(1))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from conemos_bundle.errors import UserError
-from conemos_bundle.training.overrides import refuse_no_counts, refuse_unknown_overrides
+from conemos_bundle.training.overrides import reject_no_counts, reject_unknown_overrides
 
 PROGRAM = "/somewhere/monai/bundle/__main__.py"
 
@@ -40,9 +40,9 @@ def test_known_settings_pass(config: str) -> None:
         ".",
     ]
     words += ["--train::transforms::0::prob", "1", "--train#transforms#1#prob", "1"]  # a new argument; a reference
-    refuse_unknown_overrides([PROGRAM, "run", "training", *words, "--run_id", "run"])
+    reject_unknown_overrides([PROGRAM, "run", "training", *words, "--run_id", "run"])
     with pytest.raises(UserError, match=r"--bundle_roots: no such setting"):
-        refuse_unknown_overrides([PROGRAM, "run", "--config_file", config, "--bundle_roots", "."])
+        reject_unknown_overrides([PROGRAM, "run", "--config_file", config, "--bundle_roots", "."])
 
 
 def test_a_misspelt_setting_is_refused(config: str) -> None:
@@ -57,12 +57,12 @@ def test_a_misspelt_setting_is_refused(config: str) -> None:
         ["--train::transforms::9", "1"],
     ):
         with pytest.raises(UserError, match="no such setting"):
-            refuse_unknown_overrides([PROGRAM, "run", f"--config_file={config}", *words])
+            reject_unknown_overrides([PROGRAM, "run", f"--config_file={config}", *words])
 
 
 def test_other_programs_are_left_alone(config: str) -> None:
-    refuse_unknown_overrides(["/usr/bin/pytest", "run", "--config_file", config, "--region", "a"])
-    refuse_unknown_overrides([PROGRAM, "ckpt_export", "--config_file", config, "--region", "a"])
+    reject_unknown_overrides(["/usr/bin/pytest", "run", "--config_file", config, "--region", "a"])
+    reject_unknown_overrides([PROGRAM, "ckpt_export", "--config_file", config, "--region", "a"])
 
 
 @pytest.mark.parametrize("text", ["2024_01_05", "1e3", "[1]", "True", "0x10", "['a',3]"])
@@ -73,13 +73,13 @@ def test_a_path_that_monai_would_read_as_a_number_is_refused(option: str, text: 
     start = [PROGRAM, "run", "--config_file", str(tmp_path / "c.json")]
     for words in ([option, text], [f"{option}={text}"]):
         with pytest.raises(UserError, match=r"would be read as .*, not as a path; write --"):
-            refuse_unknown_overrides([*start, *words])
+            reject_unknown_overrides([*start, *words])
     for fine in ("./2024_01_05", "2024-01-05", "None", "['a','b']", "a.nii.gz"):
-        refuse_unknown_overrides([*start, option, fine])
+        reject_unknown_overrides([*start, option, fine])
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "2", None, 10.0])
 def test_counts_are_whole_numbers_of_at_least_one(value: Any) -> None:
-    refuse_no_counts(max_epochs=1, batch_size=2)
+    reject_no_counts(max_epochs=1, batch_size=2)
     with pytest.raises(UserError, match=f"--max_epochs {value}: give a whole number of at least 1"):
-        refuse_no_counts(max_epochs=value)
+        reject_no_counts(max_epochs=value)

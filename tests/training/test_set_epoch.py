@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from conemos_bundle.data.sampling import Draw, RegionSampler
+from conemos_bundle.data.sampling import RegionSampler, Sample
 from conemos_bundle.training.set_epoch import SetEpoch
 from ignite.engine import Engine
 
@@ -9,7 +9,7 @@ def sampler() -> RegionSampler:
     return RegionSampler([[0], [0, 1], [1]], num_regions=2, num_samples=20)
 
 
-def drawn(max_epochs: int, done: int = 0) -> list[list[Draw]]:
+def drawn(max_epochs: int, done: int = 0) -> list[list[Sample]]:
     """The draws of each epoch of a training, or of the rest of them after ``done``."""
     used, draws = sampler(), []
 

@@ -7,16 +7,16 @@ from typing import Any
 from conemos_bundle.training.settings import of_teacher, recorded, unchangeable
 
 SETTINGS: dict[str, Any] = {
-    "method": "M", "share": 0.5, "seed": 3, "max_epochs": 2, "sampling_rule": "uniform", "film_weight_decay": 0.1,
+    "method": "M", "fraction": 0.5, "seed": 3, "max_epochs": 2, "sampling_rule": "uniform", "film_weight_decay": 0.1,
     "val_interval": 4, "rotation_degrees": 15, "flip_probability": [0, 0, 0], "pretrained": None, "new": 7,
 }  # fmt: skip
 
 
 def test_a_new_setting_reaches_record_checkpoint_and_teacher() -> None:
     assert recorded(SETTINGS) == {
-        "method": "M", "share": 0.5, "seed": 3, "max_epochs": 2, "sampling_rule": "uniform", "new": 7,
+        "method": "M", "fraction": 0.5, "seed": 3, "max_epochs": 2, "sampling_rule": "uniform", "new": 7,
     }  # fmt: skip
-    assert unchangeable(SETTINGS) == {name: value for name, value in SETTINGS.items() if name != "share"}
+    assert unchangeable(SETTINGS) == {name: value for name, value in SETTINGS.items() if name != "fraction"}
     assert of_teacher(SETTINGS, {"cache": "disk"}) == {
         "max_epochs": 2, "val_interval": 4, "rotation_degrees": 15, "flip_probability": [0, 0, 0], "new": 7,
         "cache": "disk",

@@ -229,7 +229,7 @@ def test_what_a_run_records_and_is_recognized_by(build: Build) -> None:
     get = build("methods/individual", pretrained="abc")
     found = {type(each).__name__: each for each in get("train::handlers")[0].handlers}
     assert found["RunRecord"].record["settings"] == {
-        "method": "Individual networks", "share": 1.0, "seed": 0, "max_epochs": 2, "steps_per_epoch": 3,
+        "method": "Individual networks", "fraction": 1.0, "seed": 0, "max_epochs": 2, "steps_per_epoch": 3,
         "batch_size": 2, "learning_rate": 0.001, "sampling_rule": "in_turn", "bfloat16": False, "cross_entropy": 1.0,
     }  # fmt: skip
     identity = dict(found["Checkpoint"].identity)

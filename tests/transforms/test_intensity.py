@@ -23,12 +23,12 @@ def scaled(image: np.ndarray, **options: bool) -> torch.Tensor:
     return ScalePercentilesd("image", **options)({"image": tensor})["image"]
 
 
-def masked(share: float, background: float = 0.0, shape: tuple[int, ...] = (1, 30, 30, 30)) -> np.ndarray:
-    """Intensities 100 to 200, but for ``share`` of the voxels, which are background."""
+def masked(fraction: float, background: float = 0.0, shape: tuple[int, ...] = (1, 30, 30, 30)) -> np.ndarray:
+    """Intensities 100 to 200, but for ``fraction`` of the voxels, which are background."""
     random = np.random.default_rng(0)
     image = random.uniform(100, 200, shape)
     order = random.permutation(image.size)
-    image.ravel()[order[: int(share * image.size)]] = background
+    image.ravel()[order[: int(fraction * image.size)]] = background
     return image
 
 

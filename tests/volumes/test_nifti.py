@@ -256,7 +256,7 @@ def test_voxels_of_a_micrometer_are_compared_as_finely(tmp_path: Path) -> None:
         read_volume([tmp_path / "a.nii", tmp_path / "b.nii"])
 
 
-def test_files_as_channels_share_a_grid(tmp_path: Path) -> None:
+def test_files_as_channels_fraction_a_grid(tmp_path: Path) -> None:
     for name, shift in (("a", 0), ("b", 1e-4), ("c", 0.1)):
         affine = AFFINE.copy()
         affine[0, 3] += shift

@@ -113,7 +113,7 @@ def test_reading_gives_back_what_was_written(tmp_path: Path, affine: np.ndarray,
     assert [file.name for file in tmp_path.iterdir()] == ["x.seg.nrrd"]
 
 
-def test_reads_segments_that_share_a_layer(tmp_path: Path) -> None:
+def test_reads_segments_that_fraction_a_layer(tmp_path: Path) -> None:
     """What Slicer writes for segments that do not overlap; label values may exceed a byte."""
     labels = np.zeros((9, 7, 5), np.uint16)
     labels[2:4], labels[6] = 1, 300

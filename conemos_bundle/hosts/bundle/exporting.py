@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conemos_bundle.errors import UserError
-from conemos_bundle.files import part_folder, publish, refuse_no_room, shown
+from conemos_bundle.files import part_folder, publish, reject_no_room, shown
 from conemos_bundle.hosts.bundle import exports
 from conemos_bundle.runs.run import recorded_network
 from conemos_bundle.runs.weights import fit_weights, load_weights
@@ -39,7 +39,7 @@ def export_bundle(folder: Path, formats: str | Sequence[str] = FORMATS) -> None:
     fit_weights(network, load_weights(weights), weights)
     for name in asked:
         path = folder / "models" / f"model.{name}"
-        refuse_no_room(path.parent, 4 * weights.stat().st_size + 2**20)  # TorchScript would end the process
+        reject_no_room(path.parent, 4 * weights.stat().st_size + 2**20)  # TorchScript would end the process
         with part_folder(path.parent) as part:
             if name == "ts":
                 exported = exports.export_torchscript(folder, part / path.name)

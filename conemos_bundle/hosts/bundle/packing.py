@@ -181,7 +181,7 @@ def pack_run(
     if not re.fullmatch(r"[A-Za-z]\w*", name) or "_v" in name:
         raise UserError(f"{name!r} cannot be a bundle's name: letters, digits and '_', but not '_v'; pass --name")
     if unit_tests is not None:  # for the Model Zoo
-        _refuse_name_within_another(name, target, Path(unit_tests).expanduser().absolute())
+        _reject_name_within_another(name, target, Path(unit_tests).expanduser().absolute())
     record = read_record(source / "model.pt")
     weights = load_weights(source / "model.pt")
     fit_weights(recorded_network(record), weights, source / "model.pt")
@@ -231,7 +231,7 @@ def _not_of_the_core(folder: str, names: Sequence[str]) -> set[str]:
     return {"__pycache__", *(ABOVE_THE_CORE if Path(folder) == PACKAGE else ())} & set(names)
 
 
-def _refuse_name_within_another(name: str, target: Path, unit_tests: Path) -> None:
+def _reject_name_within_another(name: str, target: Path, unit_tests: Path) -> None:
     """The Model Zoo finds bundles by parts of their names: none may be part of another's in that clone of it."""
     for other in sorted((unit_tests.parent.parent / "models").glob("[!.]*/configs/metadata.json")):
         folder = other.parents[1]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from conemos_bundle.errors import UserError
-from conemos_bundle.files import part_folder, publish, refuse_unwritable
+from conemos_bundle.files import part_folder, publish, reject_unwritable
 from conemos_bundle.hosts.deploy.dicom_series import find_series
 from conemos_bundle.hosts.deploy.dicom_tags import fill_missing_tags
 from conemos_bundle.hosts.deploy.region_codes import TABLE, read_table, region_code, segment_descriptions
@@ -37,7 +37,7 @@ def segment(options: argparse.Namespace) -> dict[str, Any]:
     folder, output = Path(options.input).expanduser(), Path(options.output).expanduser().absolute()
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give the folder of one DICOM series")
-    _refuse_earlier_results(output)
+    _reject_earlier_results(output)
     table = read_table(Path(options.codes).expanduser() if options.codes else TABLE)
     named = [name.strip() for name in options.regions.split(",")] if options.regions else None
     predictor = Predictor.load(options.model, options.device, mode=None, regions=named)
@@ -75,7 +75,7 @@ def staging(output: Path) -> Iterator[Path]:
         UserError: ``output`` cannot be written to.
     """
     existed = output.is_dir()
-    refuse_unwritable(output)
+    reject_unwritable(output)
     try:
         with part_folder(output) as staged:
             yield staged
@@ -99,7 +99,7 @@ def summary(report: dict[str, Any], output: Path) -> str:
     return "\n".join(lines)
 
 
-def _refuse_earlier_results(output: Path) -> None:
+def _reject_earlier_results(output: Path) -> None:
     if output.exists() and not output.is_dir():
         raise UserError(f"{output}: is a file; give a folder as --output")
     if (output / UNFINISHED).exists():

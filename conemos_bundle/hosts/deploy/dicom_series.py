@@ -9,7 +9,7 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.hosts.deploy.dicom_tags import NEEDED
 from conemos_bundle.volumes.dicom import check_slices
 from conemos_bundle.volumes.dicom_files import series_in
-from conemos_bundle.volumes.dicom_tags import refuse_missing_tags, tag_value
+from conemos_bundle.volumes.dicom_tags import reject_missing_tags, tag_value
 from pydicom import Dataset
 
 
@@ -45,7 +45,7 @@ def find_series(folder: Path, modality: str | None = None, wanted: str | None = 
         else:
             problem = f"no {modality} series, which this model takes; --series takes another one all the same"
         raise UserError(f"{folder}: {problem}; name one with --series UID. Found: {listed}")
-    refuse_missing_tags(candidates[0], NEEDED)
+    reject_missing_tags(candidates[0], NEEDED)
     return check_slices(candidates[0])
 
 

@@ -16,7 +16,7 @@ from conemos_bundle.hosts.label.checks import checked_image, checked_name
 from conemos_bundle.hosts.label.dicomweb import use_our_reader
 from conemos_bundle.hosts.label.jobs import SERVER, in_job
 from conemos_bundle.hosts.label.options import known_options
-from conemos_bundle.hosts.label.requests import FORMATS, checked_format, refuse, refuse_bad_values, requested_regions
+from conemos_bundle.hosts.label.requests import FORMATS, checked_format, refuse, reject_bad_values, requested_regions
 from conemos_bundle.hosts.label.served_model import ServedModel
 from conemos_bundle.hosts.label.studies import see_moved_files, write_whole_files
 from conemos_bundle.hosts.label.tasks import CONFIDENCE, LeastConfidentRegion, RegionScoring, RegionTrainTask
@@ -56,7 +56,7 @@ class RegionInferTask(BundleInferTask):
         Raises:
             UserError: the request or the scan cannot be used.
         """
-        refuse_bad_values(request, self._config["device"], self._config["model_filename"])
+        reject_bad_values(request, self._config["device"], self._config["model_filename"])
         checked_format(request.get("output_format", FORMATS[0]))
         asked = self.fixed or requested_regions(request, self.served.region_names)
         request = {**request, "image": self.served.checked(request.get("image")), "asked_regions": asked}

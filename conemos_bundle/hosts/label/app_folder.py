@@ -84,8 +84,8 @@ def write_app(bundle: Path, app: Path, name: str | None = None, region_bundles: 
         bundle: the bundle: ``configs/inference.json``, ``configs/metadata.json`` and ``models/model.pt``.
         app: the folder to write.
         name: the model's name in the clients; default: the bundle's.
-        region_bundles: add a bundle per region, ``<name>_<region>``, which segments that region only: in 3D Slicer a run
-            clears the segments that its model lists, so these leave each other's alone. They share one model file.
+        region_bundles: add a bundle per region, ``<name>_<region>``, which segments that region only: in 3D Slicer a
+            run clears the segments that its model lists, so these leave each other's alone. They share one model file.
 
     Returns:
         the model folders.
@@ -103,7 +103,7 @@ def write_app(bundle: Path, app: Path, name: str | None = None, region_bundles: 
     name = name or re.sub(r"[^\w.-]+", "_", str(metadata.get("name") or bundle.resolve().name))
     if any(word in name.lower() for word in _TAKEN_FOR_OTHER_TASKS) or not re.fullmatch(r"\w[\w.-]*", name):
         raise UserError(f"{name}: MONAI Label would take this for another task, or for no name; pass another --name")
-    _refuse_another_model(bundle / "models", app / "model" / name)
+    _reject_another_model(bundle / "models", app / "model" / name)
     write_in_one_step(app / "main.py", lambda part: part.write_text(MAIN, encoding="utf-8"))
     _link(PACKAGE, app / "conemos_bundle")
 
@@ -119,7 +119,7 @@ def write_app(bundle: Path, app: Path, name: str | None = None, region_bundles: 
     return written
 
 
-def _refuse_another_model(source: Path, target: Path) -> None:
+def _reject_another_model(source: Path, target: Path) -> None:
     """The model that the app holds may have been trained further, but it is of the same regions and network."""
     if not ((source / RECORD).is_file() and (target / "models" / RECORD).is_file()):
         return

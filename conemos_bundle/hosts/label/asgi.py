@@ -18,7 +18,7 @@ from conemos_bundle.hosts.label.authentication import accept_tokens
 from conemos_bundle.hosts.label.checks import checked_endpoint
 from conemos_bundle.hosts.label.guard import Guard, Limits
 from conemos_bundle.hosts.label.jobs import SERVER, Jobs
-from conemos_bundle.hosts.label.studies import refuse_strange_list
+from conemos_bundle.hosts.label.studies import reject_strange_list
 from monailabel.config import settings
 from monailabel.endpoints import activelearning, batch_infer, datastore, infer, model, scoring, session, train
 from monailabel.endpoints.user import auth
@@ -42,7 +42,7 @@ CHECKED = {
 }  # fmt: skip
 
 try:
-    refuse_strange_list(settings.MONAI_LABEL_STUDIES)
+    reject_strange_list(settings.MONAI_LABEL_STUDIES)
 except UserError as error:
     exit_with(error)
 limits = Limits.of_environment(os.environ)

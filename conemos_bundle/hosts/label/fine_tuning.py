@@ -156,7 +156,7 @@ def fine_tune(
         raise UserError(
             f"{models}: the served regions are {regions}, those of run.json {record['regions']}; pack it again"
         )
-    before = mean_dice(weights, training_set / "judge.json", training_set / "before", device)
+    before = mean_dice(weights, training_set / "holdout.json", training_set / "before", device)
     options = {
         "datalist": training_set / "datalist.json",
         "output_dir": run,
@@ -174,7 +174,7 @@ def fine_tune(
     }
     with part_folder(training_set.parent) as cache:
         run_training_config(["fine_tune"], {**options, "cache_dir": cache}, logging_file=False)
-    after = mean_dice(run / "model.pt", training_set / "judge.json", training_set / "after", device)
+    after = mean_dice(run / "model.pt", training_set / "holdout.json", training_set / "after", device)
     replaced, reason = verdict(before, after, unannotated)
     entry: dict[str, Any] = {
         "time": time.strftime("%Y%m%d-%H%M%S"), "replaced": replaced, "reason": reason,

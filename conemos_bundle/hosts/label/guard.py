@@ -63,7 +63,7 @@ class RefusedError(Exception):
         self.status, self.line = status, line
 
 
-def refuse_strangers(scope: Mapping[str, Any], origins: frozenset[str], local: bool) -> None:
+def reject_strangers(scope: Mapping[str, Any], origins: frozenset[str], local: bool) -> None:
     """Refuse what a web page of somebody else makes a browser ask, and what MONAI Label leaves open.
 
     Args:
@@ -121,8 +121,8 @@ class Guard:
     Args:
         app: the other.
         limits: of requests.
-        origins: see `refuse_strangers`.
-        local: see `refuse_strangers`.
+        origins: see `reject_strangers`.
+        local: see `reject_strangers`.
         at_end: called when the server ends.
     """
 
@@ -144,7 +144,7 @@ class Guard:
             await self.app(scope, receive, self._ends(send) if scope["type"] == "lifespan" else send)
             return
         try:
-            refuse_strangers(scope, self.origins, self.local)
+            reject_strangers(scope, self.origins, self.local)
             if scope["path"].startswith("/static/"):
                 await self.app(scope, receive, send)
                 return
@@ -199,7 +199,7 @@ class Guard:
             raise RefusedError(500, "an error of the server; its log says more") from error
         finally:
             self.held.pop(id(body), None)
-            if job is None or job.cancel() or job.canceled():
+            if job is None or job.cancel() or job.cancelled():
                 body.close()
 
     async def _read(self, scope: dict[str, Any], receive: Receive, body: IO[bytes]) -> bool:

@@ -69,7 +69,7 @@ class Jobs:
             )
         if len(json.dumps(asked)) > _LONGEST:
             refuse(UserError(f"this request is too long: more than {_LONGEST:,} letters"), 413)
-        self._refuse_unknown(method, asked)
+        self._reject_unknown(method, asked)
         with self.lock:
             last = (self.store.tasks(method) or [{}])[-1]
             if last.get("status") in _GOING_ON:
@@ -80,7 +80,7 @@ class Jobs:
                 refuse(UserError(f"train: the last one has only just ended; try again in {left:.0f} seconds"), 429)
             return self.run_theirs(method, asked, None, False, True)
 
-    def _refuse_unknown(self, method: str, asked: Mapping[str, Any]) -> None:
+    def _reject_unknown(self, method: str, asked: Mapping[str, Any]) -> None:
         app, option = self.app(), "method" if method == "scoring" else "model"
         there = {"train": app._trainers, "scoring": app._scoring_methods}.get(method, app._infers)
         if asked.get(option) not in there:

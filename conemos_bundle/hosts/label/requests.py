@@ -84,7 +84,7 @@ def checked_format(value: Any) -> str:
     return str(value)
 
 
-def refuse_bad_values(request: Mapping[str, Any], device_names: Sequence[str], model_files: Sequence[str]) -> None:
+def reject_bad_values(request: Mapping[str, Any], device_names: Sequence[str], model_files: Sequence[str]) -> None:
     """Refuse what MONAI Label would pass on as it is: to its configuration, to `torch.device` and to `torch.load`.
 
     Args:

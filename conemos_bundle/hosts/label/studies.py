@@ -18,7 +18,7 @@ from conemos_bundle.utils.records import read_json
 LIST = "datastore_v2.json"
 
 
-def refuse_strange_list(studies: str) -> None:
+def reject_strange_list(studies: str) -> None:
     """Refuse a folder whose ``datastore_v2.json``, which MONAI Label believes, leads out of it or cannot be read.
 
     Raises:

@@ -14,7 +14,7 @@ from conemos_bundle.files import one_writer, part_folder
 from conemos_bundle.hosts.label.answers import rounded_confidences
 from conemos_bundle.hosts.label.fine_tuning import fine_tune, read_history, trained_on
 from conemos_bundle.hosts.label.jobs import in_job, in_server
-from conemos_bundle.hosts.label.requests import number, refuse, refuse_bad_values
+from conemos_bundle.hosts.label.requests import number, refuse, reject_bad_values
 from conemos_bundle.hosts.label.served_model import ServedModel
 from conemos_bundle.hosts.label.submitted import annotated_regions, saved_annotations
 from conemos_bundle.hosts.label.training_set import write_training_set
@@ -82,8 +82,8 @@ class RegionTrainTask(TrainTask):
         epochs = int(number(request, "max_epochs", defaults["max_epochs"], 1, 10**5))
         steps = int(number(request, "steps_per_epoch", defaults["steps_per_epoch"], 1, 10**5))
         learning_rate = number(request, "learning_rate", defaults["learning_rate"], 0, 1)
-        share = number(request, "val_split", defaults["val_split"], 0, 1)
-        refuse_bad_values({"device": request.get("device")}, defaults["device"], ())
+        fraction = number(request, "val_split", defaults["val_split"], 0, 1)
+        reject_bad_values({"device": request.get("device")}, defaults["device"], ())
         device = torch.device(name_to_device(request.get("device") or "cuda"))
         models = self.served.models
         before, spacing = trained_on(models), read_record(models / "model.pt")["plan"]["spacing"]
@@ -92,7 +92,7 @@ class RegionTrainTask(TrainTask):
             folder = part / time.strftime("%Y%m%d-%H%M%S")
             folder.mkdir()
             saved = saved_annotations(self.served, datastore)
-            unannotated = write_training_set(folder, saved, self.served.region_names, spacing, share, before)
+            unannotated = write_training_set(folder, saved, self.served.region_names, spacing, fraction, before)
             entry = fine_tune(
                 models, folder, unannotated, device, epochs, steps, learning_rate,
                 pretrained=request.get("pretrained", True) not in (False, "false", "False"),

@@ -26,26 +26,26 @@ class Saved(NamedTuple):
     predicted: Mapping[str, Mask]
 
 
-def validates(name: str, share: float) -> bool:
+def validates(name: str, fraction: float) -> bool:
     """Whether a scan is one to judge models by: its name decides, so that the next training judges by it too."""
     number = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)
-    return number < share * 16**8
+    return number < fraction * 16**8
 
 
-def split(names: Sequence[str], share: float, trained_before: Collection[str] = ()) -> tuple[list[str], list[str]]:
-    """Names to train on and names to judge by, about ``share`` of them; one at least of either where there are two.
+def split(names: Sequence[str], fraction: float, trained_before: Collection[str] = ()) -> tuple[list[str], list[str]]:
+    """Names to train on and names to judge by, about ``fraction`` of them; one at least of either where there are two.
 
     What the served model was trained on does not judge. Where there is nothing else to judge by, one that it was
     trained on does: of one scan alone, both are that scan.
 
     Args:
         names: all annotated scans.
-        share: about which part of them judges.
+        fraction: about which part of them judges.
         trained_before: what the served model was trained on.
     """
     by_number = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
     unseen = [name for name in by_number if name not in trained_before] or by_number
-    judged = [name for name in unseen if validates(name, share)] or unseen[:1]
+    judged = [name for name in unseen if validates(name, fraction)] or unseen[:1]
     if len(judged) == len(names) > 1:
         judged = judged[:-1]
     trained = [name for name in names if name not in judged]
@@ -57,10 +57,10 @@ def write_training_set(
     saved: Sequence[Saved],
     region_names: Sequence[str],
     spacing: Sequence[float],
-    share: float,
+    fraction: float,
     trained_before: Collection[str] = (),
 ) -> list[str]:
-    """Write ``datalist.json``, to train on, and ``judge.json``, to compare the old and the new model on.
+    """Write ``datalist.json``, to train on, and ``holdout.json``, to compare the old and the new model on.
 
     Their paths of masks start at the folder, which may be moved.
 
@@ -72,7 +72,7 @@ def write_training_set(
         saved: the annotated scans.
         region_names: the K regions.
         spacing: of training, in mm; predicted masks of which it leaves nothing are left out.
-        share: about which part of the scans judges.
+        fraction: about which part of the scans judges.
         trained_before: names of scans that the served model was trained on (`trained_on`).
 
     Returns:
@@ -84,7 +84,7 @@ def write_training_set(
     saved = [scan for scan in saved if scan.masks]
     if not saved:
         raise UserError("no saved label holds a region of this model; annotate a scan and submit it first")
-    trained, judged = split([scan.name for scan in saved], share, trained_before)
+    trained, judged = split([scan.name for scan in saved], fraction, trained_before)
     unannotated = _missing(saved, region_names)
     rehearsed = _missing([scan for scan in saved if scan.name in trained], region_names)
     training, validation, judges = [], [], []
@@ -105,7 +105,7 @@ def write_training_set(
             judges.append(_scan(scan, {**masks, **{region: own[region] for region in unannotated if region in own}}))
     of_all: dict[str, Any] = {"name": "saved annotations", "regions": list(region_names)}
     write_datalist(Datalist(**of_all, training=training, validation=validation), folder / "datalist.json")
-    write_datalist(Datalist(**of_all, validation=judges), folder / "judge.json")
+    write_datalist(Datalist(**of_all, validation=judges), folder / "holdout.json")
     return unannotated
 
 

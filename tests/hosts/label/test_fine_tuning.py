@@ -54,7 +54,7 @@ def test_regions_may_be_named_like_numbers(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(
         fine_tuning, "run_training_config", lambda *_, **__: (tmp_path / "per_scan.csv").write_text(rows)
     )
-    means = mean_dice(tmp_path / "model.pt", tmp_path / "judge.json", tmp_path, torch.device("cpu"))
+    means = mean_dice(tmp_path / "model.pt", tmp_path / "holdout.json", tmp_path, torch.device("cpu"))
     assert means == {"1": 0.5, "1e3": 1.0, "null": 0.25}
 
 

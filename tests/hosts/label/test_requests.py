@@ -12,8 +12,8 @@ from conemos_bundle.hosts.label.requests import (
     checked_format,
     number,
     refuse,
-    refuse_bad_values,
     region_options,
+    reject_bad_values,
     requested_regions,
 )
 
@@ -79,7 +79,7 @@ def test_another_format_is_refused(value: Any) -> None:
 
 @pytest.mark.parametrize("request_", [{}, {"device": ["cpu"]}, {"device": "cuda:1"}, {"model_filename": "model.pt"}])
 def test_known_devices_and_files_pass(request_: dict[str, Any]) -> None:
-    refuse_bad_values(request_, ["cpu"], ["model.pt"])
+    reject_bad_values(request_, ["cpu"], ["model.pt"])
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_known_devices_and_files_pass(request_: dict[str, Any]) -> None:
 )
 def test_other_devices_and_files_are_refused(request_: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="use one of"):
-        refuse_bad_values(request_, ["cpu"], ["model.pt"])
+        reject_bad_values(request_, ["cpu"], ["model.pt"])
 
 
 def test_an_unknown_region_is_answered_with_400(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from conemos_bundle.errors import OutputError, UserError
-from conemos_bundle.hosts.label.studies import refuse_strange_list, see_moved_files, write_whole_files
+from conemos_bundle.hosts.label.studies import reject_strange_list, see_moved_files, write_whole_files
 from filelock import FileLock
 
 
@@ -78,11 +78,11 @@ def listed(name: str = "case", ext: str = ".nii.gz", tag: str = "final", **more:
 
 def test_a_folder_that_somebody_sent_is_not_led_out_of(tmp_path: Path) -> None:
     file = tmp_path / "datastore_v2.json"
-    refuse_strange_list(str(tmp_path))
-    refuse_strange_list("http://store/dicom-web")
+    reject_strange_list(str(tmp_path))
+    reject_strange_list("http://store/dicom-web")
     for good in (listed(), listed(ext=".seg.nrrd", images_dir="."), listed(images_dir="", labels_dir="labels"), {}):
         file.write_text(json.dumps(good))
-        refuse_strange_list(str(tmp_path))
+        reject_strange_list(str(tmp_path))
     for bad in (
         listed(images_dir="/"), listed(labels_dir="../x"), listed(name="../x"), listed(ext="/../../etc/passwd"),
         listed(tag=".."), {"objects": {"case": {}}}, {"objects": {"case": 5}}, {"objects": [1]}, [1], 5,
@@ -91,7 +91,7 @@ def test_a_folder_that_somebody_sent_is_not_led_out_of(tmp_path: Path) -> None:
     ):  # fmt: skip
         file.write_text(json.dumps(bad))
         with pytest.raises(UserError, match=r"datastore_v2.json: .*; put a copy back"):
-            refuse_strange_list(str(tmp_path))
+            reject_strange_list(str(tmp_path))
     file.write_text('{"objects": {"case')
     with pytest.raises(UserError, match=r"datastore_v2.json: not valid JSON .*; put a copy back"):
-        refuse_strange_list(str(tmp_path))
+        reject_strange_list(str(tmp_path))

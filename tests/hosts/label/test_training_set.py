@@ -17,12 +17,12 @@ NAMES = [f"scan_{i}" for i in range(60)]
 
 
 @pytest.mark.parametrize("first", range(20))
-@pytest.mark.parametrize("share", [0.05, 0.2, 0.9])
-def test_a_scan_that_was_trained_on_never_judges_later(first: int, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.05, 0.2, 0.9])
+def test_a_scan_that_was_trained_on_never_judges_later(first: int, fraction: float) -> None:
     trained: set[str] = set()
     names = NAMES[first:]
     for count in range(1, len(names) + 1):  # one scan more a training, the first alone
-        now_trained, judges = split(names[:count], share, trained)
+        now_trained, judges = split(names[:count], fraction, trained)
         assert judges and now_trained
         if count > 1:
             assert not set(now_trained) & set(judges)
@@ -31,7 +31,7 @@ def test_a_scan_that_was_trained_on_never_judges_later(first: int, share: float)
         trained |= set(now_trained)
 
 
-def test_about_the_share_judges() -> None:
+def test_about_the_fraction_judges() -> None:
     assert 6 <= sum(validates(name, 0.2) for name in NAMES) <= 18
 
 
@@ -40,10 +40,10 @@ def test_scans_that_were_trained_on_judge_where_there_is_nothing_else() -> None:
     assert len(judges) == 1 and sorted([*trained, *judges]) == NAMES[:3]
 
 
-@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
-def test_of_two_scans_one_judges_and_one_alone_does_both(share: float) -> None:
-    assert [len(part) for part in split(NAMES[:2], share)] == [1, 1]
-    assert split(["a"], share) == (["a"], ["a"])
+@pytest.mark.parametrize("fraction", [0.0, 0.2, 1.0])
+def test_of_two_scans_one_judges_and_one_alone_does_both(fraction: float) -> None:
+    assert [len(part) for part in split(NAMES[:2], fraction)] == [1, 1]
+    assert split(["a"], fraction) == (["a"], ["a"])
 
 
 def saved(name: str, masks: dict[str, float]) -> Saved:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from conemos_bundle.data.datalist import Datalist, Scan
-from conemos_bundle.data.share import keep_share
+from conemos_bundle.data.fraction import keep_fraction
 from conemos_bundle.errors import UserError
 
 
@@ -18,25 +18,25 @@ def datalist(**scans: int) -> Datalist:
 
 
 def kept(data: Datalist, *arguments: float) -> list[str]:
-    return [scan.subject for scan in keep_share(data, *arguments).training]
+    return [scan.subject for scan in keep_fraction(data, *arguments).training]
 
 
 def test_all_scans_stay_as_they_are() -> None:
     data = datalist(a=3, b=2)
-    assert keep_share(data, 1) is data
+    assert keep_fraction(data, 1) is data
 
 
-@pytest.mark.parametrize(("share", "a", "b", "ab"), [(0.5, 20, 5, 2), (0.25, 10, 2, 1)])
-def test_groups_of_scans_are_thinned_alike(share: float, a: int, b: int, ab: int) -> None:
+@pytest.mark.parametrize(("fraction", "a", "b", "ab"), [(0.5, 20, 5, 2), (0.25, 10, 2, 1)])
+def test_groups_of_scans_are_thinned_alike(fraction: float, a: int, b: int, ab: int) -> None:
     data = datalist(a=40, b=10, ab=4)
-    thinned = keep_share(data, share)
+    thinned = keep_fraction(data, fraction)
     counts = [[scan.subject.split("_")[0] for scan in thinned.training].count(group) for group in ("a", "b", "ab")]
-    assert sum(counts) == round(share * 54)
+    assert sum(counts) == round(fraction * 54)
     assert counts == pytest.approx([a, b, ab], abs=1)
     assert (thinned.validation, thinned.test) == (data.validation, data.test)
 
 
-def test_a_smaller_share_is_part_of_a_larger_one() -> None:
+def test_a_smaller_fraction_is_part_of_a_larger_one() -> None:
     data = datalist(a=40)
     for seed in range(5):
         assert set(kept(data, 0.25, seed)) < set(kept(data, 0.5, seed))
@@ -54,7 +54,7 @@ def test_each_region_keeps_a_scan() -> None:
         assert any(subject.startswith("b") for subject in kept(datalist(a=40, b=1), 0.1, seed))
 
 
-@pytest.mark.parametrize("share", [0, -0.5, 1.5, "half", None])
-def test_other_shares_are_refused(share: object) -> None:
-    with pytest.raises(UserError, match="share .*: give a number above 0, at most 1"):
-        keep_share(datalist(a=3), share)  # type: ignore[arg-type]
+@pytest.mark.parametrize("fraction", [0, -0.5, 1.5, "half", None])
+def test_other_shares_are_refused(fraction: object) -> None:
+    with pytest.raises(UserError, match="fraction .*: give a number above 0, at most 1"):
+        keep_fraction(datalist(a=3), fraction)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A share of the training scans, to see how much a method loses with fewer of them (paper, Figure 4A)."""
+"""A fraction of the training scans, to see how much a method loses with fewer of them (paper, Figure 4A)."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from conemos_bundle.data.datalist import Datalist
 from conemos_bundle.errors import UserError
 
 
-def keep_share(datalist: Datalist, share: float = 1.0, seed: int = 0) -> Datalist:
-    """The datalist with a share of its training scans; validation and test stay whole.
+def keep_fraction(datalist: Datalist, fraction: float = 1.0, seed: int = 0) -> Datalist:
+    """The datalist with a fraction of its training scans; validation and test stay whole.
 
     Scans that are annotated for the same regions (and lack the same ones) are thinned alike, so that each region keeps
-    its part of the annotations; each region keeps at least one scan where it is there. With one seed, a smaller share
-    is part of a larger one.
+    its part of the annotations; each region keeps at least one scan where it is there. With one seed, a smaller
+    fraction is part of a larger one.
 
     Args:
         datalist: the datalist.
-        share: of the training scans, in (0, 1].
+        fraction: of the training scans, in (0, 1].
         seed: which scans stay.
 
     Raises:
-        UserError: the share is not in (0, 1].
+        UserError: the fraction is not in (0, 1].
     """
-    if not isinstance(share, int | float) or not 0 < share <= 1:
-        raise UserError(f"share {share!r}: give a number above 0, at most 1")
-    if share == 1:
+    if not isinstance(fraction, int | float) or not 0 < fraction <= 1:
+        raise UserError(f"fraction {fraction!r}: give a number above 0, at most 1")
+    if fraction == 1:
         return datalist
     groups: dict[frozenset[str], list[int]] = {}
     for index in np.random.default_rng(seed).permutation(len(datalist.training)):
@@ -34,7 +34,7 @@ def keep_share(datalist: Datalist, share: float = 1.0, seed: int = 0) -> Datalis
     kept: set[int] = set()
     passed = 0.0
     for regions in sorted(groups, key=sorted):  # what rounding takes from one group goes to the next
-        before, passed = passed, passed + share * len(groups[regions])
+        before, passed = passed, passed + fraction * len(groups[regions])
         kept.update(groups[regions][: round(passed) - round(before)])
     for region in datalist.regions:
         of_region = [scans for regions, scans in groups.items() if region in regions]
