@@ -76,7 +76,7 @@ class TrainerHandlers:
         handlers: list[Any] = [
             SetEpoch(sampler),
             LrScheduleHandler(scheduler, print_lr=False, epoch_level=False),  # type: ignore[arg-type]
-            ValidationHandler(val_interval, evaluator, epoch_level=True) if validator else None,
+            ValidationHandler(val_interval, evaluator, epoch_level=True) if validator is not None else None,
             Curve(output_dir, optimizer, validator, datalist.regions) if is_first else None,
             Checkpoint(
                 output_dir, network, optimizer, scheduler, validator, identity=started_with, resume=resume,
