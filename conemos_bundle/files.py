@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all, whenever the process is killed, and one writer a folder.
+"""Files and folders that are there whole or not at all, whenever the process is killed, and one writer per folder.
 
 What is not whole yet lies in a hidden folder ``.part-<host>-<process>-<number>`` beside its place, under its final
 name: ITK and nibabel go by the extension, and torch writes the name into the file. A process that is killed leaves such

@@ -1,4 +1,4 @@
-"""What is wrong with a data set: one line a problem, each beginning with ``error: `` or ``warning: ``."""
+"""What is wrong with a data set: one line per problem, each beginning with ``error: `` or ``warning: ``."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def problems(datalist: Datalist, dataset_dir: str | os.PathLike[str]) -> list[st
         dataset_dir: where its relative paths start.
 
     Returns:
-        one line a problem, beginning with ``error: `` or ``warning: `` and naming the file.
+        one line per problem, beginning with ``error: `` or ``warning: `` and naming the file.
 
     Raises:
         UserError: the folder does not exist.

@@ -71,7 +71,7 @@ def orthogonal_views(
 
 @no_formulas
 def draw_montage(columns: Sequence[tuple[str, Sequence[View]]], title: str) -> Figure:
-    """Draw one column per scan and one row a plane.
+    """Draw one column per scan and one row per plane.
 
     Args:
         columns: for each scan its title and its three views.

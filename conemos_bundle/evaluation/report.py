@@ -107,7 +107,7 @@ class EvaluationReport:
         if tuple(predictions.shape) != expected or tuple(labels.shape) != expected:
             raise ValueError(
                 f"{name}: prediction {tuple(predictions.shape)} and label {tuple(labels.shape)} must be {expected}: "
-                "a channel a region, on the image's grid"
+                "a channel per region, on the image's grid"
             )
         affine = convert_to_numpy(image.affine).astype(float)
         spacing = affine_to_spacing(affine)

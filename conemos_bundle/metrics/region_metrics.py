@@ -25,7 +25,7 @@ class RegionDice(CumulativeIterationMetric):
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
         if y is None or y_pred.shape != y.shape:
             raise ValueError(
-                f"prediction {tuple(y_pred.shape)} and reference must have one shape, one channel a region"
+                f"prediction {tuple(y_pred.shape)} and reference must have one shape, one channel per region"
             )
         known, reference = known_voxels(convert_to_tensor(y))
         prediction = convert_to_tensor(y_pred).masked_fill(~known, 0)

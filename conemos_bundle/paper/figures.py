@@ -33,7 +33,7 @@ def save(figure: Figure, path: Path) -> None:
 
 @no_formulas
 def box_plots(scans: pd.DataFrame, comparison: pd.DataFrame, regions: Sequence[str], title: str) -> Figure:
-    """Figure 2: Dice and SD95 over the test scans, one box a region and method.
+    """Figure 2: Dice and SD95 over the test scans, one box per region and method.
 
     Boxes hold the quartiles, whiskers reach to 1.5 times their distance, points are scans beyond. A star above a box
     marks a method that differs from CoNeMOS.

@@ -55,7 +55,7 @@ def compare(scans: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
         regions: the regions in the order wanted.
 
     Returns:
-        one row a metric, region and method (paper's order), the last region being `MEAN`: ``mean``,
+        one row per metric, region and method (paper's order), the last region being `MEAN`: ``mean``,
         ``standard_deviation`` (ddof 1), ``median`` and ``n``, the scans with a value; ``pairs``, ``p``, ``p_corrected``
         and ``significant`` (5%) of the test. `MEAN` has a mean and no more.
     """

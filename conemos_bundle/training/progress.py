@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class Progress:
-    """A bar over all steps of training on a terminal, and one log line an epoch anywhere.
+    """A bar over all steps of training on a terminal, and one log line per epoch anywhere.
 
     Args:
         evaluator: the validation engine, whose metrics the line shows; None: no validation.

@@ -1,4 +1,4 @@
-"""Overlapping regions in one ``.seg.nrrd`` file, as 3D Slicer writes them: one layer a segment.
+"""Overlapping regions in one ``.seg.nrrd`` file, as 3D Slicer writes them: one layer per segment.
 
 Format: https://slicer.readthedocs.io/en/latest/developer_guide/modules/segmentations.html
 """

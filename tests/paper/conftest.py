@@ -35,7 +35,7 @@ def write_run(
     slices: bool = False,
     **settings: Any,
 ) -> Path:
-    """Write a run with a Dice a region and scan; SD95 is ten times what lacks to 1, in voxels of 2 mm.
+    """Write a run with a Dice per region and scan; SD95 is ten times what lacks to 1, in voxels of 2 mm.
 
     Args:
         folder: the run's folder.

@@ -96,7 +96,7 @@ def metadata(
         "data_type": "nibabel",
         "image_classes": f"{plan['in_channels']}-channel {data.get('modality') or 'MR'}, intensities scaled to [0, 1]",
         "label_classes": f"one binary mask per region: {listed}",
-        "pred_classes": f"one channel a region, which may overlap or nest: {listed}",
+        "pred_classes": f"one channel per region, which may overlap or nest: {listed}",
         "intended_use": "Research only; not for clinical use.",
         "references": [
             "Billot, B., Dey, N., Abaci Turk, E., Grant, P. E., Golland, P. Network conditioning for synergistic "
