@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conemos_bundle.cli import predict
 from conemos_bundle.errors import UserError
+from conemos_bundle.utils.paths import bundle_folder
 from nibabel.orientations import axcodes2ornt
 
 
@@ -32,7 +33,7 @@ def test_writes_only_the_regions_asked_for_and_their_volumes(scan: Path, run: Pa
 
 def test_no_line_is_printed_that_is_not_ours(scan: Path, run: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "conemos_bundle", "predict", str(scan), "--model", str(run), "--output", "out"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(bundle_folder()), *sys.path])}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert [line.split(":")[0].strip() for line in done.stdout.splitlines()][:3] == [str(scan), "outer", "inner core"]
