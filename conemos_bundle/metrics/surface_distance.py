@@ -33,8 +33,8 @@ def surface_distances(
         spacing: voxel size in mm, one value per axis; (1, 1, 1) gives distances in voxels.
 
     Returns:
-        one distance per surface voxel of either mask, in the unit of ``spacing``; none where a mask is empty or fills the
-        image, and so has no surface.
+        one distance per surface voxel of either mask, in the unit of ``spacing``; none where a mask is empty or fills
+        the image, and so has no surface.
 
     Raises:
         ValueError: the shapes differ, or the reference holds NaN.

@@ -33,9 +33,9 @@ def test_writes_only_the_regions_asked_for_and_their_volumes(scan: Path, run: Pa
 
 def test_no_line_is_printed_that_is_not_ours(scan: Path, run: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "conemos_bundle", "predict", str(scan), "--model", str(run), "--output", "out"]
-    environment = {**os.environ, "PYTHONPATH": str(bundle_folder())}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(bundle_folder()), *sys.path])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
     assert [line.split(":")[0].strip() for line in done.stdout.splitlines()][:3] == [str(scan), "outer", "inner core"]
 
 

@@ -78,7 +78,7 @@ def test_the_masks_of_the_command_line_of_monai_bundle_and_of_a_predictor_are_on
         "--meta_file", str(bundle_folder() / "configs" / "metadata.json"),
         "--dataset_dir", str(scans), "--output_dir", str(tmp_path / "bundle"), "--device", "cpu",
     ]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(bundle_folder()), *sys.path])}
     subprocess.run(command, env=environment, cwd=tmp_path, check=True, capture_output=True)
     predict(str(scans), output=str(tmp_path / "command"), device="cpu")
     expected = files(tmp_path / "bundle")

@@ -27,6 +27,7 @@ from conemos_bundle.importers.keras import read_keras_weights
 from conemos_bundle.importers.nnunet import from_decathlon, from_nnunet
 from conemos_bundle.runs.metadata import read_metadata
 from conemos_bundle.runs.record import NetworkConfig
+from conemos_bundle.utils.paths import bundle_folder
 from conemos_bundle.volumes import dicom_files, read_volume
 from conemos_bundle.volumes.dicom_files import series_in
 from conemos_bundle.volumes.seg_nrrd import read_seg_nrrd, read_segments, write_seg_nrrd
@@ -40,7 +41,7 @@ MASK[0, 1:3, 1:3, 1:3] = 1
 
 def run_in(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
     """Python in a folder, of whose modules it takes none by itself."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(bundle_folder()), *sys.path])}
     return subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path[:] = [p for p in sys.path if p]; {code}"],
         cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=200,
