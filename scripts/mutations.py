@@ -39,6 +39,7 @@ class Change(NamedTuple):
     file: str
     old: str
     new: Any
+    chosen_by: str = "writer"  # of the tests; "reader": somebody who chose it before looking at any test
 
 
 _HANDLERS = "conemos_bundle/training/handlers.py"
@@ -119,6 +120,52 @@ CHANGES = [
         '{"fraction"}  #',
         '{"fraction", "learning_rate"}  #',
     ),
+    Change(
+        "the model is chosen on the test scans",
+        "configs/train.json",
+        "validate::dataset::data::split",
+        "test",
+        "reader",
+    ),
+    Change("every seed draws the same samples", "configs/train.json", "train::sampler::seed", 0, "reader"),
+    Change("regions in the order of the datalist", "configs/evaluate.json", "regions", "$@data.regions", "reader"),
+    Change("sides of the window in another order", "configs/inference.json", "window", [56, 40, 40], "reader"),
+    Change(
+        "the teacher does not go into the checkpoint",
+        "configs/methods/mean_teacher.json",
+        "extra_modules",
+        {},
+        "reader",
+    ),
+    Change("a run forgets which region lies inside which", _HANDLERS, "inside, config)", "None, config)", "reader"),
+    Change(
+        "scans without a region are not drawn",
+        "conemos_bundle/data/loading.py",
+        ", absent=dataset.absent",
+        "",
+        "reader",
+    ),
+    Change(
+        "crops where the image is bright, not where the answer is known",
+        "conemos_bundle/transforms/augment.py",
+        'image_key="known"',
+        'image_key="image"',
+        "reader",
+    ),
+    Change(
+        "a run is predicted with the window of the bundle",
+        "conemos_bundle/predictor/loading.py",
+        '        "window": record["plan"]["patch_size"],\n',
+        "",
+        "reader",
+    ),
+    Change(
+        "the overlap of windows is not passed on",
+        "conemos_bundle/inferers/inference.py",
+        "overlap=overlap, ",
+        "",
+        "reader",
+    ),
 ]
 
 
@@ -186,7 +233,7 @@ def main(output: str = "docs/results/mutations.csv") -> None:
             failed = failing_tests(copy)
             file.write_text(text, encoding="utf-8")
             rows.append({
-                "change": change.what, "file": change.file, "tests_that_fail": len(failed),
+                "change": change.what, "file": change.file, "chosen_by": change.chosen_by, "tests_that_fail": len(failed),
                 "first": failed[0] if failed else "SURVIVED",
             })  # fmt: skip
             print(f"{change.what:48} {len(failed):3}  {rows[-1]['first']}  ({time.perf_counter() - started:.0f} s)")

@@ -90,6 +90,16 @@ def test_few_expressions_are_left() -> None:
     assert all(count <= 4 for count in counts.values())
 
 
+def test_inference_is_as_the_record_beside_its_weights_says() -> None:
+    """Weights are checked against their record when they are read, the window is not."""
+    inference = config("inference")
+    record = json.loads((CONFIGS.parent / "models" / "run.json").read_text(encoding="utf-8"))
+    plan, network = record["plan"], inference["network_def"]
+    assert (inference["window"], inference["spacing"]) == (plan["patch_size"], plan["spacing"])
+    assert (network, network["in_channels"]) == (record["network"], plan["in_channels"])
+    assert inference["inside"] == record.get("inside", {})
+
+
 def test_inference_prepares_scans_as_training_does() -> None:
     """`inference.json` stands alone, since hosts read it from any folder: so what it fractions is held equal here."""
     train, inference, evaluate = config("train"), config("inference"), config("evaluate")

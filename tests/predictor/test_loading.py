@@ -66,6 +66,13 @@ def test_a_run_is_called_as_its_data_set(run: Path) -> None:
     assert (predictor.name, predictor.modality, predictor.regions) == ("tiny", "MR", ["outer", "inner core"])
 
 
+def test_a_run_is_asked_in_windows_of_the_patch_that_it_was_trained_on(run: Path, tiny_dataset: Path) -> None:
+    predictor, sizes = Predictor.load(run, "cpu"), []
+    predictor._network.register_forward_pre_hook(lambda _, given: sizes.append(tuple(given[0].shape[2:])))
+    predictor(tiny_dataset / "images" / "test_0.nii.gz", keep=False)
+    assert sizes == [(24, 24, 16)]  # the scan, of 20 × 18 × 16 voxels, is padded
+
+
 def test_a_modality_that_dicom_does_not_know_does_not_choose_series(tmp_path: Path) -> None:
     for folder in ("configs", "models"):
         shutil.copytree(bundle_folder() / folder, tmp_path / folder)

@@ -114,6 +114,12 @@ def test_an_epoch_has_steps_of_one_batch(build: Build) -> None:
     assert get("train::sampler").num_samples == 15
 
 
+def test_the_seed_and_the_process_reach_the_draws(build: Build) -> None:
+    sampler = build(seed=7, rank=2)("train::sampler")
+    assert (sampler.seed, sampler.rank) == (7, 2)
+    assert list(sampler) != list(build(seed=8, rank=2)("train::sampler"))
+
+
 def test_individual_networks_have_a_batch_each(build: Build) -> None:
     get = build("methods/individual", batch_size=5)
     assert (get("train::dataloader").batch_size, len(get("train::dataloader"))) == (10, 3)  # of two regions
@@ -126,6 +132,13 @@ def test_mixed_precision_reaches_training_validation_and_the_teacher(build: Buil
     assert get("train::inferer").keywords == {"bfloat16": chosen}
     assert get("validate::inferer").keywords["bfloat16"] is chosen
     assert get("mean_teacher").bfloat16 is chosen
+
+
+def test_the_teacher_goes_into_the_checkpoint(build: Build) -> None:
+    """Else it would begin again, as the network is then, where training is resumed."""
+    get = build("methods/mean_teacher")
+    checkpoint = next(each for each in get("train::handlers")[0].handlers if type(each).__name__ == "Checkpoint")
+    assert checkpoint.also == {"teacher": get("mean_teacher").teacher}
 
 
 def test_validation_is_in_windows_of_the_patch(build: Build) -> None:
