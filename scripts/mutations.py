@@ -233,8 +233,8 @@ def main(output: str = "docs/results/mutations.csv") -> None:
             failed = failing_tests(copy)
             file.write_text(text, encoding="utf-8")
             rows.append({
-                "change": change.what, "file": change.file, "chosen_by": change.chosen_by, "tests_that_fail": len(failed),
-                "first": failed[0] if failed else "SURVIVED",
+                "change": change.what, "file": change.file, "chosen_by": change.chosen_by,
+                "tests_that_fail": len(failed), "first": failed[0] if failed else "SURVIVED",
             })  # fmt: skip
             print(f"{change.what:48} {len(failed):3}  {rows[-1]['first']}  ({time.perf_counter() - started:.0f} s)")
     with (ROOT / output).open("w", newline="", encoding="utf-8") as table:
