@@ -7,8 +7,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-from conemos_bundle.errors import UsageError, UserError
-from conemos_bundle.utils.nearest import suggestion
+from conemos_bundle.errors import UserError
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 MOST_REGIONS = 4096
@@ -115,24 +114,3 @@ def folder_name(text: str, otherwise: str) -> str:
         return region_name(name)
     except ValueError:
         return otherwise
-
-
-def match_region(name: str, known: Sequence[str]) -> str:
-    """The known region of that name, in upper or lower case.
-
-    Raises:
-        UsageError: there is none.
-
-    Example::
-
-        >>> match_region("Anterior", ["anterior", "posterior"])
-        'anterior'
-    """
-    text = unicodedata.normalize("NFC", name)
-    if text in known:
-        return text
-    by_case = {unicodedata.normalize("NFC", each.casefold()): each for each in known}
-    key = unicodedata.normalize("NFC", text.casefold())
-    if key in by_case:
-        return by_case[key]
-    raise UsageError(f"region {text!r} is unknown{suggestion(text, known)}; this model knows: {', '.join(known)}")

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conemos_bundle.errors import UsageError
-from conemos_bundle.names import match_region
-from conemos_bundle.utils.nearest import check_path, suggestion
+from conemos_bundle.utils.nearest import check_path, match_region, suggestion
 from conemos_bundle.utils.paths import bundle_folder
 
 FORMATS = ("files", "multichannel", "labelmap", "seg.nrrd")
@@ -50,7 +49,9 @@ def predict(
     from conemos_bundle.predictor import Predictor, segment_scans
 
     predictor = Predictor.load(model, device, mode, names)
-    segment_scans(predictor, [Path(str(scan)) for scan in scans], str(output), names, output_format, resume)
+    if segment_scans(predictor, [Path(str(scan)) for scan in scans], str(output), names, output_format, resume):
+        viewer = "3D Slicer" if output_format == "seg.nrrd" else "3D Slicer or ITK-SNAP"
+        print(f"next: view the masks in {output} over their scan in {viewer}", flush=True)
 
 
 def _check(

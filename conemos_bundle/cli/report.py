@@ -68,4 +68,5 @@ def report(
             patch = [size] * 3 if isinstance(size, int) else size
             table = measure_inference([run for run in found if run.is_standard], patch, rounds)
             write_in_one_step(folder / INFERENCE, partial(table.to_csv, index=False))
-        print(f"wrote {write_report(found, folder)}")
+        written = write_report(found, folder)
+        print(f"wrote {written}\nnext: open {written}")

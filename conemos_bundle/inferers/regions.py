@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import torch
 from conemos_bundle.errors import UsageError
-from conemos_bundle.names import check_region_names, match_region
+from conemos_bundle.names import check_region_names
+from conemos_bundle.utils.nearest import match_region
 
 
 def asked_regions(regions: str | Sequence[str] | None, region_names: Sequence[str]) -> list[str]:

@@ -85,7 +85,7 @@ def run_experiments(
                 f"{target}: not all runs succeeded; their train.log and evaluate.log say why; then run this again"
             )
     if not dry_run:
-        print(f"report: {target / 'report'}")
+        print(f"wrote {target / 'report'}\nnext: open {target / 'report' / 'report.md'}")
 
 
 def _run(command: list[str]) -> int:

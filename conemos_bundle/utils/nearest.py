@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,3 +38,24 @@ def check_path(path: str, is_folder: bool | None = None) -> Path:
     except (OSError, ValueError) as error:  # no permission, or a name that no system takes
         raise UsageError(f"{path}: cannot be read ({error})") from error
     raise UsageError(f"{path}: no such {kind}{suggestion(file.name, beside)}")
+
+
+def match_region(name: str, known: Sequence[str]) -> str:
+    """The known region of that name, in upper or lower case.
+
+    Raises:
+        UsageError: there is none.
+
+    Example::
+
+        >>> match_region("Anterior", ["anterior", "posterior"])
+        'anterior'
+    """
+    text = unicodedata.normalize("NFC", name)
+    if text in known:
+        return text
+    by_case = {unicodedata.normalize("NFC", each.casefold()): each for each in known}
+    key = unicodedata.normalize("NFC", text.casefold())
+    if key in by_case:
+        return by_case[key]
+    raise UsageError(f"region {text!r} is unknown{suggestion(text, known)}; this model knows: {', '.join(known)}")

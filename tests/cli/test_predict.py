@@ -37,6 +37,7 @@ def test_no_line_is_printed_that_is_not_ours(scan: Path, run: Path, tmp_path: Pa
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert [line.split(":")[0].strip() for line in done.stdout.splitlines()][:3] == [str(scan), "outer", "inner core"]
+    assert done.stdout.splitlines()[-1] == "next: view the masks in out over their scan in 3D Slicer or ITK-SNAP"
 
 
 def test_a_region_does_not_depend_on_what_else_is_asked_for(scan: Path, run: Path, tmp_path: Path) -> None:
