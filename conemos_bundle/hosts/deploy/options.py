@@ -7,19 +7,19 @@ import os
 from collections.abc import Sequence
 from typing import NoReturn
 
-from conemos_bundle.errors import UserError
+from conemos_bundle.errors import UsageError
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see python -m conemos_bundle.hosts.deploy --help")
+        raise UsageError(f"{message}; see python -m conemos_bundle.hosts.deploy --help")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The options, each with an environment variable behind it, as MONAI Application Packages set them.
 
     Raises:
-        UserError: an unknown option, or no input, output or model.
+        UsageError: an unknown option, or no input, output or model.
     """
     parser = _Parser(
         prog="python -m conemos_bundle.hosts.deploy",
@@ -39,5 +39,5 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(list(arguments))
     for name in ("input", "output", "model"):
         if not getattr(options, name):
-            raise UserError(f"--{name} is missing; see python -m conemos_bundle.hosts.deploy --help")
+            raise UsageError(f"--{name} is missing; see python -m conemos_bundle.hosts.deploy --help")
     return options
