@@ -29,6 +29,9 @@ TESTS = [
     "tests/training/test_wiring.py", "tests/training/test_schedule.py", "tests/training/test_defaults.py",
     "tests/training/test_settings.py", "tests/transforms/test_augment.py", "tests/transforms/test_prepare.py",
     "tests/data/test_loading.py", "tests/inferers/test_inference.py", "tests/test_config_files.py",
+    "tests/predictor/test_loading.py::test_a_run_is_asked_in_windows_of_the_patch_that_it_was_trained_on",
+    "tests/test_configs.py::test_declared_containment_holds_when_it_is_switched_on",
+    "tests/test_configs.py::test_evaluation_only_where_annotated_whatever_the_order_of_the_regions[train]",
 ]  # fmt: skip
 
 
@@ -233,8 +236,8 @@ def main(output: str = "docs/results/mutations.csv") -> None:
             failed = failing_tests(copy)
             file.write_text(text, encoding="utf-8")
             rows.append({
-                "change": change.what, "file": change.file, "chosen_by": change.chosen_by, "tests_that_fail": len(failed),
-                "first": failed[0] if failed else "SURVIVED",
+                "change": change.what, "file": change.file, "chosen_by": change.chosen_by,
+                "tests_that_fail": len(failed), "first": failed[0] if failed else "SURVIVED",
             })  # fmt: skip
             print(f"{change.what:48} {len(failed):3}  {rows[-1]['first']}  ({time.perf_counter() - started:.0f} s)")
     with (ROOT / output).open("w", newline="", encoding="utf-8") as table:
