@@ -4,7 +4,7 @@
 
 Each change is made in a copy of the repository, where the tests of the wiring are run. Prints and writes a row per
 change: what was changed, where, how many tests fail and which one first; SURVIVED where none does, and the exit code is
-then 1. Six minutes on a busy core.
+then 1. Seven minutes on a busy core.
 """
 
 from __future__ import annotations
