@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from conemos_bundle.runs.run import recorded_network
+from conemos_bundle.runs.run import network_of
 from conemos_bundle.training.settings import of_teacher
 from conemos_bundle.transforms import LoadRegionMasksd, preparation
 from conemos_bundle.utils.paths import bundle_folder
@@ -53,7 +53,7 @@ def test_methods_are_short() -> None:
 
 def settings_at_the_top() -> set[str]:
     names = list(config("train"))
-    return set(names[: names.index("settings")]) - {"_desc_"}
+    return set(names[: names.index("settings")]) - {"_desc_"}  # which says what they mean
 
 
 def test_every_setting_is_recorded_or_told_by_what_is() -> None:
@@ -130,7 +130,7 @@ def test_inference_prepares_scans_as_training_does() -> None:
         "channels": train["channels"],
         "n_conditioned": train["n_conditioned"],
     }
-    networks = [recorded_network({"network": network}) for network in (trained, inference["network_def"])]
+    networks = [network_of(network) for network in (trained, inference["network_def"])]
     assert networks[0].arguments == networks[1].arguments
     assert inference["mode"] == train["validate"]["inferer"]["mode"]
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 from conemos_bundle.cli.predict import predict
 from conemos_bundle.errors import find_user_error
-from conemos_bundle.runs.run import recorded_network
+from conemos_bundle.runs.run import network_of
 from conemos_bundle.utils.paths import bundle_folder
 from monai.bundle import ConfigWorkflow
 from monai.utils import set_determinism
@@ -211,7 +211,7 @@ def test_training_leaves_model_checkpoint_and_record(finished_run: Path) -> None
     assert record["regions"] == ["outer", "inner core"]
     assert record["data"]["annotated"]["training"] == {"scans": 4, "outer": 3, "inner core": 2}
     weights = torch.load(finished_run / "model.pt", weights_only=True)
-    recorded_network(record).load_state_dict(weights)
+    network_of(record["network"]).load_state_dict(weights)
     checkpoint = torch.load(finished_run / "checkpoint.pt", weights_only=True)
     assert (checkpoint["epoch"], checkpoint["iteration"]) == (1, 1)
     assert 0 <= checkpoint["best"] <= 1

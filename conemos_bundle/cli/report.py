@@ -39,13 +39,13 @@ def report(
 
     from conemos_bundle.files import write_in_one_step
     from conemos_bundle.names import folder_name
-    from conemos_bundle.paper.collect import Run, find_runs
+    from conemos_bundle.paper.collect import EvaluatedRun, find_runs
     from conemos_bundle.paper.methods import CONEMOS
     from conemos_bundle.paper.report import write_report
     from conemos_bundle.paper.sections import INFERENCE
     from conemos_bundle.paper.timing import measure as measure_inference
 
-    of_dataset: dict[str, list[Run]] = {}
+    of_dataset: dict[str, list[EvaluatedRun]] = {}
     for run in find_runs(str(runs), steps):
         of_dataset.setdefault(run.dataset, []).append(run)
     for dataset, found in list(of_dataset.items()):

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from conemos_bundle.errors import UserError
 from conemos_bundle.evaluation.tables import METRICS, ROW_COLUMNS, read_rows, read_summary
-from conemos_bundle.runs.record import RECORD, as_dictionary, read_run
+from conemos_bundle.runs.record import RECORD, NetworkConfig, Run, read_run
 from conemos_bundle.training.curve import CURVE, Epoch, read_curve
 
 PER_SCAN = Path("evaluation_test") / "per_scan.csv"
@@ -29,11 +29,11 @@ RUN_COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Run:
+class EvaluatedRun:
     """A finished and evaluated run."""
 
     folder: Path
-    record: dict[str, Any]  # run.json
+    record: Run  # run.json
     run: str  # the folder below the root, for messages and tables
     dataset: str
     method: str
@@ -50,7 +50,7 @@ class Run:
         return self.fraction == 1 and self.all_conditioned
 
 
-def find_runs(root: str | os.PathLike[str], steps: int | None = None) -> list[Run]:
+def find_runs(root: str | os.PathLike[str], steps: int | None = None) -> list[EvaluatedRun]:
     """The finished and evaluated runs below a folder, in the order of their folders; others are printed and skipped.
 
     Args:
@@ -81,7 +81,7 @@ def collect(root: str | os.PathLike[str], steps: int | None = None) -> pd.DataFr
     return per_scan_rows(find_runs(root, steps))
 
 
-def per_scan_rows(runs: Sequence[Run]) -> pd.DataFrame:
+def per_scan_rows(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
     """One row a run, scan and region.
 
     Returns:
@@ -92,9 +92,9 @@ def per_scan_rows(runs: Sequence[Run]) -> pd.DataFrame:
         UserError: a table cannot be read, or runs of one data set are evaluated on different scans or regions.
     """
     tables = []
-    evaluated: dict[str, tuple[Run, set[tuple[str, str]]]] = {}
+    evaluated: dict[str, tuple[EvaluatedRun, set[tuple[str, str]]]] = {}
     for run in runs:
-        rows = read_rows(run.folder / PER_SCAN, run.record["regions"])
+        rows = read_rows(run.folder / PER_SCAN, run.record.regions)
         what = set(zip(rows["scan"], rows["region"], strict=True))
         first, expected = evaluated.setdefault(run.dataset, (run, what))
         if what != expected:
@@ -108,7 +108,7 @@ def per_scan_rows(runs: Sequence[Run]) -> pd.DataFrame:
     return table[[*RUN_COLUMNS, *ROW_COLUMNS]]
 
 
-def curve(run: Run) -> pd.DataFrame:
+def curve(run: EvaluatedRun) -> pd.DataFrame:
     """``curve.csv`` of a run: one row per epoch; no row where there is no such file.
 
     Raises:
@@ -122,7 +122,7 @@ def _read_curve(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else list(Epoch.model_fields), dtype=float)
 
 
-def _read_run(folder: Path, top: Path) -> Run | None:
+def _read_run(folder: Path, top: Path) -> EvaluatedRun | None:
     """The run in ``folder``, or None, with a printed line, where it is not finished or not evaluated."""
     if not (folder / PER_SCAN).is_file() or read_rows(folder / PER_SCAN)[list(METRICS)].isna().all(axis=None):
         print(f"{folder}: skipped, not evaluated (no {PER_SCAN} with values)")
@@ -132,16 +132,17 @@ def _read_run(folder: Path, top: Path) -> Run | None:
         return None
     path = folder / RECORD
     try:
-        record = as_dictionary(read_run(path))
-        settings, network = record["settings"], record["network"]
-        _ = record["regions"], record["plan"]["patch_size"]  # read later; a KeyError now
+        record = read_run(path)
+        settings: dict[str, Any] = record.settings
         epochs = int(settings["max_epochs"])
-        n_conditioned, all_conditioned = _conditioned(network)
-        run = Run(
+        n_conditioned, all_conditioned = _conditioned(record.network)
+        if not record.data.name:
+            raise KeyError("data.name")
+        run = EvaluatedRun(
             folder=folder,
             record=record,
             run=folder.relative_to(top).as_posix() if folder != top else folder.absolute().name,
-            dataset=str(record["data"]["name"]),
+            dataset=record.data.name,
             method=str(settings["method"]),
             seed=int(settings["seed"]),
             fraction=float(settings.get("fraction", 1)),
@@ -167,18 +168,18 @@ def _read_run(folder: Path, top: Path) -> Run | None:
     return run
 
 
-def _conditioned(network: dict[str, Any]) -> tuple[int | None, bool]:
+def _conditioned(network: NetworkConfig) -> tuple[int | None, bool]:
     """Number of conditioned convolutions, and whether these are all; (None, True) for networks without FiLM."""
-    if not str(network["_target_"]).endswith("FiLMUNet"):
+    if not network.is_conditioned:
         return None, True
-    levels, a_level = len(network["channels"]), int(network["convs_per_level"])
-    convolutions = a_level * (2 * levels - 1) + 1  # encoder, decoder, the final one: 15 in the paper
-    number = network.get("n_conditioned")
-    return (convolutions, True) if number is None else (int(number), int(number) == convolutions)
+    # encoder, decoder, the final one: 15 in the paper
+    convolutions = network.convs_per_level * (2 * len(network.channels) - 1) + 1
+    number = network.n_conditioned
+    return (convolutions, True) if number is None else (number, number == convolutions)
 
 
-def _reject_twins(runs: Sequence[Run]) -> None:
-    seen: dict[tuple[Any, ...], Run] = {}
+def _reject_twins(runs: Sequence[EvaluatedRun]) -> None:
+    seen: dict[tuple[Any, ...], EvaluatedRun] = {}
     for run in runs:
         key = (run.dataset, run.method, run.seed, run.fraction, run.n_conditioned, run.steps, run.batch_size)
         twin = seen.setdefault(key, run)
@@ -189,8 +190,8 @@ def _reject_twins(runs: Sequence[Run]) -> None:
             )
 
 
-def _reject_budgets(runs: Sequence[Run]) -> None:
-    first: dict[str, Run] = {}
+def _reject_budgets(runs: Sequence[EvaluatedRun]) -> None:
+    first: dict[str, EvaluatedRun] = {}
     for run in runs:
         other = first.setdefault(run.dataset, run)
         if (other.steps, other.batch_size) != (run.steps, run.batch_size):

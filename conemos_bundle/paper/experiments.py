@@ -19,7 +19,7 @@ from conemos_bundle.data.datalist import read_datalist, scans_folder
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import one_writer, write_in_one_step
 from conemos_bundle.names import folder_name
-from conemos_bundle.paper.grid import OWN_METHOD, Grid, Run, expand, read_grid
+from conemos_bundle.paper.grid import OWN_METHOD, Grid, PlannedRun, expand, read_grid
 from conemos_bundle.utils.processes import NO_MODULES_OF_WORKING_DIRECTORY, commands_end_with_us
 from conemos_bundle.utils.records import one_line, read_json
 from pydantic import ValidationError
@@ -118,7 +118,7 @@ def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
         os.killpg(process.pid, number)
 
 
-def _reject_no_reference(runs: Sequence[Run], target: Path) -> None:
+def _reject_no_reference(runs: Sequence[PlannedRun], target: Path) -> None:
     """The report compares with CoNeMOS on all training scans; say so now, not after hours of training."""
     for data in sorted({run.folder.split("/")[0] for run in runs}):
         seeds = re.compile(rf"{re.escape(data)}/{OWN_METHOD}/seed\d+")

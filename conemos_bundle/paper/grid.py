@@ -93,7 +93,7 @@ class Grid(Strict):
 
 
 @dataclass(frozen=True)
-class Run:
+class PlannedRun:
     """One run of the grid."""
 
     folder: str  # below the output folder
@@ -146,13 +146,13 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
     return grid
 
 
-def expand(grid: Grid) -> list[Run]:
+def expand(grid: Grid) -> list[PlannedRun]:
     """The runs of a grid, each once.
 
     Pseudo-labelling starts from the individual networks of the same data set, seed and fraction where the grid has
     them.
     """
-    found: dict[str, Run] = {}
+    found: dict[str, PlannedRun] = {}
     for runs in grid.runs:
         every = product(
             runs.datasets or list(grid.datasets), runs.methods, runs.seeds, runs.fractions, runs.conditioned
@@ -166,9 +166,9 @@ def expand(grid: Grid) -> list[Run]:
             if conditioned is not None:
                 settings["n_conditioned"] = conditioned
                 folder += f"_conditioned{conditioned}"
-            found[folder] = Run(folder, data.datalist, data.dataset_dir, method, settings)
+            found[folder] = PlannedRun(folder, data.datalist, data.dataset_dir, method, settings)
     for folder, run in found.items():
         teacher = folder.replace("/pseudo_label/", "/individual/")
         if run.method == "pseudo_label" and teacher in found:
-            found[folder] = Run(folder, run.datalist, run.dataset_dir, run.method, run.settings, teacher)
+            found[folder] = PlannedRun(folder, run.datalist, run.dataset_dir, run.method, run.settings, teacher)
     return list(found.values())

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pandas as pd
-from conemos_bundle.paper.collect import RUN_COLUMNS, Run, curve
+from conemos_bundle.paper.collect import RUN_COLUMNS, EvaluatedRun, curve
 from conemos_bundle.paper.methods import in_order
 from conemos_bundle.paper.tables import NO_VALUE, markdown
 from conemos_bundle.utils.plain import markdown_text
 
 
-def list_runs(runs: Sequence[Run]) -> pd.DataFrame:
+def list_runs(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
     """One row a run: what it is, its machine, hours of training and best validation Dice."""
     order = in_order(run.method for run in runs)
     table = []
@@ -20,15 +20,15 @@ def list_runs(runs: Sequence[Run]) -> pd.DataFrame:
     ):
         epochs = curve(run)
         row = {column: getattr(run, column) for column in RUN_COLUMNS if column != "all_conditioned"}
-        row["learning_rate"] = run.record["settings"].get("learning_rate")
-        row["parameters"] = run.record.get("parameters")
+        row["learning_rate"] = run.record.settings.get("learning_rate")
+        row["parameters"] = run.record.parameters
         row["training_hours"] = epochs["seconds"].max() / 3600
         row["best_validation_dice"] = epochs["validation_dice"].max()
-        table.append({**row, "machine": run.record.get("machine")})
+        table.append({**row, "machine": run.record.machine or None})
     return pd.DataFrame(table).astype({"n_conditioned": "Int64", "parameters": "Int64"})
 
 
-def runs_markdown(runs: Sequence[Run]) -> str:
+def runs_markdown(runs: Sequence[EvaluatedRun]) -> str:
     """The runs in Markdown, those of the comparison and the others."""
     lines = []
     for row in list_runs(runs).to_dict("records"):
@@ -40,18 +40,18 @@ def runs_markdown(runs: Sequence[Run]) -> str:
     return markdown(header, lines, texts=2)
 
 
-def budget(run: Run) -> str:
+def budget(run: EvaluatedRun) -> str:
     """Training steps times batch size, in words; the same for all runs of a data set."""
     return f"{run.steps:,} steps of batch {run.batch_size}"
 
 
-def seeds(runs: Sequence[Run]) -> str:
+def seeds(runs: Sequence[EvaluatedRun]) -> str:
     """The seeds of some runs, in words."""
     found = sorted({run.seed for run in runs})
     return f"seed {found[0]}" if len(found) == 1 else f"seeds {', '.join(map(str, found))}"
 
 
-def provenance(runs: Sequence[Run], rows: pd.DataFrame, regions: Sequence[str]) -> str:
+def provenance(runs: Sequence[EvaluatedRun], rows: pd.DataFrame, regions: Sequence[str]) -> str:
     """The head of a report in Markdown: data set, test scans, budget, seeds, machines and package versions.
 
     Args:
@@ -59,7 +59,7 @@ def provenance(runs: Sequence[Run], rows: pd.DataFrame, regions: Sequence[str]) 
         rows: their rows (`per_scan_rows`).
         regions: the regions in the order wanted.
     """
-    data = runs[0].record["data"]
+    data = runs[0].record.data
     standard = [run for run in runs if run.is_standard]
     with_value = rows.dropna(subset=["dice"]).groupby("region")["scan"].nunique()
     annotated = ", ".join(f"{region} {with_value.get(region, 0)}" for region in regions)
@@ -67,11 +67,11 @@ def provenance(runs: Sequence[Run], rows: pd.DataFrame, regions: Sequence[str]) 
     by_seeds = {text: [m for m, other in of_method.items() if other == text] for text in of_method.values()}
     versions: dict[str, set[str]] = {}
     for run in runs:
-        for package, version in run.record.get("versions", {}).items():
+        for package, version in run.record.versions.items():
             versions.setdefault(package, set()).add(version)
-    machines = sorted({run.record["machine"] for run in runs if run.record.get("machine")})
+    machines = sorted({run.record.machine for run in runs if run.record.machine})
     lines = {
-        "Data set": f"{data['name']}. {data.get('description') or ''}".strip(),
+        "Data set": f"{data.name}. {data.description}".strip(),
         "Test scans": f"{rows['scan'].nunique()}, with a reference of: {annotated}",
         "Budget": f"{budget(runs[0])} = {runs[0].steps * runs[0].batch_size:,} samples per run",
         "Runs compared": "; ".join(f"{text} of {', '.join(methods)}" for text, methods in by_seeds.items()),
@@ -81,5 +81,5 @@ def provenance(runs: Sequence[Run], rows: pd.DataFrame, regions: Sequence[str]) 
     return "\n".join(f"- {name}: {markdown_text(text)}" for name, text in lines.items())
 
 
-def _methods(runs: Sequence[Run]) -> list[str]:
+def _methods(runs: Sequence[EvaluatedRun]) -> list[str]:
     return in_order(run.method for run in runs)

@@ -10,7 +10,7 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.files import write_in_one_step
 from conemos_bundle.paper import sections
 from conemos_bundle.paper.claims import claims
-from conemos_bundle.paper.collect import Run, per_scan_rows
+from conemos_bundle.paper.collect import EvaluatedRun, per_scan_rows
 from conemos_bundle.paper.methods import CONEMOS
 from conemos_bundle.paper.provenance import budget, provenance, seeds
 from conemos_bundle.paper.samples import choose_samples
@@ -22,7 +22,7 @@ from conemos_bundle.utils.records import read_table
 REPORT = "report.md"
 
 
-def write_report(runs: Sequence[Run], folder: Path) -> Path:
+def write_report(runs: Sequence[EvaluatedRun], folder: Path) -> Path:
     """Write ``report.md`` with its figures (PNG) and the tables (CSV) behind tables and figures.
 
     The time of inference is read from ``inference.csv`` in ``folder``, where there is one; nothing is measured.
@@ -37,7 +37,7 @@ def write_report(runs: Sequence[Run], folder: Path) -> Path:
     Raises:
         UserError: a file of a run or ``inference.csv`` cannot be read.
     """
-    regions = list(runs[0].record["regions"])
+    regions = list(runs[0].record.regions)
     rows = per_scan_rows(runs)
     standard = [run for run in runs if run.is_standard]
     whole, full = rows["fraction"] == 1, rows["all_conditioned"]

@@ -11,7 +11,7 @@ import pandas as pd
 from conemos_bundle.errors import UserError
 from conemos_bundle.evaluation.slices import SLICES, Slice, read_slice
 from conemos_bundle.evaluation.tables import best_median_worst
-from conemos_bundle.paper.collect import PER_SCAN, Run
+from conemos_bundle.paper.collect import PER_SCAN, EvaluatedRun
 from conemos_bundle.paper.methods import CONEMOS, in_order
 from conemos_bundle.utils.plain import no_formulas
 from matplotlib.axes import Axes
@@ -37,7 +37,7 @@ class Sample:
     dice: Mapping[str, float]  # of the whole scan, not of the slice
 
 
-def choose_samples(runs: Sequence[Run], rows: pd.DataFrame, regions: Sequence[str]) -> list[Sample]:
+def choose_samples(runs: Sequence[EvaluatedRun], rows: pd.DataFrame, regions: Sequence[str]) -> list[Sample]:
     """For each region the scan whose Dice by CoNeMOS is the median, of the runs with each method's lowest seed.
 
     Args:
@@ -125,7 +125,7 @@ def draw_samples(samples: Sequence[Sample], title: str) -> Figure:
     return figure
 
 
-def _file(run: Run) -> Path:
+def _file(run: EvaluatedRun) -> Path:
     return run.folder / PER_SCAN.with_name(SLICES)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from conemos_bundle.files import write_in_one_step
 from conemos_bundle.paper import provenance, statistics, tables
 from conemos_bundle.paper.claims import claims_markdown
-from conemos_bundle.paper.collect import Run, curve
+from conemos_bundle.paper.collect import EvaluatedRun, curve
 from conemos_bundle.paper.figures import box_plots, dice_lines, save, validation_curves
 from conemos_bundle.paper.methods import PSEUDO_LABELLING
 from conemos_bundle.paper.samples import Sample, draw_samples
@@ -97,7 +97,7 @@ def layers_section(folder: Path, under: str, by_layers: pd.DataFrame) -> list[st
     ]
 
 
-def curves_section(folder: Path, under: str, runs: Sequence[Run]) -> list[str]:
+def curves_section(folder: Path, under: str, runs: Sequence[EvaluatedRun]) -> list[str]:
     """Validation Dice against the step; nothing where no run validated."""
     curves = pd.concat(
         [
@@ -115,7 +115,7 @@ def curves_section(folder: Path, under: str, runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def cost_section(folder: Path, runs: Sequence[Run], inference: pd.DataFrame | None) -> list[str]:
+def cost_section(folder: Path, runs: Sequence[EvaluatedRun], inference: pd.DataFrame | None) -> list[str]:
     """Table 2."""
     cost = tables.cost(runs, inference)
     labels = any(run.method == PSEUDO_LABELLING for run in runs)
@@ -139,7 +139,7 @@ def cost_section(folder: Path, runs: Sequence[Run], inference: pd.DataFrame | No
     ]
 
 
-def runs_section(folder: Path, runs: Sequence[Run], rows: pd.DataFrame) -> list[str]:
+def runs_section(folder: Path, runs: Sequence[EvaluatedRun], rows: pd.DataFrame) -> list[str]:
     """Every run of the data set."""
     files = {"runs.csv": provenance.list_runs(runs), "per_scan.csv": rows}
     return ["## Runs", provenance.runs_markdown(runs), _csv(folder, files)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
-from conemos_bundle.paper.collect import Run, curve
+from conemos_bundle.paper.collect import EvaluatedRun, curve
 from conemos_bundle.paper.methods import in_order
 from conemos_bundle.utils.plain import markdown_text
 
@@ -50,7 +50,7 @@ def appendix_b(comparison: pd.DataFrame, metric: str) -> str:
     return markdown(["Method", *regions], [[method, *line] for method, line in cells.items()])
 
 
-def cost(runs: Sequence[Run], inference: pd.DataFrame | None = None) -> pd.DataFrame:
+def cost(runs: Sequence[EvaluatedRun], inference: pd.DataFrame | None = None) -> pd.DataFrame:
     """Table 2: parameters, hours of training and time of inference a method.
 
     Args:
@@ -66,7 +66,7 @@ def cost(runs: Sequence[Run], inference: pd.DataFrame | None = None) -> pd.DataF
         own = [run for run in runs if run.method == method]
         hours = pd.Series([curve(run)["seconds"].max() / 3600 for run in own], dtype=float).mean()
         table.append(
-            {"method": method, "parameters": own[0].record.get("parameters", float("nan")), "training_hours": hours}
+            {"method": method, "parameters": own[0].record.parameters or float("nan"), "training_hours": hours}
         )
     result = pd.DataFrame(table)
     columns = ["method", "milliseconds", "ratio"]

@@ -11,7 +11,7 @@ from typing import Annotated
 import pandas as pd
 import torch
 from conemos_bundle.errors import UserError
-from conemos_bundle.paper.collect import Run
+from conemos_bundle.paper.collect import EvaluatedRun
 from conemos_bundle.paper.methods import CONEMOS, in_order
 from conemos_bundle.runs.run import machine, recorded_network
 from conemos_bundle.utils.records import Strict, Text
@@ -51,7 +51,7 @@ def interleaved_medians(calls: Mapping[str, Callable[[], object]], rounds: int) 
     return {name: median(seconds) for name, seconds in taken.items()}
 
 
-def measure(runs: Sequence[Run], size: Sequence[int] | None = None, rounds: int = 20) -> pd.DataFrame:
+def measure(runs: Sequence[EvaluatedRun], size: Sequence[int] | None = None, rounds: int = 20) -> pd.DataFrame:
     """Time the inference of all K regions (Table 2), with the networks of the runs and random weights.
 
     Args:
@@ -69,7 +69,7 @@ def measure(runs: Sequence[Run], size: Sequence[int] | None = None, rounds: int 
     chosen = {method: next(run for run in runs if run.method == method) for method in methods}
     if CONEMOS not in chosen:
         raise UserError(f"no run of {CONEMOS} to compare the time of inference with; train one")
-    patch = list(chosen[CONEMOS].record["plan"]["patch_size"] if size is None else size)
+    patch = list(chosen[CONEMOS].record.plan.patch_size if size is None else size)
     if len(patch) != 3 or not all(isinstance(side, int) and side > 0 for side in patch):
         raise UserError(f"--size {size}: give three numbers of voxels, such as 96,96,96")
     if not isinstance(rounds, int) or rounds < 1:
@@ -93,10 +93,10 @@ def measure(runs: Sequence[Run], size: Sequence[int] | None = None, rounds: int 
     return pd.DataFrame(table, columns=list(Timing.model_fields))
 
 
-def _network_and_patch(run: Run, patch: Sequence[int], device: torch.device) -> tuple[nn.Module, torch.Tensor]:
+def _network_and_patch(run: EvaluatedRun, patch: Sequence[int], device: torch.device) -> tuple[nn.Module, torch.Tensor]:
     try:
         network = recorded_network(run.record)
-        image = torch.rand(1, run.record["plan"]["in_channels"], *patch)
+        image = torch.rand(1, run.record.plan.in_channels, *patch)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{run.folder}: cannot make the network of its run.json ({error}); train again") from error
     return network.to(device).eval(), image.to(device)

@@ -151,17 +151,16 @@ def _of_run(folder: Path) -> Model:
     parser = _parser(read_json(configs / "inference.json"), metadata)
     settings = {
         "bundle_root": bundle_folder(),
-        "region_names": record["regions"],
-        "inside": record.get("inside", {}),
-        "spacing": record["plan"]["spacing"],
-        "window": record["plan"]["patch_size"],
-        "network_def": record["network"],
+        "region_names": record.regions,
+        "inside": record.inside,
+        "spacing": record.plan.spacing,
+        "window": record.plan.patch_size,
+        "network_def": record.network.as_config,
     }
     for name, value in settings.items():
         parser[name] = value
-    data = record.get("data", {})
-    modality = MODALITIES.get(str(data.get("modality", "")).upper())
-    return Model(parser, weights, record["regions"], str(data.get("name") or folder.name), "unknown", modality)
+    modality = MODALITIES.get(record.data.modality.upper())
+    return Model(parser, weights, record.regions, record.data.name or folder.name, "unknown", modality)
 
 
 def _of_torchscript(file: Path) -> Model:

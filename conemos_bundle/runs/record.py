@@ -102,6 +102,16 @@ class NetworkConfig(Strict):
         """What was given, but for the network's name."""
         return self.model_dump(exclude_unset=True, exclude={"target"})
 
+    @property
+    def as_config(self) -> dict[str, Any]:
+        """What a configuration instantiates: ``_target_`` and the arguments that were given."""
+        return self.model_dump(exclude_unset=True, by_alias=True)
+
+    @property
+    def is_conditioned(self) -> bool:
+        """Whether it is CoNeMOS's network."""
+        return self.target == f"{PACKAGE}FiLMUNet"
+
     def build(self) -> nn.Module:
         """The network, with random weights.
 

@@ -151,7 +151,7 @@ class RunRecord:
             write_in_one_step(self.folder / name, partial(Path.write_bytes, data=content))
 
 
-def read_record(weights: str | os.PathLike[str], datalist: Datalist | None = None) -> dict[str, Any]:
+def read_record(weights: str | os.PathLike[str], datalist: Datalist | None = None) -> Run:
     """The record beside a model's weights.
 
     Args:
@@ -159,14 +159,14 @@ def read_record(weights: str | os.PathLike[str], datalist: Datalist | None = Non
         datalist: a data set that the model shall be used on.
 
     Raises:
-        UserError: weights or record are missing or no such thing, or the data set has none of the model's regions.
+        UserError: model.pt or run.json is missing or invalid, or the data set has none of the model's regions.
     """
     path = Path(weights).parent / RECORD
     if not Path(weights).is_file():
         hint = how_to_rebuild(weights) or "train first, or pass --ckpt_path with the model's weights"
         raise UserError(f"{weights}: no such file; {hint}")
-    record = as_dictionary(read_run(path))
-    regions = record["regions"]
+    record = read_run(path)
+    regions = record.regions
     if datalist is not None:
         unknown = [region for region in datalist.regions if region not in regions]
         if len(unknown) == len(datalist.regions):
@@ -176,7 +176,7 @@ def read_record(weights: str | os.PathLike[str], datalist: Datalist | None = Non
     return record
 
 
-def network_difference(record: dict[str, Any], network: nn.Module) -> tuple[str, Any, Any] | None:
+def network_difference(record: Run, network: nn.Module) -> tuple[str, Any, Any] | None:
     """The first argument in which a network differs from that of a record, and both values; None: none does.
 
     Raises:
@@ -204,10 +204,10 @@ def check_model(
         return
     record = read_record(weights)
     differs = network_difference(record, network)
-    if list(regions) != record["regions"]:
-        differs = ("regions", record["regions"], list(regions))
-    elif any(abs(a - b) > 1e-3 * a for a, b in zip(record["plan"]["spacing"], spacing, strict=True)):
-        differs = ("spacing", record["plan"]["spacing"], list(spacing))
+    if list(regions) != record.regions:
+        differs = ("regions", record.regions, list(regions))
+    elif any(abs(a - b) > 1e-3 * a for a, b in zip(record.plan.spacing, spacing, strict=True)):
+        differs = ("spacing", record.plan.spacing, list(spacing))
     if differs is not None:
         name, theirs, ours = differs
         raise UserError(
@@ -216,15 +216,27 @@ def check_model(
         )
 
 
-def recorded_network(record: dict[str, Any]) -> nn.Module:
+def recorded_network(record: Run) -> nn.Module:
     """The network of a record, with random weights.
 
     Raises:
-        UserError: the record names no network of this package.
+        UserError: its arguments do not go together.
     """
     try:
-        return NetworkConfig.model_validate(record["network"]).build()
-    except ValidationError as error:
-        raise UserError(f"the record's network: {one_line(error)}") from error
+        return record.network.build()
     except ValueError as error:
         raise UserError(f"the record's network: {error}") from error
+
+
+def network_of(config: dict[str, Any]) -> nn.Module:
+    """The network of a configuration's ``network_def``, with random weights.
+
+    Raises:
+        UserError: it is none of this package.
+    """
+    try:
+        return NetworkConfig.model_validate(config).build()
+    except ValidationError as error:
+        raise UserError(f"network_def: {one_line(error)}") from error
+    except ValueError as error:
+        raise UserError(f"network_def: {error}") from error

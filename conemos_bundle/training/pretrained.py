@@ -11,6 +11,7 @@ from typing import Any
 from conemos_bundle.errors import UserError
 from conemos_bundle.networks.interface import unwrapped
 from conemos_bundle.networks.region_order import reorder_regions
+from conemos_bundle.runs.record import Plan, Run
 from conemos_bundle.runs.run import RECORD, network_difference, read_record
 from conemos_bundle.runs.weights import load_weights
 from conemos_bundle.volumes.fingerprints import weights_hash
@@ -56,7 +57,7 @@ def pretrained_spacing(path: str | os.PathLike[str] | None) -> list[float] | Non
     file = weights_file(path)
     if not (file.parent / RECORD).is_file():
         return None
-    return [float(side) for side in read_record(file)["plan"]["spacing"]]
+    return [float(side) for side in read_record(file).plan.spacing]
 
 
 def load_pretrained(
@@ -83,14 +84,14 @@ def load_pretrained(
     network, file = unwrapped(network), weights_file(path)
     weights = load_weights(file)
     record = _record(file, named)
-    theirs = list(record["regions"])
+    theirs = [str(region) for region in named or []] if record is None else record.regions
     if sorted(theirs) != sorted(regions):
         raise UserError(
             f"{file}: its regions are {', '.join(theirs)}, those of the datalist {', '.join(regions)}; "
             "fine-tuning takes the same regions, by name"
         )
-    if "plan" in record:
-        _match_input(file, record["plan"], plan)
+    if record is not None:
+        _match_input(file, record.plan, plan)
         _match_network(file, record, network)
     order = [theirs.index(region) for region in regions]
     try:
@@ -101,10 +102,11 @@ def load_pretrained(
     logger.log(logging.WARNING if moved else logging.INFO, f"training starts from {file}{moved}")
 
 
-def _record(file: Path, named: Sequence[str] | None) -> dict[str, Any]:
+def _record(file: Path, named: Sequence[str] | None) -> Run | None:
+    """The record beside the weights; None where there is none, and the user names the regions."""
     if (file.parent / RECORD).is_file():
         record = read_record(file)
-        if named and list(named) != record["regions"]:
+        if named and list(named) != record.regions:
             raise UserError(f"{file}: {RECORD} says other regions than --pretrained_regions; leave the latter out")
         return record
     if not named:
@@ -113,24 +115,24 @@ def _record(file: Path, named: Sequence[str] | None) -> dict[str, Any]:
             "training beside them, or pass --pretrained_regions \"['a','b']\""
         )
     logger.warning(f"{file}: no {RECORD} beside it: regions as given, spacing and network as they are here")
-    return {"regions": [str(region) for region in named]}
+    return None
 
 
-def _match_input(file: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    if theirs["in_channels"] != ours["in_channels"]:
+def _match_input(file: Path, theirs: Plan, ours: dict[str, Any]) -> None:
+    if theirs.in_channels != ours["in_channels"]:
         raise UserError(
-            f"{file}: trained on scans of {theirs['in_channels']} channel(s); those of the datalist have "
+            f"{file}: trained on scans of {theirs.in_channels} channel(s); those of the datalist have "
             f"{ours['in_channels']}"
         )
-    differ = [abs(b - a) > SPACING_TOLERANCE * a for a, b in zip(theirs["spacing"], ours["spacing"], strict=True)]
+    differ = [abs(b - a) > SPACING_TOLERANCE * a for a, b in zip(theirs.spacing, ours["spacing"], strict=True)]
     if any(differ):
         raise UserError(
-            f"{file}: trained at a spacing of {theirs['spacing']} mm, and this training has {ours['spacing']}; "
+            f"{file}: trained at a spacing of {theirs.spacing} mm, and this training has {ours['spacing']}; "
             "leave out --spacing, which takes that of the weights"
         )
 
 
-def _match_network(file: Path, record: dict[str, Any], network: nn.Module) -> None:
+def _match_network(file: Path, record: Run, network: nn.Module) -> None:
     other = network_difference(record, network)
     if other is not None:
         name, theirs, ours = other

@@ -12,7 +12,7 @@ from conemos_bundle.cli import export
 from conemos_bundle.errors import UserError
 from conemos_bundle.hosts.bundle.exports import check
 from conemos_bundle.networks import FiLMUNet
-from conemos_bundle.runs.run import recorded_network
+from conemos_bundle.runs.run import network_of
 from conemos_bundle.runs.weights import load_weights
 
 from tests.machine_paths import machine_paths
@@ -30,7 +30,7 @@ def exported(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def network(bundle: Path) -> FiLMUNet:
     config = json.loads((bundle / "configs" / "inference.json").read_text())
-    network = recorded_network({"network": config["network_def"]}).eval()
+    network = network_of(config["network_def"]).eval()
     network.load_state_dict(load_weights(bundle / "models" / "model.pt"))
     return network
 

@@ -39,7 +39,7 @@ def test_the_imported_run_gives_the_same_logits(n_conditioned: int | None, top: 
     imported.load_state_dict(torch.load(tmp_path / "run" / "model.pt", weights_only=True))
     image = torch.rand(1, 1, 12, 9, 8)
     torch.testing.assert_close(imported(image), network(image), rtol=0, atol=0)
-    assert record["regions"] == ["a", "b", "c"]
+    assert record.regions == ["a", "b", "c"]
 
 
 def test_refuses_other_files(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from conemos_bundle.errors import UserError
-from conemos_bundle.paper.grid import Run, expand, read_grid
+from conemos_bundle.paper.grid import PlannedRun, expand, read_grid
 
 
 def write(folder: Path, runs: list[dict[str, Any]], **changed: Any) -> Path:
@@ -22,7 +22,7 @@ def write(folder: Path, runs: list[dict[str, Any]], **changed: Any) -> Path:
     return folder / "grid.json"
 
 
-def runs_of(folder: Path, *runs: dict[str, Any]) -> dict[str, Run]:
+def runs_of(folder: Path, *runs: dict[str, Any]) -> dict[str, PlannedRun]:
     return {run.folder: run for run in expand(read_grid(write(folder, list(runs))))}
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conemos_bundle.errors import UserError
 from conemos_bundle.evaluation.slices import read_slice, write_slices
-from conemos_bundle.paper.collect import Run, find_runs, per_scan_rows
+from conemos_bundle.paper.collect import EvaluatedRun, find_runs, per_scan_rows
 from conemos_bundle.paper.samples import FALSE_NEGATIVE, FALSE_POSITIVE, Sample, choose_samples, draw_samples
 from matplotlib.colors import to_hex
 
@@ -17,7 +17,7 @@ THEIRS = {"body": [0.9, 0.31, 0.5, 0.2, 0.1], "eyes": [np.nan, 0.1, 0.32, np.nan
 
 
 def _samples(folder: Path) -> list[Sample]:
-    runs: list[Run] = find_runs(folder)
+    runs: list[EvaluatedRun] = find_runs(folder)
     return choose_samples(runs, per_scan_rows(runs), ["body", "eyes"])
 
 

@@ -11,11 +11,13 @@ import torch
 from conemos_bundle.data.datalist import Datalist, Scan
 from conemos_bundle.errors import UserError
 from conemos_bundle.networks import FiLMUNet, UNet
+from conemos_bundle.runs.record import Run, as_dictionary
 from conemos_bundle.runs.run import (
     RunRecord,
     check_model,
     default_output_dir,
     identity,
+    network_of,
     package_versions,
     read_record,
     recorded_network,
@@ -53,7 +55,7 @@ def test_a_datalist_with_more_regions_is_said(tmp_path: Path, caplog: pytest.Log
 )
 def test_a_record_whose_regions_cannot_be(change: dict[str, Any], words: str, tmp_path: Path) -> None:
     record = record_run(tmp_path, make_network())
-    (tmp_path / "run.json").write_text(json.dumps({**record, **change}))
+    (tmp_path / "run.json").write_text(json.dumps({**as_dictionary(record), **change}))
     with pytest.raises(UserError, match=words):
         read_record(tmp_path / "model.pt")
 
@@ -85,7 +87,7 @@ def make_network() -> FiLMUNet:
     return FiLMUNet(num_regions=2, channels=(2, 4), n_conditioned=3, norm="instance", film_position="before_activation")
 
 
-def record_run(folder: Path, network: torch.nn.Module) -> dict[str, Any]:
+def record_run(folder: Path, network: torch.nn.Module) -> Run:
     engine = Engine(lambda engine, batch: None)
     RunRecord(str(folder), DATA, PLAN, network, {"seed": 7}).attach(engine)
     engine.run([0])
@@ -104,23 +106,23 @@ def test_what_could_not_be_read_again_is_not_recorded(settings: dict[str, Any], 
 def test_what_a_finished_run_is_known_by(tmp_path: Path) -> None:
     record = record_run(tmp_path / "new" / "run", make_network())
     assert [file.name for file in sorted((tmp_path / "new" / "run").iterdir())] == ["model.pt", "run.json"]
-    assert record["regions"] == ["body", "left eye"]
-    assert record["plan"] == PLAN
-    assert record["settings"] == {"seed": 7}
-    assert record["data"]["name"] == "fetal scans"
-    assert record["data"]["license"] == "CC-BY-4.0"
-    assert record["data"]["annotated"] == {
+    assert record.regions == ["body", "left eye"]
+    assert as_dictionary(record)["plan"] == PLAN
+    assert record.settings == {"seed": 7}
+    assert record.data.name == "fetal scans"
+    assert record.data.license == "CC-BY-4.0"
+    assert record.data.annotated == {
         "training": {"scans": 2, "body": 2, "left eye": 1},
         "validation": {"scans": 0, "body": 0, "left eye": 0},
         "test": {"scans": 1, "body": 0, "left eye": 1},
     }
-    assert record["versions"] == package_versions()
+    assert record.versions == package_versions()
 
 
 @pytest.mark.parametrize("network", [make_network(), UNet(num_regions=2, channels=(2, 4), skip="first_conv")])
 def test_the_recorded_network_takes_the_weights(tmp_path: Path, network: torch.nn.Module) -> None:
     record = record_run(tmp_path, network)
-    assert record["network"]["_target_"] == f"conemos_bundle.networks.{type(network).__name__}"
+    assert record.network.target == f"conemos_bundle.networks.{type(network).__name__}"
     again = recorded_network(record).eval()
     again.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
     image = torch.randn(1, 1, 8, 8, 8)
@@ -130,7 +132,7 @@ def test_the_recorded_network_takes_the_weights(tmp_path: Path, network: torch.n
 @pytest.mark.parametrize("name", ["os.system", "torch.nn.Linear", "conemos_bundle.networks.Backbone", ""])
 def test_no_other_class_is_built_from_a_record(name: str) -> None:
     with pytest.raises(UserError, match=r"none of this package \(FiLMUNet, UNet, "):
-        recorded_network({"network": {"_target_": name}})
+        network_of({"_target_": name, "channels": [2, 4]})
 
 
 def test_a_record_that_is_none(tmp_path: Path) -> None:
@@ -152,7 +154,7 @@ def test_a_record_that_is_none(tmp_path: Path) -> None:
 
 def test_a_data_set_with_none_of_the_models_regions(tmp_path: Path) -> None:
     record_run(tmp_path, make_network())
-    assert read_record(tmp_path / "model.pt", Datalist(regions=["uterus", "body"]))["regions"] == ["body", "left eye"]
+    assert read_record(tmp_path / "model.pt", Datalist(regions=["uterus", "body"])).regions == ["body", "left eye"]
     with pytest.raises(UserError, match=r"names none of the model's regions \(body, left eye\)"):
         read_record(tmp_path / "model.pt", Datalist(regions=["uterus"]))
 

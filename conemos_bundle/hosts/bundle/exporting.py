@@ -9,7 +9,7 @@ from pathlib import Path
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import part_folder, publish, reject_no_room, shown
 from conemos_bundle.hosts.bundle import exports
-from conemos_bundle.runs.run import recorded_network
+from conemos_bundle.runs.run import network_of
 from conemos_bundle.runs.weights import fit_weights, load_weights
 from conemos_bundle.utils.records import read_json
 
@@ -34,7 +34,7 @@ def export_bundle(folder: Path, formats: str | Sequence[str] = FORMATS) -> None:
     if not file.is_file():
         raise UserError(f"{folder}: not a bundle (no configs/inference.json); 'conemos pack' makes one of a run")
     config = read_json(file)
-    network = recorded_network({"network": config["network_def"]}).eval()
+    network = network_of(config["network_def"]).eval()
     weights = folder / "models" / "model.pt"
     fit_weights(network, load_weights(weights), weights)
     for name in asked:

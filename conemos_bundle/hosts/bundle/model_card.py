@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
+from conemos_bundle.runs.record import Run
 from conemos_bundle.utils.plain import markdown_text
 
 
-def _annotated(record: dict[str, Any]) -> str:
-    counts = record.get("data", {}).get("annotated")
+def _annotated(record: Run) -> str:
+    counts = record.data.annotated
     if not counts:
         return ""
-    columns = ["scans", *record["regions"]]
+    columns = ["scans", *record.regions]
     lines = ["| | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
     lines += [f"| {split} | " + " | ".join(str(row[c]) for c in columns) + " |" for split, row in counts.items()]
     return "Scans, and in how many of them each region is annotated:\n\n" + "\n".join(lines)
@@ -27,9 +28,7 @@ def _performance(summary: str, pictures: Sequence[str]) -> str:
     return text + "".join(f"\n\n![Best, median and worst scan]({quote(name)})" for name in pictures)
 
 
-def model_card(
-    record: dict[str, Any], metadata: dict[str, Any], summary: str = "", pictures: Sequence[str] = ()
-) -> str:
+def model_card(record: Run, metadata: dict[str, Any], summary: str = "", pictures: Sequence[str] = ()) -> str:
     """The card's text (Markdown).
 
     Args:
@@ -38,11 +37,11 @@ def model_card(
         summary: table of its evaluation (Markdown); empty: there is none.
         pictures: names of files beside the card.
     """
-    regions, plan = record["regions"], record["plan"]
-    data = {key: markdown_text(text) for key, text in record.get("data", {}).items() if isinstance(text, str)}
-    settings = json.dumps({"network": record["network"], **record.get("settings", {})}, indent=4)
+    regions, plan = record.regions, record.plan
+    data = {key: markdown_text(text) for key, text in record.data.model_dump().items() if isinstance(text, str)}
+    settings = json.dumps({"network": record.network.as_config, **record.settings}, indent=4)
     example = '"' + repr(regions[:1]) + '"'
-    spacing = " × ".join(f"{s:g}" for s in plan["spacing"])
+    spacing = " × ".join(f"{s:g}" for s in plan.spacing)
     channels = "\n".join(f"- channel {k}: {region} (label-map value {k + 1})" for k, region in enumerate(regions))
     synthetic = str(data.get("modality", "")).startswith("synthetic")
     first = "**Synthetic: trained on scans that a program drew. Not for patients.**\n\n" if synthetic else ""
@@ -78,7 +77,7 @@ are those of `configs/train.json`, or of the overlay that the run was started wi
 
 ## Input
 
-One scan, {plan["in_channels"]} channel(s), any grid and orientation: it is turned to RAS, resampled to {spacing} mm,
+One scan, {plan.in_channels} channel(s), any grid and orientation: it is turned to RAS, resampled to {spacing} mm,
 and its 0.5–99.5 percentiles are scaled to [0, 1].
 
 ## Output
@@ -93,7 +92,7 @@ For each region asked for, a binary mask on the scan's own grid.
 
 ## Resources
 
-Inference runs on a CPU. Windows of {" × ".join(map(str, plan["patch_size"]))} voxels bound the memory.
+Inference runs on a CPU. Windows of {" × ".join(map(str, plan.patch_size))} voxels bound the memory.
 
 ## Commands
 

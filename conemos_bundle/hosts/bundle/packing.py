@@ -24,6 +24,7 @@ from conemos_bundle.hosts.bundle.evaluation import read_evaluation
 from conemos_bundle.hosts.bundle.exporting import export_bundle
 from conemos_bundle.hosts.bundle.model_card import model_card
 from conemos_bundle.hosts.bundle.zoo_versions import differences, zoo_versions
+from conemos_bundle.runs.record import Description, Run, as_dictionary
 from conemos_bundle.runs.run import RECORD, package_versions, read_record, recorded_network
 from conemos_bundle.runs.weights import fit_weights, load_weights
 from conemos_bundle.utils.paths import bundle_folder
@@ -38,9 +39,7 @@ REQUIRED = (
 )  # fmt: skip
 
 
-def metadata(
-    record: dict[str, Any], name: str, version: str, changelog: dict[str, str], **texts: str
-) -> dict[str, Any]:
+def metadata(record: Run, name: str, version: str, changelog: dict[str, str], **texts: str) -> dict[str, Any]:
     """The Model Zoo's metadata of a model.
 
     Args:
@@ -50,22 +49,22 @@ def metadata(
         changelog: what each version brought.
         texts: fields to set otherwise than by default (``authors``, ``copyright``, ``description``, …).
     """
-    regions, plan, data = record["regions"], record["plan"], record.get("data", {})
+    regions, plan, data = record.regions, record.plan, record.data
     versions = zoo_versions(package_versions())
     listed = ", ".join(regions)
-    conditioned = record["network"]["_target_"].endswith("FiLMUNet")
+    conditioned = record.network.is_conditioned
     kind = "A FiLM-conditioned 3D UNet (CoNeMOS)" if conditioned else "A 3D UNet with one output per region"
-    shape = [f"{side}*n" for side in [2 ** (len(record["network"]["channels"]) - 1)] * 3]
+    shape = [f"{side}*n" for side in [2 ** (len(record.network.channels) - 1)] * 3]
     image = {
         "type": "image",
         "format": "magnitude",
-        "modality": data.get("modality") or "MR",
-        "num_channels": plan["in_channels"],
+        "modality": data.modality or "MR",
+        "num_channels": plan.in_channels,
         "spatial_shape": shape,
         "dtype": "float32",
         "value_range": [0, 1],
         "is_patch_data": True,
-        "channel_def": {str(i): "image" for i in range(plan["in_channels"])},
+        "channel_def": {str(i): "image" for i in range(plan.in_channels)},
     }
     pred = {
         "type": "image",
@@ -92,20 +91,20 @@ def metadata(
         "description": f"{kind} trained on partially annotated scans; regions: {listed}.",
         "authors": "CoNeMOS Bundle developers",
         "copyright": "Copyright (c) CoNeMOS Bundle developers",
-        "data_source": data.get("description") or data.get("name", ""),
+        "data_source": data.description or data.name,
         "data_type": "nibabel",
-        "image_classes": f"{plan['in_channels']}-channel {data.get('modality') or 'MR'}, intensities scaled to [0, 1]",
+        "image_classes": f"{plan.in_channels}-channel {data.modality or 'MR'}, intensities scaled to [0, 1]",
         "label_classes": f"one binary mask per region: {listed}",
         "pred_classes": f"one channel per region, which may overlap or nest: {listed}",
         "intended_use": "Research only; not for clinical use.",
         "references": [
             "Billot, B., Dey, N., Abaci Turk, E., Grant, P. E., Golland, P. Network conditioning for synergistic "
             "learning on partial annotations. MIDL 2024.",
-            *([data["reference"]] if data.get("reference") else []),
+            *([data.reference] if data.reference else []),
         ],
         **texts,
     }
-    summary = record.get("evaluation")
+    summary = record.evaluation
     if summary:
         fields["eval_metrics"] = summary
     return {
@@ -124,13 +123,13 @@ def metadata(
     }
 
 
-def inference_config(record: dict[str, Any]) -> dict[str, Any]:
+def inference_config(record: Run) -> dict[str, Any]:
     """The package's inference.json with the values of a model."""
     config: dict[str, Any] = json.loads((bundle_folder() / "configs" / "inference.json").read_text(encoding="utf-8"))
-    config["spacing"] = record["plan"]["spacing"]
-    config["window"] = record["plan"]["patch_size"]
-    config["inside"] = record.get("inside", {})
-    config["network_def"] = record["network"]
+    config["spacing"] = record.plan.spacing
+    config["window"] = record.plan.patch_size
+    config["inside"] = record.inside
+    config["network_def"] = record.network.as_config
     return config
 
 
@@ -185,8 +184,8 @@ def pack_run(
     record = read_record(source / "model.pt")
     weights = load_weights(source / "model.pt")
     fit_weights(recorded_network(record), weights, source / "model.pt")
-    evaluated = read_evaluation(source, record["regions"])
-    record["evaluation"] = evaluated.dice
+    evaluated = read_evaluation(source, record.regions)
+    record = record.model_copy(update={"evaluation": evaluated.dice})
     texts = {"authors": authors, "copyright": f"Copyright (c) {authors}"} if authors else {}
     root = bundle_folder()
     with folder_in_one_step(target) as part:
@@ -196,7 +195,7 @@ def pack_run(
         shutil.copytree(root / "configs", part / "configs", ignore=shutil.ignore_patterns("__*"))
         (part / "LICENSE").write_text(_license(root), encoding="utf-8")
         torch.save(weights, part / "models" / "model.pt")
-        _write_json(part / "models" / RECORD, record)
+        _write_json(part / "models" / RECORD, as_dictionary(record))
         described = metadata(record, name, version, {version: changes}, **texts)
         _write_json(part / "configs" / "metadata.json", described)
         _write_json(part / "configs" / "inference.json", inference_config(record))
@@ -204,7 +203,7 @@ def pack_run(
             model_card(record, described, evaluated.table, [picture.name for picture in evaluated.pictures]),
             encoding="utf-8",
         )
-        (part / "docs" / "data_license.txt").write_text(_data_license(record.get("data", {})), encoding="utf-8")
+        (part / "docs" / "data_license.txt").write_text(_data_license(record.data), encoding="utf-8")
         for picture in evaluated.pictures:
             shutil.copy(picture, part / "docs" / picture.name)
         if formats:
@@ -239,9 +238,9 @@ def _reject_name_within_another(name: str, target: Path, unit_tests: Path) -> No
             raise UserError(f"{name!r} cannot be a bundle's name beside {folder}; pass --name")
 
 
-def _data_license(data: dict[str, Any]) -> str:
+def _data_license(described: Description) -> str:
     """What the license file of the training data says."""
-    data = {key: " ".join(text.split()) for key, text in data.items() if isinstance(text, str)}
+    data = {key: " ".join(text.split()) for key, text in described.model_dump().items() if isinstance(text, str)}
     lines = [
         f"The weights in models/ were trained on: {data.get('description') or data.get('name') or 'not stated'}.",
         f"License of these data: {data.get('license') or 'not stated in the datalist'}.",

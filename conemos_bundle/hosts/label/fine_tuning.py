@@ -152,19 +152,19 @@ def fine_tune(
     record = read_record(weights)
     fit_weights(recorded_network(record), load_weights(weights), weights)
     regions = read_datalist(training_set / "datalist.json").regions
-    if regions != record["regions"]:  # new weights take the old ones' place, and its record stays
+    if regions != record.regions:  # new weights take the old ones' place, and its record stays
         raise UserError(
-            f"{models}: the served regions are {regions}, those of run.json {record['regions']}; pack it again"
+            f"{models}: the served regions are {regions}, those of run.json {record.regions}; pack it again"
         )
     before = mean_dice(weights, training_set / "holdout.json", training_set / "before", device)
     options = {
         "datalist": training_set / "datalist.json",
         "output_dir": run,
         "pretrained_path": weights if pretrained else None,
-        "network_def": record["network"],
-        "inside": record.get("inside", {}),
-        "spacing": record["plan"]["spacing"],
-        "patch_size": record["plan"]["patch_size"],
+        "network_def": record.network.as_config,
+        "inside": record.inside,
+        "spacing": record.plan.spacing,
+        "patch_size": record.plan.patch_size,
         "max_epochs": max_epochs,
         "steps_per_epoch": steps_per_epoch,
         "learning_rate": learning_rate,

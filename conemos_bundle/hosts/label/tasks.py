@@ -86,7 +86,7 @@ class RegionTrainTask(TrainTask):
         reject_bad_values({"device": request.get("device")}, defaults["device"], ())
         device = torch.device(name_to_device(request.get("device") or "cuda"))
         models = self.served.models
-        before, spacing = trained_on(models), read_record(models / "model.pt")["plan"]["spacing"]
+        before, spacing = trained_on(models), read_record(models / "model.pt").plan.spacing
         trainings = models.parents[2] / "training"
         with part_folder(trainings) as part:  # nothing is left of a training that did not end
             folder = part / time.strftime("%Y%m%d-%H%M%S")

@@ -73,7 +73,7 @@ def test_a_short_training(
             for region, mask in scan["masks"].items():
                 file = {"file": mask} if isinstance(mask, str) else mask
                 scan["masks"][region] = {**file, "file": str(tiny_dataset / file["file"])}
-    for name in ("datalist", "judge"):
+    for name in ("datalist", "holdout"):
         (training_set / f"{name}.json").write_text(json.dumps(data))
     old = (models / "model.pt").read_bytes()
     if better:  # whatever one step does, it shall count as better

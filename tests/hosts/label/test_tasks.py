@@ -210,7 +210,7 @@ def test_what_the_served_model_was_trained_on_trains_and_the_other_scan_judges(
     lists: list[Any] = []
 
     def fine_tune(_: Path, folder: Path, *arguments: Any, **options: Any) -> dict[str, Any]:
-        lists.extend(json.loads((folder / f"{name}.json").read_text()) for name in ("datalist", "judge"))
+        lists.extend(json.loads((folder / f"{name}.json").read_text()) for name in ("datalist", "holdout"))
         return {"replaced": False, "reason": ""}
 
     monkeypatch.setattr(label.tasks, "fine_tune", fine_tune)

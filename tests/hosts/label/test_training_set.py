@@ -55,7 +55,7 @@ def test_only_what_was_saved_is_annotated_and_the_rest_rehearsed(tmp_path: Path)
     trained, judged = split(["a", "b"], 0.2)
     scans = [saved(trained[0], {"inner": 1}), saved(judged[0], {"inner": 1, "outer": 1}), saved("empty", {})]
     assert write_training_set(tmp_path, scans, REGIONS, SPACING, 0.2) == ["other"]
-    data, judge = (read_datalist(tmp_path / f"{name}.json") for name in ("datalist", "judge"))
+    data, judge = (read_datalist(tmp_path / f"{name}.json") for name in ("datalist", "holdout"))
     assert [scan.subject for scan in data.training] == trained and [scan.subject for scan in data.validation] == judged
     folders = {region: Path(str(mask)).parts[0] for region, mask in data.training[0].masks.items()}
     assert folders == {"inner": "saved", "outer": "predicted", "other": "predicted"}
@@ -88,7 +88,7 @@ def test_a_predicted_mask_that_training_would_not_see_is_left_out(tmp_path: Path
 
 def test_one_scan_alone_judges_but_does_not_validate(tmp_path: Path) -> None:
     write_training_set(tmp_path, [saved("a", {"inner": 1})], REGIONS, SPACING, 0.2)
-    data, judge = (read_datalist(tmp_path / f"{name}.json") for name in ("datalist", "judge"))
+    data, judge = (read_datalist(tmp_path / f"{name}.json") for name in ("datalist", "holdout"))
     assert [len(part) for part in (data.training, data.validation, judge.validation)] == [1, 0, 1]
 
 
