@@ -158,7 +158,7 @@ CHANGES = [
     Change(
         "a run is predicted with the window of the bundle",
         "conemos_bundle/predictor/loading.py",
-        '        "window": record["plan"]["patch_size"],\n',
+        '        "window": record.plan.patch_size,\n',
         "",
         "reader",
     ),
