@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from conemos_bundle.data.datalist import read_datalist
 from conemos_bundle.transforms.spatial import RandDeformd
 from conemos_bundle.utils.paths import bundle_folder
 from monai.bundle import ConfigWorkflow
@@ -95,6 +96,13 @@ def test_without_validation_scans_nothing_validates(build: Build, tiny_dataset: 
     assert "ValidationHandler" not in handlers(get)
     readers = [each for each in get("train::handlers")[0].handlers if hasattr(each, "evaluator")]
     assert len(readers) == 3 and all(each.evaluator is None for each in readers)
+
+
+def test_each_split_is_used_for_what_it_is_for(build: Build, tiny_dataset: Path) -> None:
+    data = read_datalist(tiny_dataset / "datalist.json")
+    get = build()
+    for split, items in (("training", get("train::dataset").data), ("validation", get("validate::dataset::data"))):
+        assert [item["subject"] for item in items] == [scan.subject for scan in data.scans(split) if scan.masks]
 
 
 def test_the_learning_rate_follows_a_cosine_over_all_steps_down_to_a_hundredth(build: Build, tmp_path: Path) -> None:
