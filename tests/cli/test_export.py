@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from conemos_bundle.hosts.bundle.exports import check
 from conemos_bundle.networks import FiLMUNet
 from conemos_bundle.runs.run import network_of
 from conemos_bundle.runs.weights import load_weights
+from conemos_bundle.utils.paths import bundle_folder
 
 from tests.machine_paths import machine_paths
 
@@ -33,6 +37,15 @@ def network(bundle: Path) -> FiLMUNet:
     network = network_of(config["network_def"]).eval()
     network.load_state_dict(load_weights(bundle / "models" / "model.pt"))
     return network
+
+
+def test_no_line_is_printed_that_is_not_ours(bundle: Path, tmp_path: Path) -> None:
+    shutil.copytree(bundle, tmp_path / "b")
+    command = [sys.executable, "-m", "conemos_bundle", "export", str(tmp_path / "b")]
+    environment = {**os.environ, "PYTHONPATH": str(bundle_folder())}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert [line.split(" ")[0] for line in done.stdout.splitlines()] == ["wrote", "wrote", "wrote", "next:"]
 
 
 # batch, size and regions asked for: others than what the export saw, and smaller than the network pools

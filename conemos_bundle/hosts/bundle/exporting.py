@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from conemos_bundle.errors import UserError
@@ -40,7 +43,7 @@ def export_bundle(folder: Path, formats: str | Sequence[str] = FORMATS) -> None:
     for name in asked:
         path = folder / "models" / f"model.{name}"
         reject_no_room(path.parent, 4 * weights.stat().st_size + 2**20)  # TorchScript would end the process
-        with part_folder(path.parent) as part:
+        with _quiet(), part_folder(path.parent) as part:
             if name == "ts":
                 exported = exports.export_torchscript(folder, part / path.name)
             else:
@@ -51,3 +54,16 @@ def export_bundle(folder: Path, formats: str | Sequence[str] = FORMATS) -> None:
             f"wrote {shown(path)} ({os.path.getsize(path) / 2**20:.1f} MiB): differs by {result.difference:.1e}, "
             f"{result.seconds:.3f} s a window of all regions (PyTorch {result.network_seconds:.3f} s)"
         )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Exporters log and warn of what does not matter here, such as that torchvision is not installed."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
