@@ -1,0 +1,17 @@
+"""`pip install .` brings all of the package."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+BESIDE_THE_PACKAGE = {"conemos_bundle.configs", "conemos_bundle.configs.methods", "conemos_bundle.models"}
+
+
+def test_every_folder_of_the_package_is_installed() -> None:
+    listed = re.search(r"^packages = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), re.DOTALL | re.MULTILINE)
+    assert listed is not None
+    folders = {file.parent.relative_to(ROOT).as_posix() for file in (ROOT / "conemos_bundle").rglob("*.py")}
+    expected = {folder.replace("/", ".") for folder in folders} | BESIDE_THE_PACKAGE
+    assert set(re.findall(r'"(.+?)"', listed[1])) == expected
