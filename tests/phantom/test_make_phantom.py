@@ -177,6 +177,7 @@ def test_command_prints_where_and_the_counts(tmp_path: Path, capsys: pytest.Capt
         ["training", "4", "1", "1", "2", "2", "2", "2"],
         ["validation", "2", "2", "2", "2", "2", "2", "1"],
         ["test", "1", "1", "1", "1", "1", "1", "1"],
+        ["next:", "conemos", "check", f"{output}/datalist.json"],
     ]
 
 
