@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,7 +72,7 @@ def structural_problems(datalist: Datalist, dataset_dir: str | os.PathLike[str])
     pattern, shared = shared_patients(by_split)
     lines += [
         f"warning: subjects {a!r} ({split_a}) and {b!r} ({split_b}) look like times of one patient; if so, keep them "
-        f"in one split (conemos datalist --subject '{pattern}')"
+        f"in one split (conemos datalist --subject {shlex.quote(pattern)})"
         for a, split_a, b, split_b in shared[:MOST_TOLD]
     ]
     if len(shared) > MOST_TOLD:
