@@ -17,7 +17,7 @@ class _Output(BaseModel, strict=True):
     @model_validator(mode="after")
     def _numbered(self) -> _Output:
         if set(self.channel_def) != {str(i) for i in range(len(self.channel_def))}:
-            raise ValueError(f"channel_def: its keys must be '0' to '{len(self.channel_def) - 1}', each once")
+            raise ValueError(f"channel_def: its keys must be '0' to {str(len(self.channel_def) - 1)!r}, each once")
         return self
 
 

@@ -130,7 +130,7 @@ class Checkpoint:
         try:
             saved = load_tensors(self.path)
             identity = dict(saved["identity"])
-            repr(identity)
+            _ = repr(identity)
         except Exception as error:  # torch.load raises whatever it likes on a broken file
             raise UserError(
                 f"{self.path}: cannot be read; remove it to start anew, or pass another --output_dir"

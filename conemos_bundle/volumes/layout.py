@@ -127,7 +127,8 @@ class Layout:
 
 
 class _Stream(Protocol):
-    def read(self, size: int = -1, /) -> bytes: ...
+    def read(self, size: int = -1, /) -> bytes:
+        raise NotImplementedError
 
 
 class _Inflated:
