@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import torch
@@ -28,7 +29,8 @@ def asked_regions(regions: str | Sequence[str] | None, region_names: Sequence[st
         if isinstance(region, str):
             continue
         if str(region) in region_names:  # `monai.bundle run` reads 1 as a number, True as a truth value
-            raise UsageError(f'region {region!r} is no text; write it as in --regions "{[str(region)]}"')
+            written = json.dumps(str([str(region)]))
+            raise UsageError(f"region {region!r} is no text; write it as in --regions {written}")
         raise UsageError(f"region {region!r} is unknown; this model knows: {', '.join(region_names)}")
     asked = [match_region(region, region_names) for region in asked]
     for region in asked:
