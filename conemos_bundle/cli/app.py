@@ -62,8 +62,9 @@ def make_app(settings: Mapping[str, Any]) -> typer.Typer:
     ) -> None:
         pass
 
+    told = settings_help()
     for name, (function, short_help) in COMMANDS.items():
-        epilog = settings_help() if name in _TAKE_SETTINGS else None
+        epilog = told if name in _TAKE_SETTINGS else None
         app.command(name, context_settings=context, short_help=short_help, epilog=epilog)(
             typer_command(function, settings if name in _TAKE_SETTINGS else {})
         )

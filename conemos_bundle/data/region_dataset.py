@@ -62,7 +62,8 @@ def _is_damaged(file: Path) -> bool:
 class RegionDataset(torch.utils.data.Dataset):
     """(scan, region) pairs, indexed by a `Sample`.
 
-    The transforms before the first random one run once a scan and are cached; the rest run at each draw, seeded by it.
+    The transforms before the first random one run once per scan and are cached; the rest run at each draw, seeded by
+    it.
     They get ``image``, ``label``, whose voxels are 0, 1 or `IGNORED`, and two masks ``(1, D, H, W)`` to crop around:
     ``foreground``, the region drawn, and ``known``, the voxels whose answer is known. A patch without any known voxel
     is drawn anew.

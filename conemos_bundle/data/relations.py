@@ -72,7 +72,7 @@ def relations(shared: Sequence[np.ndarray], regions: Sequence[str], tolerance: f
 
 
 def describe(found: Sequence[Relation], regions: Sequence[str]) -> list[str]:
-    """One line a region and relation, with the number of scans that tell; pairs without a relation are unknown."""
+    """One line per region and relation, with the number of scans that tell; pairs without a relation are unknown."""
     told = {(a, b): (name, scans) for a, name, b, scans in found}
     lines = []
     for i, a in enumerate(regions):

@@ -1,4 +1,4 @@
-"""One slice a scan and region, with reference and prediction: what pictures of several methods side by side need."""
+"""One slice per scan and region, with reference and prediction: what pictures of several methods side by side need."""
 
 from __future__ import annotations
 

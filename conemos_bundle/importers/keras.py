@@ -91,14 +91,7 @@ def import_run(
     spacing: Sequence[float] = (3.0, 3.0, 3.0),
     patch_size: Sequence[int] = (96, 96, 96),
 ) -> None:
-    """Turn a checkpoint of the authors' code into a run, to predict with (`--model`) or to pack.
-
-    Args:
-        checkpoint: the ``.h5`` file.
-        regions: names of its K regions, in their order in its training; default: ``region 1`` … ``region K``.
-        output: folder of the run to make.
-        spacing: voxel spacing in mm of the scans it was trained on.
-        patch_size: voxels of its training crops.
+    """Turn a checkpoint into a run; arguments and errors are those of `conemos import-keras`.
 
     Raises:
         UserError: the checkpoint cannot be read, or the number of names is not K.

@@ -82,7 +82,7 @@ def collect(root: str | os.PathLike[str], steps: int | None = None) -> pd.DataFr
 
 
 def per_scan_rows(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
-    """One row a run, scan and region.
+    """One row per run, scan and region.
 
     Returns:
         `RUN_COLUMNS` (``n_conditioned`` is missing without FiLM), then those of the evaluation: ``scan``, ``subject``,

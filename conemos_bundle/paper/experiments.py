@@ -43,25 +43,11 @@ def run_experiments(
     snakemake: str,
     settings: Mapping[str, Any],
 ) -> None:
-    """Run a grid and write its report; what is done is skipped, what was cut is resumed.
-
-    Args:
-        source: a datalist, to compare ``methods`` on, or a grid file (docs/experiments.md), which says everything.
-        output: folder of the runs; the report goes to ``report/`` in it.
-        methods: ``conemos`` and overlays of ``configs/methods/``.
-        seeds: one run each.
-        fractions: of the training scans.
-        conditioned: numbers of conditioned layers of CoNeMOS; None: all.
-        dataset_dir: where the datalist's paths start; default: its folder.
-        cores: how many threads all runs together may use on this machine.
-        threads: of one run.
-        dry_run: only say what would be run.
-        snakemake: more options of Snakemake, with ``=`` since they begin with dashes: ``--snakemake="--jobs 20"``.
-        settings: settings of every training, such as ``--max_epochs 10``.
+    """Run a grid and write its report; arguments are those of `conemos experiments`.
 
     Raises:
-        UserError: the source is neither, there is no CoNeMOS on all training scans to
-            compare with, or a run failed.
+        UserError: the source is neither a datalist nor a grid, there is no CoNeMOS on all training scans to compare
+            with, or a run failed.
     """
     target = Path(str(output)).expanduser().absolute()
     grid = target / "grid.json"

@@ -110,7 +110,7 @@ def validation_curves(curves: pd.DataFrame, title: str) -> Figure:
         label: str | None = method
         for _, own in curves[curves["method"] == method].dropna(subset=["validation_dice"]).groupby("run"):
             ax.plot(own["step"], 100 * own["validation_dice"], color=style.color, linewidth=style.width, label=label)
-            label = None  # one entry a method in the legend
+            label = None  # one entry per method in the legend
     ax.set(xlabel="training step", ylabel="mean validation Dice over regions (%)")
     return _finish(figure, ax, title)
 

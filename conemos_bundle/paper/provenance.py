@@ -12,7 +12,7 @@ from conemos_bundle.utils.plain import markdown_text
 
 
 def list_runs(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
-    """One row a run: what it is, its machine, hours of training and best validation Dice."""
+    """One row per run: what it is, its machine, hours of training and best validation Dice."""
     order = in_order(run.method for run in runs)
     table = []
     for run in sorted(

@@ -128,7 +128,7 @@ class Layout:
 
 class _Stream(Protocol):
     def read(self, size: int = -1, /) -> bytes:
-        raise NotImplementedError
+        """The next bytes, at most ``size`` of them."""
 
 
 class _Inflated:

@@ -150,27 +150,10 @@ def pack_run(
     hugging_face: bool = False,
     unit_tests: str | None = None,
 ) -> Path:
-    """Make a bundle folder of a finished run: metadata, channel names, weights, configurations, package, license.
-
-    Args:
-        run: folder of the run.
-        output: the bundle folder to make.
-        name: name of the bundle; default: the folder's.
-        version: its version.
-        changes: what the changelog says of this version.
-        authors: who made the model.
-        archive: write a zip beside the folder too, and its sha256 sum.
-        formats: exports to add: some of ``ts``, ``pt2`` and ``onnx`` (`conemos export`).
-        weights_url: address of a folder that will hold the weights; for the Model Zoo's ``large_files.yml``.
-        hugging_face: add the ``README.md`` and ``.gitattributes`` of a repository on the Hugging Face hub.
-        unit_tests: a folder for the Model Zoo's unit tests of this bundle: ``ci/unit_tests`` of a clone of it.
+    """Make a bundle of a finished run; arguments and errors are those of `conemos pack`.
 
     Returns:
         the bundle's folder.
-
-    Raises:
-        UserError: the run is not finished, ``output`` exists, or a name that the Model Zoo does not take: with ``_v``
-            in it or, with ``unit_tests``, part of the name of another bundle of that zoo or the other way round.
     """
     source, target = Path(run).expanduser(), Path(output).expanduser().absolute()
     sweep(target.parent)
