@@ -79,10 +79,14 @@ def test_permuted_and_flipped_grids_give_the_same_voxels_in_the_world(
         ({"output_format": "png"}, "--output_format 'png'"),
         ({"mode": "half"}, "--mode 'half'"),
         ({"device": "abacus"}, "--device abacus"),
-        ({"model": "/nowhere"}, "/nowhere: neither a bundle"),
+        ({"model": "gone"}, "gone: no such folder"),
+        ({"model": "."}, ".: neither a bundle"),
     ],
 )
-def test_bad_options_are_one_line(options: dict, words: str, scan: Path, run: Path, tmp_path: Path) -> None:
+def test_bad_options_are_one_line(
+    options: dict, words: str, scan: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as error:
         predict(str(scan), **{"model": str(run), "output": str(tmp_path / "out"), **options})
     assert words in str(error.value)
