@@ -66,9 +66,9 @@ class Backbone(nn.Module):
         if convs_per_level < 1 or not channels:
             raise ValueError("a UNet needs at least one level and one convolution per level")
         self.factor = 2 ** (len(channels) - 1)
-        # Voxels at the coarsest level: instance norm needs more than one; and oneDNN's bfloat16 weight gradients read and
-        # write memory that is not theirs where the first axis has two, or, of a transposed convolution, where the second
-        # has one (torch 2.13, AMD EPYC).
+        # Voxels at the coarsest level: instance norm needs more than one; and oneDNN's bfloat16 weight gradients touch
+        # memory that is not theirs where the first axis has two, or, of a transposed convolution, where the second has
+        # one (torch 2.13, AMD EPYC).
         self.smallest = [3 * self.factor, 2 * self.factor, 1]
         features = [c for c in [*channels, *channels[-2::-1]] for _ in range(convs_per_level)]
         self.conv_channels = [*features, *([] if out_channels is None else [out_channels])]

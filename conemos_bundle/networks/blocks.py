@@ -50,7 +50,8 @@ class ConvBlock(nn.Module):
 
         Args:
             x: ``(B * R, C', D / 2, H / 2, W / 2)``.
-            of_skip: what `convolve_skip` gave, ``(B, C, D, H, W)``; image b is that of the rows ``b * R … b * R + R - 1``.
+            of_skip: what `convolve_skip` gave, ``(B, C, D, H, W)``; image b is that of
+                the rows ``b * R … b * R + R - 1``.
         """
         y = upsampled_conv(x, self.conv.weight[:, -x.shape[1] :])
         y.unflatten(0, [of_skip.shape[0], y.shape[0] // of_skip.shape[0]]).add_(of_skip.unsqueeze(1))
@@ -143,11 +144,10 @@ class Decoder(nn.Module):
         """
         found: list[torch.Tensor] = []
         for depth, level in enumerate(self.levels):
+            i = len(self.levels) - 1 - depth - begin
             for j, block in enumerate(level):
-                if j == 0:
-                    i = len(self.levels) - 1 - depth - begin
-                    if 0 <= i and i < len(skips):  # noqa: SIM300, PLR1716 (TorchScript)
-                        found.append(block.convolve_skip(skips[i]))
+                if j == 0 and i >= 0 and i < len(skips):
+                    found.append(block.convolve_skip(skips[i]))
         return found[::-1]
 
     def forward(self, x: torch.Tensor, of_skips: list[torch.Tensor], z: torch.Tensor | None) -> torch.Tensor:
