@@ -66,9 +66,10 @@ class Backbone(nn.Module):
         if convs_per_level < 1 or not channels:
             raise ValueError("a UNet needs at least one level and one convolution per level")
         self.factor = 2 ** (len(channels) - 1)
-        # At least three voxels of the first axis at the coarsest level: instance norm needs more than one; and where
-        # that axis has two, oneDNN's bfloat16 weight gradient reads memory that nobody wrote (torch 2.13, AMD EPYC).
-        self.smallest = 3 * self.factor
+        # Voxels at the coarsest level: instance norm needs more than one; and oneDNN's bfloat16 weight gradients touch
+        # memory that is not theirs where the first axis has two, or, of a transposed convolution, where the second has
+        # one (torch 2.13, AMD EPYC).
+        self.smallest = [3 * self.factor, 2 * self.factor, 1]
         features = [c for c in [*channels, *channels[-2::-1]] for _ in range(convs_per_level)]
         self.conv_channels = [*features, *([] if out_channels is None else [out_channels])]
         total, encoder_convs = len(self.conv_channels), len(channels) * convs_per_level
@@ -96,20 +97,22 @@ class Backbone(nn.Module):
         keras_initialization(self)
 
     def encode(self, image: torch.Tensor) -> list[torch.Tensor]:
-        """What precedes the first FiLM: image, activations and skips.
+        """What no FiLM precedes: image, activations, and what the decoder's convolutions compute of skips.
 
         Args:
             image: ``(B, C, D, H, W)`` of any size: padded with zeros to what pooling needs.
         """
-        x, skips = self.encoder(F.pad(image, padding_for(image, self.factor, self.smallest)), [], None)
+        x, skips = self.encoder(F.pad(image, padding_for(image, self.factor, self.smallest)), None)
+        of_skips = self.decoder.convolve_skips(skips, 0)
         if not self.film_in_encoder:
-            x = self.decoder(x, skips, None)
+            x = self.decoder(x, of_skips, None)
             if not self.film_in_decoder:
-                x, skips = self.final(x), []
-        return [image, x] + skips  # noqa: RUF005 (TorchScript)
+                x = self.final(x)
+            of_skips = of_skips[: self.decoder.conditioned_levels]
+        return [image, x] + of_skips  # noqa: RUF005 (TorchScript)
 
     def decode(self, features: list[torch.Tensor], z: torch.Tensor | None) -> torch.Tensor:
-        """What follows the first FiLM, cropped to the image's size.
+        """What FiLM precedes, cropped to the image's size.
 
         Args:
             features: what `encode` gave.
@@ -118,11 +121,12 @@ class Backbone(nn.Module):
         Returns:
             logits ``(B * R, out_channels, D, H, W)``.
         """
-        x, skips = features[1], features[2:]
+        x, of_skips = features[1], features[2:]
         if self.film_in_encoder:
-            x, skips = self.encoder(x, skips, z)
+            x, skips = self.encoder(x, z)
+            of_skips = of_skips + self.decoder.convolve_skips(skips, len(of_skips))
         if self.film_in_encoder or self.film_in_decoder:
-            x = self.final(self.decoder(x, skips, z))
+            x = self.final(self.decoder(x, of_skips, z))
         if self.final_film is not None and z is not None:
             x = self.final_film(x, z)
         return crop(x, padding_for(features[0], self.factor, self.smallest))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import torch
 import torch.nn.functional as F
 from conemos_bundle.networks.film import FiLM
+from conemos_bundle.networks.upsampled_conv import upsampled_conv
 from monai.networks.layers.utils import get_norm_layer
 from torch import nn
 
@@ -39,6 +40,22 @@ class ConvBlock(nn.Module):
     def convolve(self, x: torch.Tensor) -> torch.Tensor:
         """What precedes the FiLM: convolution and norm."""
         return self.norm(self.conv(x))
+
+    def convolve_skip(self, skip: torch.Tensor) -> torch.Tensor:
+        """The part of `convolve_up` that is of the skip connection alone: ``(B, C, D, H, W)``."""
+        return F.conv3d(skip, self.conv.weight[:, : skip.shape[1]], self.conv.bias, padding=1)
+
+    def convolve_up(self, x: torch.Tensor, of_skip: torch.Tensor) -> torch.Tensor:
+        """`convolve` of the skip connection concatenated with x up-sampled, without doing either.
+
+        Args:
+            x: ``(B * R, C', D / 2, H / 2, W / 2)``.
+            of_skip: what `convolve_skip` gave, ``(B, C, D, H, W)``; image b is that of
+                the rows ``b * R … b * R + R - 1``.
+        """
+        y = upsampled_conv(x, self.conv.weight[:, -x.shape[1] :])
+        y.unflatten(0, [of_skip.shape[0], y.shape[0] // of_skip.shape[0]]).add_(of_skip.unsqueeze(1))
+        return self.norm(y)
 
     def activate(self, x: torch.Tensor, z: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """The block's output, and the activation before a FiLM that follows it (what ``skip="first_conv"`` takes)."""
@@ -72,20 +89,19 @@ class Encoder(nn.Module):
         self.plain = plain
         self.skip_first = skip == "first_conv"
 
-    def forward(
-        self, x: torch.Tensor, skips: list[torch.Tensor], z: torch.Tensor | None
-    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def forward(self, x: torch.Tensor, z: torch.Tensor | None) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Without z: up to the first FiLM. With it: from there on.
 
         Args:
             x: ``(B, C, D, H, W)``, sides divisible by the levels' pooling; with z, what this gave without.
-            skips: with z, what this gave without.
             z: embeddings ``(B * R, E)``.
 
         Returns:
-            x, at the end that of the bottleneck, and what the levels above it give to the decoder, finest first.
+            x, at the end that of the bottleneck, and what the levels above it that were passed give to the decoder,
+            finest first.
         """
         i = 0
+        skips: list[torch.Tensor] = []
         for depth, level in enumerate(self.levels):
             for j, block in enumerate(level):
                 if (z is None and i <= self.plain) or (z is not None and i > self.plain):
@@ -97,34 +113,56 @@ class Encoder(nn.Module):
                     if depth < len(self.levels) - 1:
                         if self.skip_first:
                             if j == 0:
-                                skips = skips + [activation]  # noqa: RUF005 (TorchScript)
+                                skips.append(activation)
                         elif j == len(level) - 1:
-                            skips = skips + [x]  # noqa: RUF005
+                            skips.append(x)
                 i += 1
         return x, skips
 
 
 class Decoder(nn.Module):
-    """Nearest up-sampling, concatenation with the encoder's outputs, blocks. Arguments: as for `Encoder`."""
+    """Levels of blocks, the first of each reading a skip connection beside what it up-samples.
+
+    Args: as for `Encoder`; the blocks coarsest first.
+
+    ``conditioned_levels`` is the number of levels whose first convolution FiLM precedes.
+    """
 
     def __init__(self, blocks: Sequence[Sequence[ConvBlock]], plain: int) -> None:
         super().__init__()
         self.levels = nn.ModuleList(nn.ModuleList(level) for level in blocks)
         self.plain = plain
+        before = [0, *accumulate(len(level) for level in blocks)]
+        self.conditioned_levels = sum(convs > plain for convs in before[:-1])
 
-    def forward(self, x: torch.Tensor, skips: list[torch.Tensor], z: torch.Tensor | None) -> torch.Tensor:
-        """Without z: up to the first FiLM. With it: from there on; at the end, the features of the finest level."""
+    def convolve_skips(self, skips: list[torch.Tensor], begin: int) -> list[torch.Tensor]:
+        """What the levels compute of skip connections alone, which no FiLM of the decoder precedes.
+
+        Args:
+            skips: of some levels of the encoder, finest first.
+            begin: the level of the first of them.
+        """
+        found: list[torch.Tensor] = []
+        for depth, level in enumerate(self.levels):
+            i = len(self.levels) - 1 - depth - begin
+            for j, block in enumerate(level):
+                if j == 0 and i >= 0 and i < len(skips):
+                    found.append(block.convolve_skip(skips[i]))
+        return found[::-1]
+
+    def forward(self, x: torch.Tensor, of_skips: list[torch.Tensor], z: torch.Tensor | None) -> torch.Tensor:
+        """Without z: up to the first FiLM. With it: from there on; at the end, the features of the finest level.
+
+        Args:
+            x: that of the bottleneck; with z, what this gave without.
+            of_skips: `convolve_skips` of all levels; with z, of the conditioned levels.
+            z: embeddings ``(B * R, E)``.
+        """
         i = 0
         for depth, level in enumerate(self.levels):
             for j, block in enumerate(level):
                 if (z is None and i <= self.plain) or (z is not None and i > self.plain):
-                    if j == 0:
-                        x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-                        skip = skips[len(skips) - 1 - depth]
-                        if skip.shape[0] != x.shape[0]:  # the skip precedes the first FiLM, x does not
-                            skip = skip.repeat_interleave(x.shape[0] // skip.shape[0], dim=0)
-                        x = torch.cat([skip, x], dim=1)
-                    x = block.convolve(x)
+                    x = block.convolve_up(x, of_skips[len(self.levels) - 1 - depth]) if j == 0 else block.convolve(x)
                 if (i < self.plain) == (z is None):
                     x = block.activate(x, z)[0]
                 i += 1

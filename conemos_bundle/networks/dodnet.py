@@ -49,8 +49,9 @@ class DoDNet(RegionNetwork):
         """Image, features of the last level, and the pooled bottleneck."""
         backbone = self.backbone
         padding = padding_for(image, backbone.factor, backbone.smallest)
-        bottleneck, skips = backbone.encoder(F.pad(image, padding), [], None)
-        return [image, backbone.decoder(bottleneck, skips, None), bottleneck.flatten(2).mean(2)]
+        bottleneck, skips = backbone.encoder(F.pad(image, padding), None)
+        features = backbone.decoder(bottleneck, backbone.decoder.convolve_skips(skips, 0), None)
+        return [image, features, bottleneck.flatten(2).mean(2)]
 
     def decode(self, features: list[torch.Tensor], regions: torch.Tensor | None = None) -> torch.Tensor:
         """Logits ``(B, R, D, H, W)``, as `RegionNetwork.decode`."""

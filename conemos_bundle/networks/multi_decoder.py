@@ -23,7 +23,7 @@ class RegionDecoder(nn.Module):
 
     def forward(self, shared: list[torch.Tensor]) -> torch.Tensor:
         """Logits ``(B, 1, D, H, W)`` of the bottleneck and the encoder's skips."""
-        return self.final(self.decoder(shared[0], shared[1:], None))
+        return self.final(self.decoder(shared[0], self.decoder.convolve_skips(shared[1:], 0), None))
 
 
 class MultiDecoder(RegionNetwork):
@@ -49,7 +49,7 @@ class MultiDecoder(RegionNetwork):
 
     def encode(self, image: torch.Tensor) -> list[torch.Tensor]:
         """Image, bottleneck and skips."""
-        x, skips = self.encoder(F.pad(image, padding_for(image, self.factor, self.smallest)), [], None)
+        x, skips = self.encoder(F.pad(image, padding_for(image, self.factor, self.smallest)), None)
         return [image, x] + skips  # noqa: RUF005 (TorchScript)
 
     def decode(self, features: list[torch.Tensor], regions: torch.Tensor | None = None) -> torch.Tensor:

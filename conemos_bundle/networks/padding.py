@@ -6,20 +6,19 @@ import torch
 import torch.nn.functional as F
 
 
-def padding_for(image: torch.Tensor, factor: int, smallest: int) -> list[int]:
+def padding_for(image: torch.Tensor, factor: int, smallest: list[int]) -> list[int]:
     """Padding, as `torch.nn.functional.pad` takes it, at the end of each axis.
 
     Args:
-        image: ``(B, C, D, H, W)`` or ``(B, C, H, W)``, of any size.
+        image: ``(B, C, D, H, W)``, of any size.
         factor: each side becomes a multiple of it.
-        smallest: voxels that the first axis has at least.
+        smallest: voxels that each axis has at least.
     """
     padding: list[int] = []
     for i in range(image.dim() - 1, 1, -1):
         size = image.shape[i]
         missing = (factor - size % factor) % factor
-        if i == 2:
-            missing = max(missing, smallest - size)
+        missing = max(missing, smallest[i - 2] - size)
         padding += [0, missing]
     return padding
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from functools import partialmethod
 from typing import Any
 
 import pytest
 import torch
 from conemos_bundle.networks import FiLMUNet
 from conemos_bundle.networks.backbone import Backbone
+from conemos_bundle.networks.blocks import ConvBlock
 from conemos_bundle.networks.film import FiLM
 from torch import nn
 
@@ -137,14 +139,40 @@ def test_all_convolutions_are_conditioned_by_default() -> None:
 @pytest.mark.parametrize("n", [1, 5, 8, 11])
 @pytest.mark.parametrize("rows", [1, 3])
 @torch.no_grad()
-def test_what_precedes_the_first_film_is_computed_once(rows: int, n: int, skip: str, film_position: str) -> None:
+def test_what_no_film_precedes_is_computed_once(
+    rows: int, n: int, skip: str, film_position: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network, image = network_and_image(n_conditioned=n, skip=skip, film_position=film_position)
-    batches: list[int] = []
-    for convolution in (module for module in network.modules() if isinstance(module, nn.Conv3d)):
-        convolution.register_forward_hook(lambda module, inputs, output: batches.append(inputs[0].shape[0]))
+    batches: dict[str, list[int]] = {"convolve": [], "convolve_up": [], "convolve_skip": []}
+    for name, found in batches.items():
+
+        def counting(block: Any, x: torch.Tensor, *rest: Any, method: Any, found: list[int] = found) -> torch.Tensor:
+            found.append(x.shape[0])
+            return method(block, x, *rest)
+
+        monkeypatch.setattr(ConvBlock, name, partialmethod(counting, method=getattr(ConvBlock, name)))
+    assert isinstance(network.backbone.final, nn.Conv3d)
+    network.backbone.final.register_forward_hook(lambda _, inputs, output: batches["convolve"].append(output.shape[0]))
     network(image, torch.arange(rows))
     once = 11 - n + 1  # the first conditioned convolution itself precedes its FiLM
-    assert batches == [2] * once + [2 * rows] * (n - 1)
+    assert sorted(batches["convolve"] + batches["convolve_up"]) == sorted([2] * once + [2 * rows] * (n - 1))
+    assert len(batches["convolve_up"]) == 2
+    plain = 11 - n
+    for level, batch in enumerate(sorted(batches["convolve_skip"])):
+        taken_after = 2 * level if skip == "first_conv" else 2 * level + 1  # the convolution
+        precedes_film = skip == "first_conv" and film_position == "after_activation"
+        assert batch == (2 if taken_after < plain + precedes_film else 2 * rows)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, 11])
+@pytest.mark.parametrize("skip", ["last", "first_conv"])
+@torch.no_grad()
+def test_features_hold_only_what_decoding_reads(n: int, skip: str) -> None:
+    network, image = network_and_image(n_conditioned=n, skip=skip)
+    features = network.encode(image)
+    for i in range(1, len(features)):
+        changed = [tensor + 1.0 if i == j else tensor for j, tensor in enumerate(features)]
+        assert not torch.equal(network.decode(changed), network.decode(features)), i
 
 
 @torch.no_grad()
