@@ -1,0 +1,53 @@
+"""What a machine does while others work: a table of how busy processors and GPU are, which shows what limits them."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def watch_usage(path: Path, every: float = 2.0) -> Iterator[None]:
+    """Write a row each ``every`` seconds: seconds, percent of all processors, percent of the GPU, its memory in MiB."""
+    over = threading.Event()
+    thread = threading.Thread(target=_watch, args=(path, every, over), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(10)
+
+
+def _watch(path: Path, every: float, over: threading.Event) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    began, before = time.monotonic(), _ticks()
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["seconds", "processors_percent", "gpu_percent", "gpu_mib"])
+        while not over.wait(every):
+            now = _ticks()
+            busy, total = now[0] - before[0], now[1] - before[1]
+            writer.writerow([round(time.monotonic() - began, 1), round(100 * busy / max(1, total), 1), *_gpu()])
+            file.flush()
+            before = now
+
+
+def _ticks() -> tuple[int, int]:
+    """Ticks that processors were busy, and all."""
+    ticks = [int(word) for word in Path("/proc/stat").read_text(encoding="utf-8").split("\n")[0].split()[1:9]]
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
+
+
+def _gpu() -> list[str]:
+    if shutil.which("nvidia-smi") is None:
+        return ["", ""]
+    query = ["nvidia-smi", "--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits"]
+    found = subprocess.run(query, check=False, capture_output=True, text=True, timeout=20).stdout
+    return [word.strip() for word in (found.splitlines() or [","])[0].split(",")]
