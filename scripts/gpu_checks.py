@@ -251,10 +251,10 @@ def table2(output: str, device: str = "cuda", size: int = 128, rounds: int = 10,
         except Exception as error:  # out of memory, or a compiler that gives up: the others are measured
             rows[-1]["error"] = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
         _write_table(folder, rows, size)
+        print({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)
         torch._dynamo.reset()
         if device == "cuda":
             torch.cuda.empty_cache()
-    print(pd.DataFrame(rows).to_string(float_format=lambda value: f"{value:.4g}"))
     print(f"{skipped} of {len(VARIANTS)} variants left out: no time" if skipped else "all variants measured")
 
 

@@ -28,12 +28,10 @@ from typing import Any
 
 import fire
 import pandas as pd
-from conemos_bundle.data import RegionDataset, RegionSampler, plan_input, read_datalist, scan_items, write_datalist
+from conemos_bundle.data import read_datalist, write_datalist
 from conemos_bundle.runs.run import machine
 from conemos_bundle.training.curve import read_curve
-from conemos_bundle.transforms import augmentation, in_sequence, preparation
-from conemos_bundle.utils.paths import bundle_folder
-from gpu_usage import watch_usage
+from gpu_usage import draw_seconds, watch_usage
 
 EPOCHS = 4  # validated after the second and the last
 STARTING, EVALUATING = 45, 90  # seconds of a comparison that are not training
@@ -114,7 +112,7 @@ def rates(
         quick: with tiny networks and patches.
     """
     folder = Path(output).absolute()
-    draw = _draw_seconds(folder)
+    draw = draw_seconds(folder / "phantom", SETTINGS)
     print(f"a draw takes {1000 * draw:.0f} ms of a core: {(os.cpu_count() or 1) / draw:.0f} per second on all of them")
     trial = folder / ("trial_mps" if mps else "trial")
     shutil.rmtree(trial, ignore_errors=True)
@@ -136,9 +134,10 @@ def compare(
     steps: int | None = None,
     seed: int = 0,
     methods: Sequence[str] = FIRST,
-    mps: bool = False,
+    mps: bool | None = None,
     quick: bool = False,
-    rates_file: str | None = None,
+    rates_folder: str | None = None,
+    packed: str | None = None,
 ) -> None:
     """Train every method for equally many steps, evaluate on the test scans, and pack the results.
 
@@ -148,19 +147,19 @@ def compare(
         steps: of each training; default: what the slowest method manages in the time.
         seed: of weights, draws and augmentation.
         methods: of ``METHODS``.
-        mps: see `rates`.
+        mps: see `rates`; default: with it where `rates` found that faster.
         quick: see `rates`.
-        rates_file: of `rates`; default: the study's.
+        rates_folder: where `rates` wrote; default: the study's.
+        packed: see `pack`.
     """
     began = time.perf_counter()
     folder = Path(output).absolute()
+    slowest, faster_with_mps = _slowest(Path(rates_folder or folder), _names(methods), mps)
+    mps = faster_with_mps if mps is None else mps
     if steps is None:
-        file = Path(rates_file) if rates_file else folder / ("rates_mps.json" if mps else "rates.json")
-        measured = json.loads(file.read_text())["steps per second"]
-        slowest = min(measured[name] for name in _names(methods) if measured.get(name))
         steps = int((seconds - STARTING - EVALUATING) * slowest * 0.9)
     per_epoch = max(1, steps // EPOCHS)
-    print(f"{EPOCHS * per_epoch} steps each", flush=True)
+    print(f"{EPOCHS * per_epoch} steps each, {'with' if mps else 'without'} MPS", flush=True)
     runs = {name: folder / "runs" / name / f"seed{seed}" for name in _names(methods)}
     settings = {"max_epochs": EPOCHS, "steps_per_epoch": per_epoch, "val_interval": EPOCHS // 2, "seed": seed}
     settings |= QUICK if quick else {}
@@ -168,6 +167,7 @@ def compare(
         _train(folder, runs, settings, seconds - EVALUATING, watch=folder / f"usage_seed{seed}.csv")
     finished = {name: run for name, run in runs.items() if (run / "model.pt").exists()}
     summarise(output, seed)
+    pack(output, packed)  # should the machine be gone before the end
     processes = {}
     for part in sorted((folder / "phantom").glob("test_*.json")):
         for name, run in finished.items():
@@ -177,7 +177,7 @@ def compare(
                 processes[f"{name} {part.stem}"] = _start(folder, words, run, f"evaluate_{part.stem}")
     _wait(processes, seconds - (time.perf_counter() - began) - 10)
     print(summarise(output, seed).to_string(float_format=lambda value: f"{value:.4g}"), flush=True)
-    pack(output)
+    pack(output, packed)
 
 
 def summarise(output: str, seed: int = 0) -> pd.DataFrame:
@@ -203,20 +203,25 @@ def summarise(output: str, seed: int = 0) -> pd.DataFrame:
     return table
 
 
-def pack(output: str) -> None:
-    """Write ``packed/``: ``results.tar.gz`` (records, curves, metrics, logs) and the weights of `MODELS`."""
+def pack(output: str, packed: str | None = None) -> None:
+    """Write ``results.tar.gz`` (records, curves, metrics, logs) and the weights of `MODELS` into a folder.
+
+    Args:
+        output: the study.
+        packed: the folder; default: ``packed/`` of the study.
+    """
     folder = Path(output).absolute()
-    packed = folder / "packed"
-    packed.mkdir(exist_ok=True)
+    target = Path(packed or folder / "packed")
+    target.mkdir(parents=True, exist_ok=True)
     files = [*folder.glob("*.json"), *folder.glob("*.csv"), *folder.glob("trial*/usage.csv"), *folder.glob("**/*.log")]
     for name in ("run.json", "curve.csv", "evaluation_test_*/per_scan.csv", "evaluation_test_*/summary.json"):
         files += folder.glob(f"runs/*/*/{name}")
-    with tarfile.open(packed / "results.tar.gz", "w:gz") as archive:
+    with tarfile.open(target / "results.tar.gz", "w:gz") as archive:
         for file in sorted(files):
             archive.add(file, file.relative_to(folder))
     for name in MODELS:
         for weights in sorted(folder.glob(f"runs/{name}/*/model.pt"))[:1]:
-            shutil.copyfile(weights, packed / f"{name}.pt")
+            shutil.copyfile(weights, target / f"{name}.pt")
 
 
 def _names(methods: str | Sequence[str]) -> list[str]:
@@ -291,22 +296,21 @@ def _rate(run: Path) -> float:
     return round((last.step - before.step) / (last.seconds - before.seconds), 3)
 
 
-def _draw_seconds(folder: Path, draws: int = 20) -> float:
-    """Seconds of a processor that a draw takes: what a loader does for each sample."""
-    data = read_datalist(folder / "phantom" / "study.json")
-    items = scan_items(data, "training", folder / "phantom")[:4]
-    plan = plan_input(items, most_voxels=64**3, patch_size=SETTINGS["patch_size"])
-    steps = json.loads((bundle_folder() / "configs" / "train.json").read_text())["augmentation"]["steps"]
-    augment = augmentation(plan, SETTINGS["rotation_degrees"], SETTINGS["flip_probability"], steps)
-    transform = in_sequence([preparation(plan, data.regions), augment])
-    dataset = RegionDataset(items, transform, data.regions, cache="memory", progress=False)
-    samples = list(RegionSampler(dataset.annotated, len(data.regions), draws + 3))
-    for sample in samples[:3]:
-        dataset[sample]
-    began = time.process_time()
-    for sample in samples[3:]:
-        dataset[sample]
-    return round((time.process_time() - began) / draws, 4)
+def _slowest(folder: Path, methods: list[str], mps: bool | None) -> tuple[float, bool]:
+    """Steps per second of the slowest method, and whether that is with MPS: the better of two, where both are known.
+
+    A method whose trial failed does not count; without any trial, a cautious guess.
+    """
+    found = []
+    for name, with_mps in (("rates.json", False), ("rates_mps.json", True)):
+        if mps in (None, with_mps) and (folder / name).exists():
+            content = json.loads((folder / name).read_text())
+            measured = [content["steps per second"].get(method) for method in methods]
+            rates_of = [rate for rate in measured if rate]
+            if rates_of and content["MPS"] == with_mps:
+                found.append((len(rates_of), min(rates_of), with_mps))  # all of them, rather than a few quickly
+    _, slowest, best = max(found, default=(0, 4.0, False))
+    return slowest, best
 
 
 if __name__ == "__main__":

@@ -1,15 +1,21 @@
-"""What a machine does while others work: a table of how busy processors and GPU are, which shows what limits them."""
+"""What limits trainings: how busy processors and GPU are meanwhile, and what loading a sample costs."""
 
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from conemos_bundle.data import RegionDataset, RegionSampler, plan_input, read_datalist, scan_items
+from conemos_bundle.transforms import augmentation, in_sequence, preparation
+from conemos_bundle.utils.paths import bundle_folder
 
 
 @contextmanager
@@ -51,3 +57,21 @@ def _gpu() -> list[str]:
     query = ["nvidia-smi", "--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits"]
     found = subprocess.run(query, check=False, capture_output=True, text=True, timeout=20).stdout
     return [word.strip() for word in (found.splitlines() or [","])[0].split(",")]
+
+
+def draw_seconds(folder: Path, settings: Mapping[str, Any], draws: int = 20) -> float:
+    """Seconds of a processor that a draw takes: what a loader does for each sample of ``study.json`` in ``folder``."""
+    data = read_datalist(folder / "study.json")
+    items = scan_items(data, "training", folder)[:4]
+    plan = plan_input(items, most_voxels=64**3, patch_size=settings["patch_size"])
+    steps = json.loads((bundle_folder() / "configs" / "train.json").read_text())["augmentation"]["steps"]
+    augment = augmentation(plan, settings["rotation_degrees"], settings["flip_probability"], steps)
+    transform = in_sequence([preparation(plan, data.regions), augment])
+    dataset = RegionDataset(items, transform, data.regions, cache="memory", progress=False)
+    samples = list(RegionSampler(dataset.annotated, len(data.regions), draws + 3))
+    for sample in samples[:3]:
+        dataset[sample]
+    began = time.process_time()
+    for sample in samples[3:]:
+        dataset[sample]
+    return round((time.process_time() - began) / draws, 4)
