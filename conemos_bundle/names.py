@@ -10,6 +10,7 @@ from typing import Annotated
 from conemos_bundle.errors import UserError
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 
+SPLITS = ("training", "validation", "test")
 MOST_REGIONS = 4096
 MOST_LETTERS, MOST_BYTES = 64, 200  # with an ending, file systems take 255 bytes
 _LETTERS = re.compile(r"[^\W_][\w .-]*")

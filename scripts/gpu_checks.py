@@ -2,6 +2,8 @@
 
 python scripts/gpu_checks.py correctness --output gpu       # gpu/correctness.json
 python scripts/gpu_checks.py table2 --output gpu            # gpu/table2.csv: the paper's Table 2, K = 5, 128³
+
+What becomes of a training that is killed and resumed on a GPU: scripts/gpu_resume.py.
 """
 
 from __future__ import annotations
@@ -9,10 +11,11 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import fire
 import pandas as pd
@@ -34,6 +37,31 @@ TABLE2 = {  # the paper's names; pseudo-labelling and PSL loss share a network
     "CoNeMOS": "FiLMUNet",
     "CoNeMOS, N = 7": "FiLMUNet",
 }
+
+
+class Variant(NamedTuple):
+    """How a method is measured."""
+
+    method: str
+    dtype: str
+    layout: str
+    compiled: str  # "no", or the mode of torch.compile; "reduce-overhead" uses CUDA graphs
+
+
+_MIXED, _SINGLE = ("bfloat16", "channels last"), ("float32", "channels first")
+_COMPILED = (
+    ("CoNeMOS, N = 7", "default"),
+    ("PSL loss", "default"),
+    ("CoNeMOS", "reduce-overhead"),
+    ("PSL loss", "reduce-overhead"),
+    ("CoNeMOS", "default"),
+    ("CoNeMOS, N = 7", "reduce-overhead"),
+)
+VARIANTS = [
+    *(Variant(method, *how, "no") for how in (_MIXED, _SINGLE) for method in TABLE2),
+    *(Variant(method, *_MIXED, mode) for method, mode in _COMPILED),  # what is wanted most comes first
+    *(Variant(m, *_MIXED, "default") for m in ("DoDNet", "Multi-layer", "Multi-decoder", "Individual networks")),
+]
 
 
 def make(method: str, **options: Any) -> torch.nn.Module:
@@ -62,8 +90,12 @@ def gradients(network: torch.nn.Module, image: torch.Tensor, target: torch.Tenso
     return torch.cat([p.grad.flatten().float() for p in network.parameters() if p.grad is not None])
 
 
-def correctness(output: str, device: str = "cuda", size: int = 48) -> None:
-    """Logits and gradients of every method, and CoNeMOS's exports, against float64 on the CPU."""
+def correctness(output: str, device: str = "cuda", size: int = 48, seconds: float = 120) -> None:
+    """Logits and gradients of every method, and CoNeMOS's exports, against float64 on the CPU.
+
+    Written as it goes; what ``seconds`` did not suffice for is said.
+    """
+    started = time.perf_counter()
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(1)
@@ -71,7 +103,11 @@ def correctness(output: str, device: str = "cuda", size: int = 48) -> None:
     target = (torch.rand(2, REGIONS, *image.shape[2:], generator=generator) > 0.8).float()
     target[1, 2:] = torch.nan  # regions that are not annotated
     found: list[dict[str, Any]] = []
+    left_out: list[str] = []
     for method in TABLE2:
+        if time.perf_counter() - started > seconds:
+            left_out.append(method)
+            continue
         reference = make(method).double()
         with torch.no_grad():
             expected = reference(image.double())
@@ -86,13 +122,25 @@ def correctness(output: str, device: str = "cuda", size: int = 48) -> None:
                 gradients(network, image.to(device), target.to(device), dtype), expected_gradients
             )
             found.append({"what": method, "dtype": dtype, "logits": error, "gradients": of_gradients})
-    found += _exports(device, image, size)
-    failed = [row for row in found if not row["logits"] <= LARGEST_ERROR[row["dtype"]]]
-    content = {"machine": machine(), "torch": torch.__version__, "relative errors": found, "failed": failed}
-    (folder / "correctness.json").write_text(json.dumps(content, indent=1) + "\n")
+        _write(folder, found, left_out)
+    try:
+        found += _exports(device, image, size)
+    except Exception as error:  # of whatever kind: what was found is worth more than its traceback
+        left_out.append(f"exports: {type(error).__name__}: {str(error)[:200]}")
+    failed = _write(folder, found, left_out)
     for row in found:
         print(f"{row['what']:22} {row['dtype']:9} logits {row['logits']:.1e} gradients {row.get('gradients', 0):.1e}")
+    print("left out: " + "; ".join(left_out) if left_out else "all were compared")
     raise SystemExit(f"{len(failed)} differ too much" if failed else 0)
+
+
+def _write(folder: Path, found: list[dict[str, Any]], left_out: list[str]) -> list[dict[str, Any]]:
+    """Write ``correctness.json``; return the rows with too large an error."""
+    failed = [row for row in found if not row["logits"] <= LARGEST_ERROR[row["dtype"]]]
+    content = {"machine": machine(), "torch": torch.__version__, "relative errors": found, "failed": failed}
+    content["left out"] = left_out
+    (folder / "correctness.json").write_text(json.dumps(content, indent=1) + "\n")
+    return failed
 
 
 def _exports(device: str, image: torch.Tensor, size: int) -> list[dict[str, Any]]:
@@ -129,76 +177,90 @@ def _seconds(call: Callable[[], object], device: str, rounds: int) -> float:
     return median(taken)
 
 
-def _measure(method: str, dtype: str, layout: str, compiled: bool, device: str, size: int, rounds: int) -> dict:
-    last = layout == "channels last"
-    network = make(method).to(device, memory_format=torch.channels_last_3d if last else torch.preserve_format)
-    run = torch.compile(network, dynamic=False) if compiled else network
+def _peak(call: Callable[[], object], device: str) -> float:
+    """GiB that a call takes at most."""
+    if device != "cuda":
+        return float("nan")
+    torch.cuda.reset_peak_memory_stats()
+    call()
+    return torch.cuda.max_memory_allocated() / 2**30
+
+
+def _measure(variant: Variant, device: str, size: int, rounds: int) -> Iterator[dict[str, Any]]:
+    """What is measured of a variant, one after the other: an error in one leaves what came before."""
+    last = variant.layout == "channels last"
+    network = make(variant.method).to(device, memory_format=torch.channels_last_3d if last else torch.preserve_format)
+    yield {"parameters": sum(p.numel() for p in network.parameters())}
+    run: Callable[..., torch.Tensor] = network
+    if variant.compiled != "no":
+        run = torch.compile(network, dynamic=False, mode=variant.compiled)
     optimizer = torch.optim.Adam(network.parameters(), fused=device == "cuda")
     loss = RegionLoss(cross_entropy=1.0)
     image = torch.rand(1, 1, size, size, size, device=device)
     crops = torch.rand(2, 1, *[size * 3 // 4] * 3, device=device)  # the published script's: 2 crops of 96³
     one_each = torch.tensor([[0], [1]], device=device)
-    conditioned = method in ("DoDNet", "Individual networks") or method.startswith("CoNeMOS")
+    conditioned = variant.method in ("DoDNet", "Individual networks") or variant.method.startswith("CoNeMOS")
     target = (torch.rand(2, 1 if conditioned else REGIONS, *crops.shape[2:], device=device) > 0.9).float()
     every = torch.arange(REGIONS, device=device)
+    mixed = variant.dtype == "bfloat16"
 
     def step() -> None:
+        torch.compiler.cudagraph_mark_step_begin()
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
+        with torch.autocast(device, torch.bfloat16, enabled=mixed):
             logits = run(crops, one_each) if conditioned else run(crops)
         loss(logits.float(), target).backward()
         optimizer.step()
 
     def infer(regions: torch.Tensor) -> None:
-        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
+        torch.compiler.cudagraph_mark_step_begin()
+        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=mixed):
             run(image, regions)
 
-    def peak(call: Callable[[], object]) -> float:
-        if device != "cuda":
-            return float("nan")
-        torch.cuda.reset_peak_memory_stats()
-        call()
-        return torch.cuda.max_memory_allocated() / 2**30
-
-    row = {
-        "method": method, "dtype": dtype, "layout": layout, "compiled": compiled,
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "training_step_ms": 1000 * _seconds(step, device, rounds), "training_gib": peak(step),
-    }  # fmt: skip
+    began = time.perf_counter()
+    step()
+    yield {"first_step_s": time.perf_counter() - began}  # compiling included
+    yield {"training_step_ms": 1000 * _seconds(step, device, rounds), "training_gib": _peak(step, device)}
     network.eval()
-    row["all_regions_ms"] = 1000 * _seconds(lambda: infer(every), device, rounds)
-    row["all_regions_gib"] = peak(lambda: infer(every))
-    row["one_region_ms"] = 1000 * _seconds(lambda: infer(every[:1]), device, rounds)
-    return row
+    for name, regions in (("all_regions", every), ("one_region", every[:1])):
+        if name == "one_region" and variant.compiled != "no":
+            return  # compiled anew for this number of regions: takes as long as another variant
+        taken = 1000 * _seconds(partial(infer, regions), device, rounds)
+        yield {f"{name}_ms": taken, f"{name}_gib": _peak(partial(infer, regions), device)}
 
 
 def table2(output: str, device: str = "cuda", size: int = 128, rounds: int = 10, seconds: float = 120) -> None:
     """Parameters, training step (2 crops, one region each), inference of all and of one region, memory (Table 2).
 
-    Compiled networks come last and as far as ``seconds`` go: what is left out is said.
+    Written as it goes. Compiled networks come last and as far as ``seconds`` go: what is left out is said.
     """
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
-    variants = [("bfloat16", "channels last", False), ("float32", "channels first", False)]
-    variants += [("bfloat16", "channels first", False), ("float32", "channels last", False)]
-    todo = [(m, *v) for v in variants for m in TABLE2]
-    todo += [(m, "bfloat16", "channels last", True) for m in ("CoNeMOS, N = 7", "CoNeMOS", "PSL loss", "DoDNet")]
+    torch.backends.cudnn.allow_tf32 = True
     rows: list[dict[str, Any]] = []
     started, skipped = time.perf_counter(), 0
-    for method, dtype, layout, compiled in todo:
+    for variant in VARIANTS:
         if time.perf_counter() - started > seconds:
             skipped += 1
             continue
+        rows.append(variant._asdict())
         try:
-            rows.append(_measure(method, dtype, layout, compiled, device, size, rounds))
-        except RuntimeError as error:  # out of memory, or a compiler that gives up: the others are measured
-            rows.append({"method": method, "dtype": dtype, "layout": layout, "compiled": compiled,
-                         "error": str(error).splitlines()[0][:120]})  # fmt: skip
+            for found in _measure(variant, device, size, rounds):
+                rows[-1].update(found)
+                _write_table(folder, rows, size)
+        except Exception as error:  # out of memory, or a compiler that gives up: the others are measured
+            rows[-1]["error"] = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        _write_table(folder, rows, size)
+        print({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)
         torch._dynamo.reset()
-        table = pd.DataFrame(rows).assign(machine=machine(), torch=torch.__version__, size=size)
-        table.to_csv(folder / "table2.csv", index=False, float_format="%.4g")
-    print(pd.DataFrame(rows).to_string(float_format=lambda value: f"{value:.4g}"))
-    print(f"{skipped} of {len(list(todo))} variants left out: no time" if skipped else "all variants measured")
+        if device == "cuda":
+            torch.cuda.empty_cache()
+    print(f"{skipped} of {len(VARIANTS)} variants left out: no time" if skipped else "all variants measured")
+
+
+def _write_table(folder: Path, rows: list[dict[str, Any]], size: int) -> None:
+    table = pd.DataFrame(rows).assign(machine=machine(), torch=torch.__version__, size=size)
+    table.to_csv(folder / "table2.csv", index=False, float_format="%.4g")
 
 
 if __name__ == "__main__":

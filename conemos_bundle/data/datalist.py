@@ -37,12 +37,11 @@ from typing import Annotated, Any
 
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import PART, write_in_one_step
-from conemos_bundle.names import MOST_REGIONS, RegionName, check_inside, same_file, told_apart
+from conemos_bundle.names import MOST_REGIONS, SPLITS, RegionName, check_inside, same_file, told_apart
 from conemos_bundle.utils.records import PathText, Strict, Text, one_line, read_as
 from conemos_bundle.volumes import EXTENSIONS
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
-SPLITS = ("training", "validation", "test")
 _SUFFIXES = re.compile(rf"(\.seg)?({'|'.join(map(re.escape, EXTENSIONS))})$", re.IGNORECASE)
 
 

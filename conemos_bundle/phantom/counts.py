@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from conemos_bundle.data.datalist import SPLITS
+from conemos_bundle.names import SPLITS
 from conemos_bundle.phantom.anatomy import REGIONS
 
 # Table 1 of the paper: scans, and the annotated ones of each region; its 289 scans are of 91 mothers

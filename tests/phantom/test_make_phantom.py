@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -223,7 +225,7 @@ def test_full_fidelity_follows_table_1(monkeypatch: pytest.MonkeyPatch, tmp_path
     def nothing(size: int, *_: object) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         return np.zeros((2, 2, 2), np.float32), {region: np.ones((2, 2, 2), bool) for region in REGIONS}
 
-    monkeypatch.setattr(make, "draw_scan_at_full_fidelity", nothing)
+    monkeypatch.setattr("conemos_bundle.phantom.scan.draw_scan_at_full_fidelity", nothing)
     datalist = make_phantom(tmp_path / "phantom", fidelity="full")
     table = [[len(s := datalist.scans(split)), *(sum(r in x.masks for x in s) for r in REGIONS)] for split in SPLITS]
     assert table == [[174, 12, 12, 76, 69, 106], [42, 3, 3, 18, 16, 26], [73, 5, 5, 32, 29, 44]]
@@ -258,3 +260,8 @@ def test_workers_draw_the_same_scans(made: tuple[Path, Datalist], tmp_path: Path
     assert ours.keys() == theirs.keys()
     for name, array in theirs.items():
         np.testing.assert_array_equal(ours[name], array)
+
+
+def test_processes_that_draw_start_without_torch() -> None:
+    code = "import sys, conemos_bundle.phantom.scan; sys.exit('torch' in sys.modules or 'monai' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
