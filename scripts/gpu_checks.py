@@ -12,17 +12,21 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import fire
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from conemos_bundle.hosts.bundle.exports import export_onnx, export_pt2
 from conemos_bundle.losses import RegionLoss
-from conemos_bundle.networks import NETWORKS
+from conemos_bundle.networks import NETWORKS, FiLMUNet
+from conemos_bundle.networks.blocks import ConvBlock
 from conemos_bundle.runs.run import machine
 
 REGIONS = 5
@@ -46,6 +50,7 @@ class Variant(NamedTuple):
     dtype: str
     layout: str
     compiled: str  # "no", or the mode of torch.compile; "reduce-overhead" uses CUDA graphs
+    decoder: str = "transposed"  # how it reads the coarser level; "concatenated": up-sampled, beside the skip
 
 
 _MIXED, _SINGLE = ("bfloat16", "channels last"), ("float32", "channels first")
@@ -59,9 +64,21 @@ _COMPILED = (
 )
 VARIANTS = [
     *(Variant(method, *how, "no") for how in (_MIXED, _SINGLE) for method in TABLE2),
+    *(Variant(m, *how, "no", "concatenated") for how in (_MIXED, _SINGLE) for m in ("PSL loss", "CoNeMOS, N = 7")),
+    *(Variant("PSL loss", *how, "no") for how in (("bfloat16", "channels first"), ("float32", "channels last"))),
     *(Variant(method, *_MIXED, mode) for method, mode in _COMPILED),  # what is wanted most comes first
     *(Variant(m, *_MIXED, "default") for m in ("DoDNet", "Multi-layer", "Multi-decoder", "Individual networks")),
 ]
+
+
+def concatenated() -> AbstractContextManager[Any]:
+    """Decoders that up-sample and concatenate, as in the paper's figure: the same numbers."""
+
+    def convolve_up(block: ConvBlock, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+        skip = skip.repeat_interleave(x.shape[0] // skip.shape[0], 0)
+        return block.convolve(torch.cat([skip, F.interpolate(x, scale_factor=2.0, mode="nearest")], 1))
+
+    return patch.multiple(ConvBlock, convolve_skip=lambda block, skip: skip, convolve_up=convolve_up)
 
 
 def make(method: str, **options: Any) -> torch.nn.Module:
@@ -227,6 +244,10 @@ def _measure(variant: Variant, device: str, size: int, rounds: int) -> Iterator[
             return  # compiled anew for this number of regions: takes as long as another variant
         taken = 1000 * _seconds(partial(infer, regions), device, rounds)
         yield {f"{name}_ms": taken, f"{name}_gib": _peak(partial(infer, regions), device)}
+    if isinstance(network, FiLMUNet):
+        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=mixed):
+            features = network.encode(image)
+            yield {"second_region_ms": 1000 * _seconds(lambda: network.decode(features, every[1:2]), device, rounds)}
 
 
 def table2(output: str, device: str = "cuda", size: int = 128, rounds: int = 10, seconds: float = 120) -> None:
@@ -245,9 +266,10 @@ def table2(output: str, device: str = "cuda", size: int = 128, rounds: int = 10,
             continue
         rows.append(variant._asdict())
         try:
-            for found in _measure(variant, device, size, rounds):
-                rows[-1].update(found)
-                _write_table(folder, rows, size)
+            with concatenated() if variant.decoder == "concatenated" else nullcontext():
+                for found in _measure(variant, device, size, rounds):
+                    rows[-1].update(found)
+                    _write_table(folder, rows, size)
         except Exception as error:  # out of memory, or a compiler that gives up: the others are measured
             rows[-1]["error"] = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
         _write_table(folder, rows, size)
