@@ -27,7 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("conemos_bundle", "configs", "models", "tests", "pyproject.toml")
 TESTS = [
     "tests/training/test_wiring.py", "tests/training/test_schedule.py", "tests/training/test_defaults.py",
-    "tests/training/test_settings.py", "tests/transforms/test_augment.py", "tests/transforms/test_prepare.py",
+    "tests/training/test_settings.py", "tests/training/test_regions_per_scan.py",
+    "tests/transforms/test_augment.py", "tests/transforms/test_prepare.py",
     "tests/data/test_loading.py", "tests/inferers/test_inference.py", "tests/test_config_files.py",
     "tests/predictor/test_loading.py::test_a_run_is_asked_in_windows_of_the_patch_that_it_was_trained_on",
     "tests/test_configs.py::test_declared_containment_holds_when_it_is_switched_on",
@@ -107,6 +108,9 @@ CHANGES = [
     ),
     Change("threshold of 0.4 in prediction", "configs/inference.json", "postprocessing::transforms::2::threshold", 0.4),
     Change("another default sampling rule", "configs/train.json", "sampling_rule", "uniform"),
+    Change(
+        "one region is learned where all are asked for", "configs/train.json", "train::dataset::regions_per_scan", 1
+    ),
     Change("noise ten times as strong", "configs/train.json", "augmentation::steps::noise::std", 0.5),
     Change("another learning rate than 1e-3", "configs/train.json", "learning_rate", 0.003),
     Change("another learning rate than the paper's 1e-5", "configs/paper.json", "learning_rate", 1e-4),

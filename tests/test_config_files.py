@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from conemos_bundle.runs.run import network_of
-from conemos_bundle.training.settings import of_teacher
+from conemos_bundle.training.settings import began_with, of_teacher
 from conemos_bundle.transforms import LoadRegionMasksd, preparation
 from conemos_bundle.utils.paths import bundle_folder
 from monai.bundle import ConfigParser
@@ -66,8 +66,9 @@ def test_every_setting_is_recorded_or_told_by_what_is() -> None:
     assert len(set(kept)) == len(kept)
     assert set(kept) == settings_at_the_top() - of_the_process - files - told_otherwise
     references = {**train["settings"], **train["other_settings"]}
-    rule = references.pop("sampling_rule")
+    rule, per_scan = references.pop("sampling_rule"), references.pop("regions_per_scan")
     assert rule == "@train::sampler::rule"  # individual networks have their own
+    assert per_scan == "@train::dataset::regions_per_scan"  # methods that learn all have theirs
     assert references == {name: f"@{name}" for name in references}
 
 
@@ -77,9 +78,22 @@ def test_a_teacher_gets_every_setting_that_a_user_may_change() -> None:
     assert (overlay["settings"], overlay["others"]) == ("@settings", "@other_settings")
     passed = set(of_teacher(train["settings"], train["other_settings"]))
     given_itself = {"datalist", "dataset_dir", "output_dir", "fraction", "seed", "pretrained"}
-    of_the_method = {"method", "sampling_rule", "n_conditioned", "film_weight_decay", "extra_modules", "inside"}
+    of_the_method = {
+        "method", "sampling_rule", "regions_per_scan", "n_conditioned", "film_weight_decay", "extra_modules", "inside",
+    }  # fmt: skip
     of_the_process = {"bundle_root", "rank", "resume", "resolved_config", "imports"}
     assert passed == settings_at_the_top() - given_itself - of_the_method - of_the_process
+
+
+def test_methods_that_learn_all_annotated_regions_say_so() -> None:
+    """What they record, and what an older checkpoint of theirs is taken for."""
+    overlays = {name: config(name) for name in FILES if name.startswith("methods/")}
+    every = {name: overlay for name, overlay in overlays.items() if "train::dataset::target" in overlay}
+    assert len(every) == 4
+    for overlay in overlays.values():
+        learns_all = overlay in every.values()
+        assert ("train::dataset::regions_per_scan" in overlay) is learns_all
+        assert (began_with({"method": overlay["method"]})["regions_per_scan"] == "all") is learns_all
 
 
 def test_few_expressions_are_left() -> None:

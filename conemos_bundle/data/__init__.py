@@ -13,7 +13,7 @@ from conemos_bundle.data.fraction import keep_fraction
 from conemos_bundle.data.loading import region_sampler, scan_dataset
 from conemos_bundle.data.plan import plan_input
 from conemos_bundle.data.refuse import validate_datalist
-from conemos_bundle.data.region_dataset import RegionDataset
+from conemos_bundle.data.region_dataset import RegionDataset, check_regions_per_scan
 from conemos_bundle.data.sampling import RegionSampler, Sample
 from conemos_bundle.data.scans import find_scans, reject_no_scans, unfinished_scans
 
@@ -24,6 +24,7 @@ __all__ = [
     "RegionSampler",
     "Sample",
     "Scan",
+    "check_regions_per_scan",
     "find_scans",
     "keep_fraction",
     "plan_input",

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from conemos_bundle.data.sampling import Sample
-from conemos_bundle.errors import UserError
+from conemos_bundle.errors import UsageError, UserError
 from conemos_bundle.transforms.masks import expand_regions
 from conemos_bundle.utils.known import IGNORED, to_target
 from conemos_bundle.volumes.fingerprints import file_stamps
@@ -19,7 +19,20 @@ from monai.transforms import Compose, RandomizableTrait
 
 CACHES = ("memory", "disk", "none")
 TARGETS = ("region", "annotated")
+REGIONS_PER_SCAN = (1, "all")
 TRIES = 10
+
+
+def check_regions_per_scan(regions_per_scan: Any) -> None:
+    """Refuse what is neither 1 nor ``"all"``; a step of a configuration too.
+
+    Raises:
+        UsageError: it is another value.
+    """
+    if not any(type(regions_per_scan) is type(each) and regions_per_scan == each for each in REGIONS_PER_SCAN):
+        raise UsageError(
+            f"--regions_per_scan {str(regions_per_scan)[:60]}: use 1, the region drawn, or all, those annotated"
+        )
 
 
 def ignore_crop_warnings() -> None:
@@ -76,13 +89,17 @@ class RegionDataset(torch.utils.data.Dataset):
             ``(1,)``; ``unannotated`` ``(1,)`` is that of a region drawn from those unknown in the scan, -1 where there
             is none. ``"annotated"``: all K masks, ``(K, D, H, W)``, NaN in unknown ones. Both are NaN in ignored
             voxels.
+        regions_per_scan: 1, or ``"all"``: with target ``"region"``, the label has the masks of all annotated regions
+            of the patch, ``(M, D, H, W)``, and ``regions`` their indices ``(M,)``; M is the most that a scan has, and
+            where there are fewer the rest is NaN and -1, and so is a region without any known voxel in the patch (but
+            for the one drawn). The patch is the same.
         cache: ``"memory"``, ``"disk"`` (in ``cache_dir``; survives the run) or ``"none"``.
         cache_dir: folder of the disk cache.
         progress: show a progress bar while the memory cache fills.
 
     Raises:
-        UserError: there is no scan, an option has no such value, or an annotated region that is not declared absent has
-            no voxel (found at once with the memory cache, else at a draw).
+        UserError: there is no scan, an option has no such value (`UsageError` of ``regions_per_scan``), or an annotated
+            region that is not declared absent has no voxel (found at once with the memory cache, else at a draw).
     """
 
     def __init__(
@@ -94,15 +111,19 @@ class RegionDataset(torch.utils.data.Dataset):
         cache: str = "memory",
         cache_dir: str | None = None,
         progress: bool = True,
+        regions_per_scan: int | str = 1,
     ) -> None:
         if not data:
             raise UserError("the datalist has no training scan with an annotated region: nothing to train on")
         for name, value, allowed in (("cache", cache, CACHES), ("target", target, TARGETS)):
             if value not in allowed:
                 raise UserError(f"{name} {value!r}: use one of {', '.join(allowed)}")
+        check_regions_per_scan(regions_per_scan)
         self.data = list(data)
         self.regions = list(regions)
         self.target = target
+        self.only_the_drawn = target == "region" and regions_per_scan == 1
+        self.most_annotated = max(len(item["masks"].keys() & set(self.regions)) for item in self.data)
         first_random = transform.get_index_of_first(lambda t: isinstance(t, RandomizableTrait))
         first_random = len(transform) if first_random is None else first_random
         self.preparation = Compose(transform.transforms[:first_random])
@@ -158,7 +179,7 @@ class RegionDataset(torch.utils.data.Dataset):
         channel = annotated.index(draw.region)
         drawn = label[channel : channel + 1]
         self._reject_empty(draw.scan, draw.region, drawn)
-        if self.target == "region":
+        if self.only_the_drawn:
             label, channel = drawn, 0
         known = drawn != IGNORED
         masks = {"label": label, "foreground": (drawn == 1).to(drawn.dtype), "known": known.to(drawn.dtype)}
@@ -172,8 +193,18 @@ class RegionDataset(torch.utils.data.Dataset):
             return {"image": image, "label": expand_regions(label, annotated, len(self.regions))}
         unknown = [k for k in range(len(self.regions)) if k not in annotated]
         unannotated = torch.tensor([unknown[draw.seed % len(unknown)] if unknown else -1])
-        regions = torch.tensor([draw.region])
-        return {"image": image, "label": to_target(label), "regions": regions, "unannotated": unannotated}
+        if self.only_the_drawn:
+            label, regions = to_target(label), torch.tensor([draw.region])
+        else:
+            label, regions = self._known(label, annotated, channel)
+        return {"image": image, "label": label, "regions": regions, "unannotated": unannotated}
+
+    def _known(self, masks: torch.Tensor, annotated: list[int], drawn: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Target ``(M, D, H, W)`` and indices ``(M,)`` of the regions with a known voxel, and of the channel drawn."""
+        some = [i for i in range(len(annotated)) if i == drawn or bool((masks[i] != IGNORED).any())]
+        target = torch.full((self.most_annotated, *masks.shape[1:]), torch.nan)
+        target[: len(some)] = to_target(masks[some])
+        return target, torch.tensor([annotated[i] for i in some] + [-1] * (self.most_annotated - len(some)))
 
     def _augment(self, item: dict[str, Any], seed: int) -> dict[str, Any]:
         self.augmentation.set_random_state(seed=seed)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from conemos_bundle.networks.pairs import VOXELS_AT_ONCE, decode_pairs
 from torch import nn
 from torch.nn.modules.module import _IncompatibleKeys
 
@@ -59,9 +60,23 @@ class RegionNetwork(nn.Module):
         """
         raise NotImplementedError
 
-    def forward(self, image: torch.Tensor, regions: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits ``(B, R, D, H, W)`` of the regions of an image ``(B, C, D, H, W)``: `decode` of `encode`."""
-        return self.decode(self.encode(image), regions)
+    def forward(
+        self,
+        image: torch.Tensor,
+        regions: torch.Tensor | None = None,
+        images: torch.Tensor | None = None,
+        voxels_at_once: int = VOXELS_AT_ONCE,
+    ) -> torch.Tensor:
+        """Logits ``(B, R, D, H, W)`` of the regions of an image ``(B, C, D, H, W)``: `decode` of `encode`.
+
+        With ``images``, indices ``(P,)``, the rows of ``regions``, ``(P, R)``, are asked of these images, in any number
+        of each, and the logits are ``(P, R, D, H, W)``; for ``voxels_at_once`` see `decode_pairs`. It is in here since
+        `DistributedDataParallel` follows this method alone; TorchScript leaves it out.
+        """
+        features = self.encode(image)
+        if not torch.jit.is_scripting() and images is not None and regions is not None:
+            return decode_pairs(self.decode, features, images, regions, voxels_at_once)
+        return self.decode(features, regions)
 
 
 def reject_missing_weights(module: nn.Module, keys: _IncompatibleKeys) -> None:

@@ -13,6 +13,7 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.files import write_in_one_step
 from conemos_bundle.networks.interface import unwrapped
 from conemos_bundle.runs.weights import CHECKPOINT, check_weights, load_tensors
+from conemos_bundle.training.settings import began_with
 from ignite.engine import Engine, Events
 from torch import nn
 
@@ -129,7 +130,7 @@ class Checkpoint:
             raise UserError(f"{self.path}: exists; pass another --output_dir, or --resume True to go on with it")
         try:
             saved = load_tensors(self.path)
-            identity = dict(saved["identity"])
+            identity = began_with(saved["identity"])
             _ = repr(identity)
         except Exception as error:  # torch.load raises whatever it likes on a broken file
             raise UserError(

@@ -1,4 +1,4 @@
-"""The curve of a training, as a table: per epoch loss, learning rate, time, validation Dice and false positives."""
+"""The curve of a training, as a table: per epoch masks, time, loss, learning rate, validation Dice, false positives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import torch
 from conemos_bundle.files import write_in_one_step
 from conemos_bundle.names import region_name
-from conemos_bundle.utils.records import Amount, Share, Strict, read_table
+from conemos_bundle.utils.records import Amount, Number, Share, Strict, read_table
 from ignite.engine import Engine, Events
 from pydantic import ConfigDict, Field, model_validator
 
@@ -25,7 +25,11 @@ FALSE_POSITIVES = "val_false_positive_ml"
 class Curve:
     """Write ``curve.csv`` into the run's folder: one row per epoch, also over interruptions.
 
-    Put it before `Checkpoint` in the list: whoever is killed between the two does the epoch, and its row, again.
+    Put it after `MaskCount` and before `Checkpoint` in the list: whoever is killed between curve and checkpoint does
+    the epoch, and its row, again.
+
+    ``masks`` is how many annotated (image, region) masks the steps have learned from, over all epochs and processes;
+    empty in a run that began with a version that did not count them.
 
     ``seconds`` is the time spent in training steps since the first (loading included, validation not), over all
     sessions of the run. ``false_positive_ml_<region>`` is there for regions that are absent from a validation scan.
@@ -72,9 +76,11 @@ class Curve:
         earlier = [one for one in read_curve(self.path) if one.epoch < engine.state.epoch]
         rows = [one.model_dump(exclude_unset=True) for one in earlier]
         seconds = earlier[-1].seconds if earlier else 0.0
+        masks = earlier[-1].masks if earlier else 0
         row: dict[str, Any] = {
             "epoch": engine.state.epoch,
             "step": engine.state.iteration,
+            "masks": "" if masks is None else masks + engine.state.masks,  # type: ignore[attr-defined]
             "seconds": round(seconds + self.ended - self.started, 3),
             "loss": round(fmean(self.losses), 6),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
@@ -114,6 +120,7 @@ class Epoch(Strict):
 
     epoch: Annotated[int, Field(ge=1, le=10**12)]
     step: Annotated[int, Field(ge=0, le=10**12)]
+    masks: Number = None
     seconds: Annotated[float, Field(ge=0)]
     loss: Annotated[float, Field(allow_inf_nan=True)]  # of an epoch that failed
     learning_rate: Amount

@@ -12,6 +12,7 @@ from conemos_bundle.networks.interface import unwrapped
 from conemos_bundle.runs.run import RunRecord, identity
 from conemos_bundle.training.checkpoint import Checkpoint
 from conemos_bundle.training.curve import Curve
+from conemos_bundle.training.mask_count import MaskCount
 from conemos_bundle.training.progress import Progress
 from conemos_bundle.training.set_epoch import SetEpoch
 from conemos_bundle.training.settings import recorded, unchangeable
@@ -25,10 +26,11 @@ from torch import nn
 class TrainerHandlers:
     """All handlers of the trainer, attached in their order.
 
-    The draws of the epoch first; the schedule, per step; validation, before those that read its metric; the curve
-    before the checkpoint, so that whoever is killed between the two writes the row again; the checkpoint, which refuses
-    another run's folder when training starts, before the record of this one. Curve, record, progress and TensorBoard
-    are the first process's alone; every process loads the checkpoint.
+    The draws of the epoch first; the schedule, per step; validation, before those that read its metric; the count of
+    masks before the curve, which reads it; the curve before the checkpoint, so that whoever is killed between the two
+    writes the row again; the checkpoint, which refuses another run's folder when training starts, before the record of
+    this one. Curve, record, progress and TensorBoard are the first process's alone; every process counts masks and
+    loads the checkpoint.
 
     It stands in a list of its own, since MONAI looks for a `ValidationHandler` in the list and adds trackers to it.
 
@@ -77,6 +79,7 @@ class TrainerHandlers:
             SetEpoch(sampler),
             LrScheduleHandler(scheduler, print_lr=False, epoch_level=False),  # type: ignore[arg-type]
             ValidationHandler(val_interval, evaluator, epoch_level=True) if validator is not None else None,
+            MaskCount(),
             Curve(output_dir, optimizer, validator, datalist.regions) if is_first else None,
             Checkpoint(
                 output_dir, network, optimizer, scheduler, validator, identity=started_with, resume=resume,

@@ -15,7 +15,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
 class MeanTeacher:
-    """One step of training: the region drawn as ever, and of the same scan a region that no one annotated.
+    """One step of training: the region drawn (or all annotated ones) as ever, and of the same scan a region that no one
+    annotated.
 
     For the latter, the network agrees with the moving average of its own weights, the teacher, which sees the image
     with other noise: soft Dice between the two probability maps. The weight of this part rises slowly,
@@ -58,7 +59,7 @@ class MeanTeacher:
         """Train on a batch of `conemos_bundle.data.RegionDataset`, target ``"region"``.
 
         Returns:
-            ``image``, ``label``, ``pred`` (logits of the regions drawn) and ``loss``, as MONAI's trainers give them.
+            ``image``, ``label``, ``pred`` (logits of its regions) and ``loss``, as MONAI's trainers give them.
         """
         trainer: Any = engine
         device = trainer.state.device
@@ -69,11 +70,16 @@ class MeanTeacher:
         trainer.optimizer.zero_grad()
 
         has_one = unannotated[:, 0] >= 0
-        asked = torch.cat([regions, unannotated[has_one]])
-        images = torch.cat([image, image[has_one]])
-        logits, of_unannotated = infer(images, trainer.network, regions=asked, bfloat16=self.bfloat16).split(
-            [len(image), int(has_one.sum())]
-        )
+        if regions.shape[1] == 1:
+            asked = torch.cat([regions, unannotated[has_one]])
+            images = torch.cat([image, image[has_one]])
+            logits, of_unannotated = infer(images, trainer.network, regions=asked, bfloat16=self.bfloat16).split(
+                [len(image), int(has_one.sum())]
+            )
+        else:  # -1, no region, is not computed
+            asked = torch.cat([regions, unannotated], 1)
+            every = infer(image, trainer.network, regions=asked, bfloat16=self.bfloat16)
+            logits, of_unannotated = every[:, :-1], every[has_one, -1:]
         loss = self.loss(logits, label)
         if len(of_unannotated):
             random = torch.Generator().manual_seed(step)  # the same after an interruption

@@ -11,7 +11,10 @@ from typing import Any
 _IN_THE_DATALIST = {"fraction"}  # whose hash the identity has
 # recorded by the checkpoint alone; records of runs have always been without
 _NOT_RECORDED = {"film_weight_decay", "val_interval", "rotation_degrees", "flip_probability", "pretrained"}
-_NOT_A_TEACHERS = {"method", "fraction", "seed", "sampling_rule", "film_weight_decay", "pretrained"}
+_NOT_A_TEACHERS = {
+    "method", "fraction", "seed", "sampling_rule", "regions_per_scan", "film_weight_decay", "pretrained",
+}  # fmt: skip
+_ALWAYS_LEARN_ALL = {"PSL loss", "Multi-layer", "Multi-decoder", "Pseudo-labelling"}
 
 
 def _without(settings: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
@@ -21,6 +24,12 @@ def _without(settings: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
 def unchangeable(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a training that is resumed must have as it began."""
     return _without(settings, _IN_THE_DATALIST)
+
+
+def began_with(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says that its training began with; settings that came later are as they were before."""
+    every = identity.get("method") in _ALWAYS_LEARN_ALL
+    return {"regions_per_scan": "all" if every else 1, **identity}
 
 
 def recorded(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -64,6 +64,7 @@ Text = Annotated[str, Field(max_length=MOST_LETTERS), AfterValidator(plain_text)
 _missing = BeforeValidator(lambda cell: None if cell in ("", "nan") or cell != cell else cell)
 Share = Annotated[float | None, Field(ge=0, le=1), _missing]  # cells of a table; where there is no number, they are
 Amount = Annotated[float | None, Field(ge=0), _missing]  # empty
+Number = Annotated[int | None, Field(ge=0, le=10**15), _missing]
 Model = TypeVar("Model", bound="Strict")
 
 

@@ -64,6 +64,21 @@ def test_targets_are_nan_where_ignored_and_0_where_absent(items: list[dict[str, 
     torch.testing.assert_close(together[:2], torch.cat([body, brain]), equal_nan=True, rtol=0, atol=0)
 
 
+def test_of_all_regions_those_without_a_known_voxel_in_the_patch_are_left_out(items: list[dict[str, Any]]) -> None:
+    every, annotated = (
+        dataset(items, crop(), **options) for options in ({"regions_per_scan": "all"}, {"target": "annotated"})
+    )
+    found = []
+    for seed in range(20):
+        patch, masks = (data[Sample(0, 1, seed)] for data in (every, annotated))
+        known = [k for k in range(3) if not masks["label"][k].isnan().all()]
+        assert patch["regions"].tolist() == known + [-1] * (3 - len(known))
+        torch.testing.assert_close(patch["label"][: len(known)], masks["label"][known], equal_nan=True, rtol=0, atol=0)
+        assert patch["label"][len(known) :].isnan().all()
+        found.append(known)
+    assert [1, 2] in found and [0, 1, 2] in found
+
+
 def test_what_is_annotated_absent_and_unknown(items: list[dict[str, Any]]) -> None:
     del items[0]["masks"]["eyes"]
     data = dataset(items)

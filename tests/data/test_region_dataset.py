@@ -10,9 +10,9 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from conemos_bundle.data.region_dataset import RegionDataset
+from conemos_bundle.data.region_dataset import RegionDataset, check_regions_per_scan
 from conemos_bundle.data.sampling import Sample
-from conemos_bundle.errors import UserError
+from conemos_bundle.errors import UsageError, UserError
 from conemos_bundle.transforms import LoadImageScand, LoadRegionMasksd, RandDeformd
 from monai.data import MetaTensor, get_track_meta
 from monai.transforms import Compose, RandCropByPosNegLabeld, RandGaussianNoised, ScaleIntensityd, Spacingd
@@ -106,23 +106,58 @@ def test_annotated_target_is_nan_in_unknown_channels(items: list[dict[str, Any]]
                 assert item["label"][k].isnan().all()
 
 
+@pytest.mark.parametrize("scan", range(3))
+def test_all_regions_of_a_scan_come_with_the_patch_that_is_drawn_for_one(
+    items: list[dict[str, Any]], scan: int
+) -> None:
+    around_the_drawn = RandCropByPosNegLabeld(["image", "label"], "foreground", (6, 6, 6), allow_smaller=True)
+    one, every, annotated = (
+        dataset(items, around_the_drawn, *augmentation()[1:], **options)
+        for options in ({}, {"regions_per_scan": "all"}, {"target": "annotated"})
+    )
+    for region in ANNOTATED[scan]:
+        draw = Sample(scan, region, 7)
+        alone, together, in_channels = one[draw], every[draw], annotated[draw]["label"]
+        assert torch.equal(alone["image"], together["image"])
+        assert torch.equal(alone["unannotated"], together["unannotated"])
+        count = len(ANNOTATED[scan])
+        assert together["regions"].tolist() == ANNOTATED[scan] + [-1] * (3 - count)  # a scan has at most three
+        assert together["label"].shape == (3, 4, 6, 5)
+        assert torch.equal(together["label"][:count], in_channels[ANNOTATED[scan]])
+        assert together["label"][count:].isnan().all()
+        assert torch.equal(alone["label"][0], together["label"][ANNOTATED[scan].index(region)])
+
+
+@pytest.mark.parametrize("value", [0, 2, True, 1.0, "1", "every", None, [1]])
+def test_regions_per_scan_is_one_or_all(items: list[dict[str, Any]], value: Any) -> None:
+    for allowed in (1, "all"):
+        check_regions_per_scan(allowed)
+    with pytest.raises(UsageError) as caught:
+        check_regions_per_scan(value)
+    assert str(caught.value) == f"--regions_per_scan {value}: use 1, the region drawn, or all, those annotated"
+    with pytest.raises(UsageError, match="--regions_per_scan"):
+        dataset(items, regions_per_scan=value)
+
+
 def test_annotated_regions_of_each_scan(items: list[dict[str, Any]]) -> None:
     data = dataset(items)
     assert data.annotated == ANNOTATED
     assert len(data) == 3
 
 
-@pytest.mark.parametrize("target", ["region", "annotated"])
+@pytest.mark.parametrize(
+    "options", [{"target": "region"}, {"target": "annotated"}, {"regions_per_scan": "all"}], ids=str
+)
 def test_a_draw_gives_one_patch_whatever_came_before_and_however_it_is_cached(
-    tmp_path: Path, items: list[dict[str, Any]], target: str
+    tmp_path: Path, items: list[dict[str, Any]], options: dict[str, str]
 ) -> None:
     draws = [Sample(scan, region, seed) for scan, region in pairs() for seed in (1, 2)]
     expected = {}
     for draw in draws:  # each from a data set that has drawn nothing yet
-        expected[draw] = dataset(items, *augmentation(), target=target, cache="none")[draw]
+        expected[draw] = dataset(items, *augmentation(), **options, cache="none")[draw]
         assert expected[draw]["image"].shape == (1, 4, 6, 5)
     for cache in ("none", "memory", "disk"):
-        data = dataset(items, *augmentation(), target=target, cache=cache, cache_dir=str(tmp_path / "cache"))
+        data = dataset(items, *augmentation(), **options, cache=cache, cache_dir=str(tmp_path / "cache"))
         for draw in [*reversed(draws), *draws]:
             item = data[draw]
             for key, value in expected[draw].items():

@@ -7,15 +7,22 @@ import pandas as pd
 import pytest
 import torch
 from conemos_bundle.training.curve import Curve, false_positives, read_curve
+from conemos_bundle.training.mask_count import MaskCount
 from ignite.engine import Engine, Events
 
 
 def train(folder: Path, epochs: tuple[int, int], validated: tuple[int, ...] = ()) -> pd.DataFrame:
-    """Epochs (first, last) of 4 steps of 10 ms each, with losses 1, 2, 3, …, and validation after some; the curve."""
+    """Epochs (first, last) of 4 steps of 10 ms each, with losses 1, 2, 3, …, and validation after some; the curve.
+
+    Step i learns one mask of one image, and where i is even three of another.
+    """
 
     def step(engine: Engine, batch: int) -> dict[str, torch.Tensor]:
         time.sleep(0.01)
-        return {"loss": torch.tensor(float(engine.state.iteration))}
+        label = torch.full((2, 4, 2, 2, 2), torch.nan)
+        label[0, 3, 0, 0, 0] = 0
+        label[1, :3, 1] = 1 if engine.state.iteration % 2 == 0 else torch.nan
+        return {"loss": torch.tensor(float(engine.state.iteration)), "label": label}
 
     trainer, evaluator = Engine(step), Engine(lambda engine, batch: None)
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.5)
@@ -32,6 +39,7 @@ def train(folder: Path, epochs: tuple[int, int], validated: tuple[int, ...] = ()
         trainer.state.epoch = epochs[0] - 1
         trainer.state.iteration = 4 * (epochs[0] - 1)
 
+    MaskCount().attach(trainer)
     Curve(str(folder), optimizer, evaluator, ["body", "eye"], metric="dice").attach(trainer)
     trainer.run(range(4), max_epochs=epochs[1])
     return pd.read_csv(folder / "curve.csv")
@@ -41,6 +49,7 @@ def test_one_row_an_epoch(tmp_path: Path) -> None:
     curve = train(tmp_path / "run", (1, 3), validated=(2,))
     assert curve["epoch"].tolist() == [1, 2, 3]
     assert curve["step"].tolist() == [4, 8, 12]
+    assert curve["masks"].tolist() == [10, 20, 30]
     assert curve["loss"].tolist() == [2.5, 6.5, 10.5]
     assert curve["learning_rate"].tolist() == [0.5] * 3
     assert curve["validation_dice"].fillna(-1).tolist() == [-1, 0.4375, -1]
@@ -63,6 +72,16 @@ def test_seconds_add_up_over_interruptions(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(both[:2], first)
     assert (both["seconds"].diff()[1:] >= 0.04).all()
     assert both["seconds"].iloc[0] == pytest.approx(0.04, abs=0.03)
+
+
+def test_masks_add_up_over_interruptions_and_stay_empty_where_earlier_ones_were_not_counted(tmp_path: Path) -> None:
+    curve = train(tmp_path, (1, 2))
+    assert train(tmp_path, (2, 4))["masks"].tolist() == [10, 20, 30, 40]
+    curve.drop(columns="masks").to_csv(tmp_path / "curve.csv", index=False)  # as it was written before
+    assert [row.masks for row in read_curve(tmp_path / "curve.csv")] == [None, None]
+    resumed = train(tmp_path, (3, 4))
+    assert resumed["masks"].isna().all() and resumed["step"].tolist() == [4, 8, 12, 16]
+    assert [row.masks for row in read_curve(tmp_path / "curve.csv")] == [None] * 4
 
 
 def test_an_epoch_done_again_replaces_its_row(tmp_path: Path) -> None:

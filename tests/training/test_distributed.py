@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from conemos_bundle.data.sampling import RegionSampler
 from conemos_bundle.errors import UserError
 from conemos_bundle.training import distributed
 from conemos_bundle.utils.paths import bundle_folder
@@ -66,6 +67,17 @@ def test_two_processes_train_and_one_of_them_writes(run: Path) -> None:
         "run.json",
         "tensorboard",
     }
+
+
+def test_two_processes_learn_all_regions_of_their_scans(datalist: Path, tiny_dataset: Path, tmp_path: Path) -> None:
+    settings = {"max_epochs": 1, "steps_per_epoch": 3, "patch_size": "[16,16,16]", "channels": "[2,4]"}
+    places = {"datalist": datalist, "dataset_dir": tiny_dataset, "output_dir": tmp_path}
+    bundle_run(TORCHRUN, "training", ["multi_gpu_train"], **places, **settings, regions_per_scan="all")
+    content = json.loads(datalist.read_text())
+    names = [[content["regions"].index(region) for region in scan["masks"]] for scan in content["training"]]
+    draws = [draw for rank in (0, 1) for draw in RegionSampler(names, 2, 6, rank=rank)]
+    (masks,) = pd.read_csv(tmp_path / "curve.csv")["masks"]
+    assert masks == sum(len(names[draw.scan]) for draw in draws) > len(draws) == 12
 
 
 def test_two_processes_evaluate_as_one_does(run: Path, datalist: Path, tiny_dataset: Path, tmp_path: Path) -> None:

@@ -67,6 +67,27 @@ def test_without_noise_the_loss_is_the_distance_from_the_teacher() -> None:
     assert step(engine, data)["loss"].item() == pytest.approx((supervised + agreement).item(), rel=1e-5)
 
 
+def test_with_all_annotated_regions_it_agrees_on_one_more() -> None:
+    engine = trainer()
+    step = MeanTeacher(engine.network, RegionLoss(), weight=1.0, rise=1, noise=0.0)
+    data = batch([2, -1])
+    random = torch.Generator().manual_seed(4)
+    masks = (torch.rand(2, 3, 8, 8, 8, generator=random) > 0.5).float()
+    data["regions"], data["label"] = torch.tensor([[0, 1, -1], [1, 0, 2]]), masks
+    masks[0, 2] = torch.nan
+    with torch.no_grad():
+        for parameter in engine.network.parameters():
+            parameter.mul_(1.5)  # away from the teacher
+        every = engine.network(data["image"])
+        logits = torch.stack([every[0, [0, 1, 1]], every[1, [1, 0, 2]]])
+        p, q = every[:1, 2].sigmoid(), step.teacher(data["image"][:1])[:, 2].sigmoid()
+        agreement = 1 - 2 * (p * q).sum() / (p.square().sum() + q.square().sum())
+        supervised = RegionLoss()(logits, masks)
+    output = step(engine, data)
+    assert output["loss"].item() == pytest.approx((supervised + agreement).item(), rel=1e-5)
+    assert output["pred"].shape == masks.shape
+
+
 def test_the_teacher_follows_slowly_and_gets_no_gradient() -> None:
     engine = trainer()
     step = MeanTeacher(engine.network, RegionLoss(), decay=0.9)

@@ -20,7 +20,7 @@ from monai.utils import set_determinism
 
 from tests.machine_paths import machine_paths
 
-METHODS = ["", "paper", *sorted(file.stem for file in (bundle_folder() / "configs" / "methods").glob("*.json"))]
+METHODS = ["", "all", "paper", *sorted(file.stem for file in (bundle_folder() / "configs" / "methods").glob("*.json"))]
 TINY: dict[str, Any] = {
     "max_epochs": 1,
     "steps_per_epoch": 4,
@@ -74,6 +74,8 @@ def datalist(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.mark.parametrize("method", METHODS)
 def test_training_and_evaluation(datalist: Path, tmp_path: Path, method: str) -> None:
     options = {**TINY, **TINY_FOR.get(method, {}), "output_dir": str(tmp_path / "run")}
+    if method == "all":  # no overlay
+        method, options = "", {**options, "regions_per_scan": "all"}
     train(str(datalist), [method] if method else [], **options)
     assert machine_paths(tmp_path / "run" / "config.json") == []
     curve = pd.read_csv(tmp_path / "run" / "curve.csv")

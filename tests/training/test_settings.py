@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from conemos_bundle.training.settings import of_teacher, recorded, unchangeable
+from conemos_bundle.training.settings import began_with, of_teacher, recorded, unchangeable
 
 SETTINGS: dict[str, Any] = {
     "method": "M", "fraction": 0.5, "seed": 3, "max_epochs": 2, "sampling_rule": "uniform", "film_weight_decay": 0.1,
-    "val_interval": 4, "rotation_degrees": 15, "flip_probability": [0, 0, 0], "pretrained": None, "new": 7,
+    "regions_per_scan": 1, "val_interval": 4, "rotation_degrees": 15,
+    "flip_probability": [0, 0, 0], "pretrained": None, "new": 7,
 }  # fmt: skip
 
 
 def test_a_new_setting_reaches_record_checkpoint_and_teacher() -> None:
     assert recorded(SETTINGS) == {
-        "method": "M", "fraction": 0.5, "seed": 3, "max_epochs": 2, "sampling_rule": "uniform", "new": 7,
+        "method": "M", "fraction": 0.5, "seed": 3, "max_epochs": 2, "sampling_rule": "uniform", "regions_per_scan": 1,
+        "new": 7,
     }  # fmt: skip
     assert unchangeable(SETTINGS) == {name: value for name, value in SETTINGS.items() if name != "fraction"}
     assert of_teacher(SETTINGS, {"cache": "disk"}) == {
         "max_epochs": 2, "val_interval": 4, "rotation_degrees": 15, "flip_probability": [0, 0, 0], "new": 7,
         "cache": "disk",
     }  # fmt: skip
+
+
+def test_a_training_of_before_is_told_by_what_every_training_was_then() -> None:
+    assert began_with({"method": "CoNeMOS", "seed": 1}) == {"method": "CoNeMOS", "seed": 1, "regions_per_scan": 1}
+    for method in ("PSL loss", "Multi-layer", "Multi-decoder", "Pseudo-labelling"):
+        assert began_with({"method": method})["regions_per_scan"] == "all"
+    assert began_with({"regions_per_scan": "all"}) == {"regions_per_scan": "all"}

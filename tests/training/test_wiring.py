@@ -6,8 +6,7 @@ import csv
 import json
 import math
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,6 @@ import pytest
 import torch
 from conemos_bundle.data.datalist import read_datalist
 from conemos_bundle.transforms.spatial import RandDeformd
-from conemos_bundle.utils.paths import bundle_folder
-from monai.bundle import ConfigWorkflow
 from monai.transforms import (
     AsDiscreted,
     Compose,
@@ -27,43 +24,8 @@ from monai.transforms import (
     RandGaussianSmoothd,
     RandSimulateLowResolutiond,
 )
-from monai.utils import set_determinism
 
-CONFIGS = bundle_folder() / "configs"
-SMALL: dict[str, Any] = {
-    "max_epochs": 2, "steps_per_epoch": 3, "num_workers": 0, "device": torch.device("cpu"), "bfloat16": False,
-    "spacing": [2.5, 2.0, 2.0], "most_voxels": 16**3, "channels": [4, 8],
-}  # fmt: skip
-BARE = {key: SMALL[key] for key in ("num_workers", "device", "spacing", "most_voxels")}  # what depends on the machine
-Build = Callable[..., Any]
-
-
-@pytest.fixture(autouse=True)
-def what_workflows_leave_behind_in_the_process() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", sys.path.copy())
-        patch.setattr(sys, "excepthook", sys.excepthook)
-        yield
-    set_determinism(None)
-
-
-@pytest.fixture
-def build(tiny_dataset: Path, tmp_path: Path) -> Build:
-    """``build(overlay, …)(id)``: an object of train.json with overlays and settings."""
-
-    def configure(*overlays: str, small: dict[str, Any] = SMALL, **settings: Any) -> Callable[[str], Any]:
-        training = ConfigWorkflow(
-            config_file=[str(CONFIGS / f"{name}.json") for name in ("train", *overlays)],
-            meta_file=str(CONFIGS / "metadata.json"),
-            logging_file=False,
-            workflow_type="train",
-            bundle_root=str(bundle_folder()),
-            **{"datalist": tiny_dataset / "datalist.json", "output_dir": tmp_path / "run", **small, **settings},
-        )
-        training.initialize()
-        return training.parser.get_parsed_content
-
-    return configure
+from tests.training.conftest import BARE, CONFIGS, SMALL, Build
 
 
 def transforms(compose: Compose) -> dict[type, Any]:
@@ -76,14 +38,14 @@ def handlers(get: Callable[[str], Any]) -> list[str]:
 
 def test_handlers_stand_in_the_one_order_that_works(build: Build) -> None:
     assert handlers(build()) == [
-        "SetEpoch", "LrScheduleHandler", "ValidationHandler", "Curve", "Checkpoint", "RunRecord", "Progress",
-        "TensorBoardStatsHandler",
+        "SetEpoch", "LrScheduleHandler", "ValidationHandler", "MaskCount", "Curve", "Checkpoint", "RunRecord",
+        "Progress", "TensorBoardStatsHandler",
     ]  # fmt: skip
 
 
 def test_further_processes_load_the_checkpoint_and_write_nothing(build: Build, tmp_path: Path) -> None:
     get = build(rank=1)
-    assert handlers(get) == ["SetEpoch", "LrScheduleHandler", "ValidationHandler", "Checkpoint"]
+    assert handlers(get) == ["SetEpoch", "LrScheduleHandler", "ValidationHandler", "MaskCount", "Checkpoint"]
     assert get("validate::handlers")[0].handlers == []
     assert torch.initial_seed() == 1  # of its own draws
     assert not (tmp_path / "run").exists()
@@ -232,6 +194,8 @@ def test_the_settings_of_the_paper(build: Build) -> None:
     assert (others["lr"], film["lr"], film["weight_decay"]) == (1e-5, 1e-5, 2e-5)
     assert (get("max_epochs") * get("steps_per_epoch"), get("batch_size"), get("val_interval")) == (50_000, 2, 5)
     assert (get("train::sampler").rule, get("bfloat16")) == ("inverse_size", False)
+    assert build("paper", small={**BARE, "patch_size": [16, 16, 16]})("settings")["regions_per_scan"] == 1
+    assert json.loads((CONFIGS / "paper.json").read_text())["regions_per_scan"] == 1  # whatever the default is
     assert get("lr_scheduler").factor == 1.0  # the rate stays
     assert (get("loss").steps, get("train::trainer").network.arguments["skip"]) == (1000, "first_conv")
     found = transforms(get("augmentation"))
@@ -251,13 +215,15 @@ def test_what_a_run_records_and_is_recognized_by(build: Build) -> None:
     found = {type(each).__name__: each for each in get("train::handlers")[0].handlers}
     assert found["RunRecord"].record["settings"] == {
         "method": "Individual networks", "fraction": 1.0, "seed": 0, "max_epochs": 2, "steps_per_epoch": 3,
-        "batch_size": 2, "learning_rate": 0.001, "sampling_rule": "in_turn", "bfloat16": False, "cross_entropy": 1.0,
+        "batch_size": 2, "learning_rate": 0.001, "sampling_rule": "in_turn", "regions_per_scan": 1,
+        "bfloat16": False, "cross_entropy": 1.0,
     }  # fmt: skip
     identity = dict(found["Checkpoint"].identity)
     assert len(identity.pop("datalist")) == 16
     assert identity == {
         "method": "Individual networks", "seed": 0, "max_epochs": 2, "steps_per_epoch": 3, "batch_size": 2,
         "learning_rate": 0.001, "film_weight_decay": 0.0, "cross_entropy": 1.0, "sampling_rule": "in_turn",
-        "bfloat16": False, "val_interval": 1, "rotation_degrees": 15, "flip_probability": [0.0, 0.0, 0.0],
-        "pretrained": "abc", "plan": get("plan"), "network": get("network_def").arguments,
+        "regions_per_scan": 1, "bfloat16": False, "val_interval": 1, "rotation_degrees": 15,
+        "flip_probability": [0.0, 0.0, 0.0], "pretrained": "abc", "plan": get("plan"),
+        "network": get("network_def").arguments,
     }  # fmt: skip
