@@ -36,7 +36,7 @@ from gpu_usage import draw_seconds, watch_usage
 EPOCHS = 4  # validated after the second and the last
 STARTING, EVALUATING = 45, 90  # seconds of a comparison that are not training
 VALIDATED, TESTED = 10, 32  # scans, of those in the phantom
-FIRST = ("conemos", "conemos_n7", "conemos_all", "psl_loss", "dodnet", "multi_layer")
+FIRST = ("conemos", "conemos_n7", "conemos_all", "conemos_identity", "psl_loss", "dodnet")
 SETTINGS: dict[str, Any] = {
     "patch_size": [64, 64, 64],
     "rotation_degrees": 180,
@@ -47,13 +47,14 @@ METHODS: dict[str, dict[str, Any]] = {  # name of the run: overlay and settings
     "conemos": {},  # the paper's: all convolutions conditioned, one mask per scan
     "conemos_n7": {"n_conditioned": 7},
     "conemos_all": {"n_conditioned": 7, "regions_per_scan": "all"},
+    "conemos_identity": {"n_conditioned": 7, "regions_per_scan": "all", "network_def::film_init": "identity"},
     "psl_loss": {"overlay": "psl_loss"},
     "multi_layer": {"overlay": "multi_layer"},
     "multi_decoder": {"overlay": "multi_decoder"},
     "dodnet": {"overlay": "dodnet"},
     "individual": {"overlay": "individual"},
 }
-MODELS = ("conemos", "conemos_n7", "conemos_all", "psl_loss")  # whose weights are kept: a file may have 16 MiB
+MODELS = ("conemos", "conemos_all", "conemos_identity", "psl_loss")  # whose weights are kept: a file may have 16 MiB
 QUICK = {"channels": [4, 8], "patch_size": [16, 16, 16], "bfloat16": False}
 # memory that a scan needed serves the next one: the kernel need not hand out, and clear, each page anew
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
