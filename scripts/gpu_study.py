@@ -167,7 +167,7 @@ def compare(
     with _shared_gpu(mps):
         _train(folder, runs, settings, seconds - EVALUATING, watch=folder / f"usage_seed{seed}.csv")
     finished = {name: run for name, run in runs.items() if (run / "model.pt").exists()}
-    summarise(output, seed)
+    summarize(output, seed)
     pack(output, packed)  # should the machine be gone before the end
     processes = {}
     for part in sorted((folder / "phantom").glob("test_*.json")):
@@ -177,11 +177,11 @@ def compare(
                 words = ["evaluate", str(part), "--run", str(run), "--evaluation_dir", str(place)]
                 processes[f"{name} {part.stem}"] = _start(folder, words, run, f"evaluate_{part.stem}")
     _wait(processes, seconds - (time.perf_counter() - began) - 10)
-    print(summarise(output, seed).to_string(float_format=lambda value: f"{value:.4g}"), flush=True)
+    print(summarize(output, seed).to_string(float_format=lambda value: f"{value:.4g}"), flush=True)
     pack(output, packed)
 
 
-def summarise(output: str, seed: int = 0) -> pd.DataFrame:
+def summarize(output: str, seed: int = 0) -> pd.DataFrame:
     """``comparison_seed<seed>.csv``: steps, seconds and masks of each run, Dice of each region, as far as there are."""
     rows = []
     folder = Path(output).absolute()
@@ -315,4 +315,4 @@ def _slowest(folder: Path, methods: list[str], mps: bool | None) -> tuple[float,
 
 
 if __name__ == "__main__":
-    fire.Fire({"prepare": prepare, "rates": rates, "compare": compare, "summarise": summarise, "pack": pack})
+    fire.Fire({"prepare": prepare, "rates": rates, "compare": compare, "summarize": summarize, "pack": pack})
