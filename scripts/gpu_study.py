@@ -177,7 +177,7 @@ def compare(
                 words = ["evaluate", str(part), "--run", str(run), "--evaluation_dir", str(place)]
                 processes[f"{name} {part.stem}"] = _start(folder, words, run, f"evaluate_{part.stem}")
     _wait(processes, seconds - (time.perf_counter() - began) - 10)
-    print(summarize(output, seed).to_string(float_format=lambda value: f"{value:.4g}"), flush=True)
+    _print_summary(output, seed)
     pack(output, packed)
 
 
@@ -202,6 +202,10 @@ def summarize(output: str, seed: int = 0) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     table.to_csv(folder / f"comparison_seed{seed}.csv", index=False, float_format="%.5g")
     return table
+
+
+def _print_summary(output: str, seed: int = 0) -> None:
+    print(summarize(output, seed).to_string(float_format=lambda value: f"{value:.4g}"), flush=True)
 
 
 def pack(output: str, packed: str | None = None) -> None:
@@ -315,4 +319,4 @@ def _slowest(folder: Path, methods: list[str], mps: bool | None) -> tuple[float,
 
 
 if __name__ == "__main__":
-    fire.Fire({"prepare": prepare, "rates": rates, "compare": compare, "summarize": summarize, "pack": pack})
+    fire.Fire({"prepare": prepare, "rates": rates, "compare": compare, "summarize": _print_summary, "pack": pack})
