@@ -1,8 +1,8 @@
 """Which layers to condition, how FiLM begins, one mask per step or all: by validation, each at equal steps.
 
-    python scripts/choose_defaults.py DATA --output defaults                              # hippocampus, 9 settings, seed 0
+    python scripts/choose_defaults.py DATA --output defaults                       # hippocampus, 9 settings, seed 0
     python scripts/choose_defaults.py DATA --output defaults --data_sets "[phantom]" --seeds "[0, 1]"
-    python scripts/choose_defaults.py DATA --output defaults --seconds 3000               # the next time it goes on
+    python scripts/choose_defaults.py DATA --output defaults --seconds 3000        # the next time it goes on
 
 DATA holds `hippocampus` and `chaos_t2spir`, as for scripts/experiment_grids.py. One training at a time; what is done is
 skipped, what was cut is resumed. Test scans are not looked at. `defaults.csv` has every run with its masks and seconds.

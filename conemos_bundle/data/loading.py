@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,4 +37,5 @@ def scan_dataset(data: Sequence[Any], transform: Callable[..., Any], cache: str 
         transform: their preparation.
         cache: ``"memory"`` keeps prepared scans; with any other value each is read anew every time.
     """
-    return CacheDataset(data, transform, cache_rate=1.0 if cache == "memory" else 0.0, copy_cache=False)
+    rate = 1.0 if cache == "memory" else 0.0
+    return CacheDataset(data, transform, cache_rate=rate, copy_cache=False, progress=sys.stderr.isatty())

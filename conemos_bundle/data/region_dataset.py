@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,7 +96,7 @@ class RegionDataset(torch.utils.data.Dataset):
             for the one drawn). The patch is the same.
         cache: ``"memory"``, ``"disk"`` (in ``cache_dir``; survives the run) or ``"none"``.
         cache_dir: folder of the disk cache.
-        progress: show a progress bar while the memory cache fills.
+        progress: show a progress bar while the memory cache fills; None: on a terminal.
 
     Raises:
         UserError: there is no scan, an option has no such value (`UsageError` of ``regions_per_scan``), or an annotated
@@ -110,7 +111,7 @@ class RegionDataset(torch.utils.data.Dataset):
         target: str = "region",
         cache: str = "memory",
         cache_dir: str | None = None,
-        progress: bool = True,
+        progress: bool | None = None,
         regions_per_scan: int | str = 1,
     ) -> None:
         if not data:
@@ -130,7 +131,8 @@ class RegionDataset(torch.utils.data.Dataset):
         self.augmentation = Compose(transform.transforms[first_random:])
         if cache == "memory":
             # draws never change a scan in place, so the cached tensors are handed out as they are
-            self.scans: Dataset = CacheDataset(self.data, self.preparation, progress=progress, copy_cache=False)
+            shown = sys.stderr.isatty() if progress is None else progress
+            self.scans: Dataset = CacheDataset(self.data, self.preparation, progress=shown, copy_cache=False)
             for index in range(len(self.data)):  # now, not after hours
                 scan = self.scans[index]
                 for channel, k in enumerate(scan["annotated"]):

@@ -37,3 +37,13 @@ def test_scans_are_kept_in_memory_where_that_is_the_cache(cache: str, reads: int
     dataset = scan_dataset(["scan"], Compose([read]), cache)
     assert [dataset[0] for _ in range(3)] == ["scan"] * 3
     assert read.seen == reads
+
+
+def test_no_bars_where_no_one_looks(tiny_dataset: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = read_datalist(tiny_dataset / "datalist.json")
+    items = scan_items(data, "training", tiny_dataset)
+    RegionDataset(items, preparation(PLAN, data.regions), data.regions)
+    scan_dataset(items, preparation(PLAN, data.regions))
+    assert capfd.readouterr() == ("", "")
+    RegionDataset(items, preparation(PLAN, data.regions), data.regions, progress=True)
+    assert "100%" in capfd.readouterr().err
