@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.evaluation.tables import METRICS, ROW_COLUMNS, read_rows, read_summary
 from conemos_bundle.runs.record import RECORD, NetworkConfig, Run, read_run
 from conemos_bundle.training.curve import CURVE, Epoch, read_curve
+from conemos_bundle.training.settings import ALWAYS_LEARN_ALL
 
 PER_SCAN = Path("evaluation_test") / "per_scan.csv"
 RUN_COLUMNS = (
@@ -143,7 +144,7 @@ def _read_run(folder: Path, top: Path) -> EvaluatedRun | None:
             record=record,
             run=folder.relative_to(top).as_posix() if folder != top else folder.absolute().name,
             dataset=record.data.name,
-            method=str(settings["method"]),
+            method=_method(settings),
             seed=int(settings["seed"]),
             fraction=float(settings.get("fraction", 1)),
             n_conditioned=n_conditioned,
@@ -166,6 +167,13 @@ def _read_run(folder: Path, top: Path) -> EvaluatedRun | None:
         print(f"{folder}: skipped, not finished (epoch {int(done.max())} of {epochs})")
         return None
     return run
+
+
+def _method(settings: Mapping[str, Any]) -> str:
+    """The method's name; one whose steps learn every mask of a patch, where they need not, is another one."""
+    method = str(settings["method"])
+    every = settings.get("regions_per_scan") == "all" and method not in ALWAYS_LEARN_ALL
+    return f"{method}, every mask" if every else method
 
 
 def _conditioned(network: NetworkConfig) -> tuple[int | None, bool]:

@@ -12,7 +12,7 @@ from conemos_bundle.utils.plain import markdown_text
 
 
 def list_runs(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
-    """One row per run: what it is, its machine, hours of training and best validation Dice."""
+    """One row per run: what it is, its machine, masks and hours of training and best validation Dice."""
     order = in_order(run.method for run in runs)
     table = []
     for run in sorted(
@@ -22,10 +22,11 @@ def list_runs(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
         row = {column: getattr(run, column) for column in RUN_COLUMNS if column != "all_conditioned"}
         row["learning_rate"] = run.record.settings.get("learning_rate")
         row["parameters"] = run.record.parameters
+        row["masks"] = epochs["masks"].max()
         row["training_hours"] = epochs["seconds"].max() / 3600
         row["best_validation_dice"] = epochs["validation_dice"].max()
         table.append({**row, "machine": run.record.machine or None})
-    return pd.DataFrame(table).astype({"n_conditioned": "Int64", "parameters": "Int64"})
+    return pd.DataFrame(table).astype({"n_conditioned": "Int64", "parameters": "Int64", "masks": "Int64"})
 
 
 def runs_markdown(runs: Sequence[EvaluatedRun]) -> str:
@@ -35,8 +36,12 @@ def runs_markdown(runs: Sequence[EvaluatedRun]) -> str:
         layers = "" if pd.isna(row["n_conditioned"]) else str(row["n_conditioned"])
         best = row["best_validation_dice"]
         validation = NO_VALUE if pd.isna(best) else f"{100 * best:.1f}"
-        lines.append([row["run"], row["method"], str(row["seed"]), f"{row['fraction']:.0%}", layers, validation])
-    header = ["Run", "Method", "seed", "training scans", "conditioned convolutions", "best validation Dice (%)"]
+        masks = NO_VALUE if pd.isna(row["masks"]) else f"{row['masks']:,}"
+        minutes = NO_VALUE if pd.isna(row["training_hours"]) else f"{60 * row['training_hours']:.1f}"
+        what = [row["run"], row["method"], str(row["seed"]), f"{row['fraction']:.0%}", layers]
+        lines.append([*what, masks, minutes, validation])
+    header = ["Run", "Method", "seed", "training scans", "conditioned convolutions"]
+    header += ["masks seen", "minutes of training", "best validation Dice (%)"]
     return markdown(header, lines, texts=2)
 
 

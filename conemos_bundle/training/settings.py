@@ -14,7 +14,7 @@ _NOT_RECORDED = {"film_weight_decay", "val_interval", "rotation_degrees", "flip_
 _NOT_A_TEACHERS = {
     "method", "fraction", "seed", "sampling_rule", "regions_per_scan", "film_weight_decay", "pretrained",
 }  # fmt: skip
-_ALWAYS_LEARN_ALL = {"PSL loss", "Multi-layer", "Multi-decoder", "Pseudo-labelling"}
+ALWAYS_LEARN_ALL = {"PSL loss", "Multi-layer", "Multi-decoder", "Pseudo-labelling"}
 
 
 def _without(settings: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def unchangeable(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def began_with(identity: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint says that its training began with; settings that came later are as they were before."""
-    every = identity.get("method") in _ALWAYS_LEARN_ALL
+    every = identity.get("method") in ALWAYS_LEARN_ALL
     return {"regions_per_scan": "all" if every else 1, **identity}
 
 

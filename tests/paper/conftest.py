@@ -33,6 +33,7 @@ def write_run(
     epochs: int = 4,
     done: int | None = None,
     slices: bool = False,
+    masks: int | None = None,
     **settings: Any,
 ) -> Path:
     """Write a run with a Dice per region and scan; SD95 is ten times what lacks to 1, in voxels of 2 mm.
@@ -47,6 +48,7 @@ def write_run(
         epochs: epochs planned.
         done: epochs done; 0: no ``curve.csv``; default: all.
         slices: whether to write ``slices.npz``.
+        masks: seen per step; None: a run that did not count them.
         settings: ``seed``, ``fraction``, ``steps_per_epoch``, ``batch_size``.
     """
     target = NETWORKS.get(method, "UNet")
@@ -87,6 +89,8 @@ def write_run(
     if epochs_done:
         steps = [10 * (epoch + 1) for epoch in range(epochs_done)]
         curve: dict[str, Any] = {"epoch": range(1, epochs_done + 1), "step": steps}
+        if masks is not None:
+            curve["masks"] = [masks * step for step in steps]
         curve |= {"seconds": [360.0 * step for step in steps], "loss": 0.5, "learning_rate": 0.001}
         best = float(np.nanmean(np.concatenate([list(values) for values in dice.values()] + [[0.5]])))
         validation = [None, *(best * (1 - 0.5**i) for i in range(1, epochs_done))]

@@ -135,3 +135,14 @@ def test_files_that_lack_something_are_named(tmp_path: Path, write_run: Callable
     (folder / "evaluation_test" / "per_scan.csv").write_text("scan,region,dice\na,b,0.5\n")
     with pytest.raises(UserError, match=r"per_scan.csv: lacks the column 'subject'"):
         find_runs(tmp_path)
+
+
+def test_learning_every_mask_is_a_method_of_its_own_where_it_is_a_choice(
+    tmp_path: Path, write_run: Callable[..., Path]
+) -> None:
+    for i, (method, setting) in enumerate(
+        [("CoNeMOS", 1), ("CoNeMOS", "all"), ("DoDNet", "all"), ("PSL loss", "all"), ("Multi-layer", 1)]
+    ):
+        write_run(tmp_path / str(i), {"a": [0.5]}, method=method, regions_per_scan=setting)
+    found = [run.method for run in find_runs(tmp_path)]
+    assert found == ["CoNeMOS", "CoNeMOS, every mask", "DoDNet, every mask", "PSL loss", "Multi-layer"]

@@ -84,3 +84,17 @@ def test_times_are_read_where_they_were_measured(tmp_path: Path, write_run: Call
     (folder / "inference.csv").write_text("method\nDoDNet\n")
     with pytest.raises(UserError, match=r"inference.csv: lacks the column 'milliseconds'; measure again"):
         write_report(find_runs(tmp_path / "runs"), folder)
+
+
+def test_masks_and_minutes_stand_beside_each_run(tmp_path: Path, write_run: Callable[..., Path]) -> None:
+    write_run(tmp_path / "runs" / "ours", {"a": [0.5, 0.6]}, masks=3)
+    write_run(tmp_path / "runs" / "theirs", {"a": [0.5, 0.6]}, method="PSL loss")
+    folder = tmp_path / "report"
+    folder.mkdir()
+    text = write_report(find_runs(tmp_path / "runs"), folder).read_text().split("## Runs")[1]
+    cells = [line.split(" | ") for line in text.splitlines() if line.startswith(("| ours", "| theirs"))]
+    assert [(line[1], line[5], line[6]) for line in cells] == [
+        ("PSL loss", "n/a", "240.0"),
+        ("CoNeMOS", "120", "240.0"),
+    ]
+    assert pd.read_csv(folder / "runs.csv")["masks"].sum() == 120
