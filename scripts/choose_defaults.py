@@ -44,6 +44,7 @@ def main(
     seeds: Sequence[int] = (0,),
     steps: int = 800,
     channels: Sequence[int] = (8, 16, 32, 64),
+    variants: Sequence[str] = tuple(VARIANTS),
     seconds: float = float("inf"),
 ) -> None:
     """Train each variant and write the table.
@@ -55,18 +56,19 @@ def main(
         seeds: of each variant.
         steps: of each training, of batches of 2.
         channels: features per level; default: half of the paper's.
+        variants: of ``VARIANTS``.
         seconds: after which no further training starts.
     """
     folder, ends = Path(output), time.monotonic() + seconds
     lists = {name: _datalist(name, Path(data).absolute(), folder) for name in data_sets}
     for seed in seeds:
         for name in data_sets:
-            for variant, options in VARIANTS.items():
+            for variant in variants:
                 run = folder / "runs" / name / variant.replace(", ", "_").replace(" ", "") / f"seed{seed}"
                 if time.monotonic() > ends:
                     break
                 if not (run / "model.pt").exists() or len(read_curve(run / "curve.csv")) < LOOKS:
-                    _train(lists[name], run, {**_settings(name, steps, channels, seed), **options})
+                    _train(lists[name], run, {**_settings(name, steps, channels, seed), **VARIANTS[variant]})
                 _table(folder)
     print(_table(folder).to_string(index=False))
 
