@@ -55,7 +55,7 @@ class Curve:
         self.evaluator = evaluator
         self.regions = list(regions)
         self.metric = metric
-        self.losses: list[float] = []
+        self.losses: list[torch.Tensor] = []  # read at the end of the epoch: a GPU is not waited for at each step
         self.started = self.ended = 0.0
 
     def attach(self, engine: Engine) -> None:
@@ -69,7 +69,9 @@ class Curve:
         self.started = time.perf_counter()
 
     def _step(self, engine: Engine) -> None:
-        self.losses.append(engine.state.output["loss"].item())  # type: ignore[index]
+        self.losses.append(engine.state.output["loss"].detach())  # type: ignore[index]
+        if engine.state.iteration % (engine.state.epoch_length or 1) == 0:
+            self.losses[-1].item()  # waits for what a GPU still computes
         self.ended = time.perf_counter()
 
     def _epoch_completed(self, engine: Engine) -> None:
@@ -82,7 +84,7 @@ class Curve:
             "step": engine.state.iteration,
             "masks": "" if masks is None else masks + engine.state.masks,  # type: ignore[attr-defined]
             "seconds": round(seconds + self.ended - self.started, 3),
-            "loss": round(fmean(self.losses), 6),
+            "loss": round(fmean(torch.stack(self.losses).tolist()), 6),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "validation_dice": "",
             **{f"validation_dice_{region}": "" for region in self.regions},

@@ -19,6 +19,11 @@ def num_workers() -> int:
     return min(8, (os.cpu_count() or 1) // 2) if torch.cuda.is_available() else 0
 
 
+def pin_memory(device: str | torch.device) -> bool:
+    """Whether batches wait in memory that a GPU copies from while it computes."""
+    return torch.device(device).type == "cuda"
+
+
 def cross_entropy(plan: Mapping[str, Any]) -> float:
     """The weight of cross-entropy beside soft Dice: 0 where a patch covers a whole scan, else 1.
 

@@ -21,15 +21,14 @@ class MaskCount:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch_completed)
 
     def _epoch_started(self, engine: Engine) -> None:
-        engine.state.masks = 0  # type: ignore[attr-defined]
+        self.counts: list[torch.Tensor] = []  # read at the end of the epoch: a GPU is not waited for at each step
 
     def _step(self, engine: Engine) -> None:
         known, _ = known_voxels(engine.state.output["label"])  # type: ignore[index]
-        engine.state.masks += int(known.flatten(2).any(2).sum())  # type: ignore[attr-defined]
+        self.counts.append(known.flatten(2).any(2).sum())
 
     def _epoch_completed(self, engine: Engine) -> None:
+        masks = torch.stack(self.counts).sum()
         if torch.distributed.is_initialized():
-            device = engine.state.output["label"].device  # type: ignore[index]
-            masks = torch.tensor(engine.state.masks, device=device)  # type: ignore[attr-defined]
             torch.distributed.all_reduce(masks)
-            engine.state.masks = int(masks)  # type: ignore[attr-defined]
+        engine.state.masks = int(masks)  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from statistics import fmean, median
 
+import torch
 from conemos_bundle.training.curve import false_positives
 from ignite.engine import Engine, Events
 from tqdm import tqdm
@@ -30,7 +31,7 @@ class Progress:
         self.regions = list(regions)
         self.metric = metric
         self.bar: tqdm | None = None
-        self.losses: list[float] = []
+        self.losses: list[torch.Tensor] = []  # read where they are shown: a GPU is not waited for at each step
         self.seconds: list[float] = []
         self.step_started = 0.0
 
@@ -52,16 +53,19 @@ class Progress:
         now = time.perf_counter()
         self.seconds.append(now - self.step_started)  # loading included: from the end of the step before
         self.step_started = now
-        self.losses.append(engine.state.output["loss"].item())  # type: ignore[index]
+        self.losses.append(engine.state.output["loss"].detach())  # type: ignore[index]
         if self.bar is not None:
-            self.bar.set_postfix(loss=f"{fmean(self.losses[-50:]):.3f}", step=f"{self.seconds[-1]:.2f}s", refresh=False)
+            if not self.bar.disable:
+                self.bar.set_postfix(
+                    loss=f"{_mean(self.losses[-50:]):.3f}", step=f"{self.seconds[-1]:.2f}s", refresh=False
+                )
             self.bar.update()
 
     def _epoch_completed(self, engine: Engine) -> None:
         step = median(self.seconds)
         left = step * ((engine.state.max_epochs or 0) - engine.state.epoch) * (engine.state.epoch_length or 0)
         text = (
-            f"epoch {engine.state.epoch}/{engine.state.max_epochs}: loss {fmean(self.losses):.4f}, "
+            f"epoch {engine.state.epoch}/{engine.state.max_epochs}: loss {_mean(self.losses):.4f}, "
             f"{step:.2f} s per step, {left / 60:.0f} min left"
         )
         if self.evaluator is not None and self.evaluator.state.epoch == engine.state.epoch:
@@ -78,3 +82,7 @@ class Progress:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+
+def _mean(losses: list[torch.Tensor]) -> float:
+    return fmean(torch.stack(losses).tolist())

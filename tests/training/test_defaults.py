@@ -23,3 +23,8 @@ def test_of_the_machine(monkeypatch: pytest.MonkeyPatch, gpu: bool, cores: int, 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     assert (defaults.most_voxels(), defaults.num_workers(), best_device().type) == expected
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cpu", False), ("cuda:1", True), (torch.device("cuda"), True)])
+def test_batches_are_pinned_for_a_gpu_alone(device: str | torch.device, expected: bool) -> None:
+    assert defaults.pin_memory(device) is expected

@@ -60,7 +60,7 @@ def test_false_positives_where_a_region_is_absent(
     engine.state.epoch = engine.state.max_epochs = engine.state.epoch_length = 1
     engine.state.metrics, engine.state.metric_details = {"dice": 0.4375}, details
     progress = Progress(engine, ["body", "left eye"], metric="dice")
-    progress.losses, progress.seconds = [0.5], [1.0]
+    progress.losses, progress.seconds = [torch.tensor(0.5)], [1.0]
     with caplog.at_level(logging.INFO):
         progress._epoch_completed(engine)
     assert caplog.records[-1].getMessage().endswith("left eye 0.250); ml where absent: left eye 0.75")
@@ -80,7 +80,7 @@ def test_minutes_left_are_those_of_the_steps_to_come(
     engine = Engine(lambda engine, batch: None)
     engine.state.epoch, engine.state.max_epochs, engine.state.epoch_length = epoch, 10, 120
     progress = Progress()
-    progress.losses, progress.seconds = [0.5], [1.0, 2.0, 60.0]  # the median: one slow step says nothing
+    progress.losses, progress.seconds = [torch.tensor(0.5)], [1.0, 2.0, 60.0]  # the median: one slow step says nothing
     with caplog.at_level(logging.INFO):
         progress._epoch_completed(engine)
     assert caplog.records[-1].getMessage() == f"epoch {epoch}/10: loss 0.5000, 2.00 s per step, {minutes} min left"

@@ -84,6 +84,13 @@ def test_an_epoch_has_steps_of_one_batch(build: Build) -> None:
     assert get("train::sampler").num_samples == 15
 
 
+def test_a_gpu_is_fed_without_waiting(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    get = build()
+    assert (get("optimizer").defaults["fused"], get("train::trainer").non_blocking) == (True, True)
+    monkeypatch.setattr("conemos_bundle.training.defaults.pin_memory", lambda device: True)
+    assert (get("train::dataloader").pin_memory, build()("train::dataloader").pin_memory) == (False, True)
+
+
 def test_the_seed_and_the_process_reach_the_draws(build: Build) -> None:
     sampler = build(seed=7, rank=2)("train::sampler")
     assert (sampler.seed, sampler.rank) == (7, 2)
