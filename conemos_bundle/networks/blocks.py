@@ -7,6 +7,7 @@ from itertools import accumulate, pairwise
 
 import torch
 import torch.nn.functional as F
+from conemos_bundle.networks.convolution import conv3d
 from conemos_bundle.networks.film import FiLM
 from conemos_bundle.networks.upsampled_conv import upsampled_conv
 from monai.networks.layers.utils import get_norm_layer
@@ -39,11 +40,11 @@ class ConvBlock(nn.Module):
 
     def convolve(self, x: torch.Tensor) -> torch.Tensor:
         """What precedes the FiLM: convolution and norm."""
-        return self.norm(self.conv(x))
+        return self.norm(conv3d(x, self.conv.weight, self.conv.bias))
 
     def convolve_skip(self, skip: torch.Tensor) -> torch.Tensor:
         """The part of `convolve_up` that is of the skip connection alone: ``(B, C, D, H, W)``."""
-        return F.conv3d(skip, self.conv.weight[:, : skip.shape[1]], self.conv.bias, padding=1)
+        return conv3d(skip, self.conv.weight[:, : skip.shape[1]], self.conv.bias)
 
     def convolve_up(self, x: torch.Tensor, of_skip: torch.Tensor) -> torch.Tensor:
         """`convolve` of the skip connection concatenated with x up-sampled, without doing either.
