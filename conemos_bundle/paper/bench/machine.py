@@ -38,7 +38,7 @@ def product_rate(device: str, dtype: str, side: int) -> float:
 
 def product_rates(setup: Setup) -> dict[str, float]:
     """`product_rate` of each dtype asked for."""
-    return {dtype: product_rate(setup.device, dtype, 512 if setup.quick else 2048) for dtype in setup.dtypes}
+    return {dtype: product_rate(setup.device, dtype, 1024 if setup.quick else 2048) for dtype in setup.dtypes}
 
 
 def machine_line(setup: Setup, rates: Mapping[str, float]) -> str:

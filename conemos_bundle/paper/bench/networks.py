@@ -66,9 +66,9 @@ def basic_unet(setup: Setup, regions: int) -> nn.Module:
 
 def of_method(kind: str, setup: Setup, regions: int, n_conditioned: int | None = None) -> nn.Module:
     """A network of the package with K = ``regions``, as train.json builds it."""
-    options: dict[str, Any] = (
-        {"film_position": "before_activation", "n_conditioned": n_conditioned} if kind == "FiLMUNet" else {}
-    )
+    options: dict[str, Any] = {}
+    if kind == "FiLMUNet":
+        options = {"film_position": "before_activation", "n_conditioned": n_conditioned}
     return NETWORKS[kind](num_regions=regions, channels=setup.channels, norm="instance", **options)
 
 

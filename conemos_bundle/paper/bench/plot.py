@@ -11,6 +11,7 @@ from conemos_bundle.paper.methods import styles
 from conemos_bundle.utils.plain import no_formulas
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 
 def region_results(results: Sequence[Result]) -> list[Result]:
@@ -23,7 +24,7 @@ def time_of_regions(results: Sequence[Result]) -> Figure:
     """Medians with their quartiles against the number of regions, a panel per dtype, a line per method."""
     shown = region_results(results)
     dtypes = list(dict.fromkeys(result.group.dtype for result in shown))
-    figure = Figure(figsize=(1.5 + 4.5 * len(dtypes), 4.5), layout="constrained")
+    figure = Figure(figsize=(2.8 + 4.2 * len(dtypes), 4.5), layout="constrained")
     panels = figure.subplots(1, len(dtypes), squeeze=False, sharey=True)[0]
     for axes, dtype in zip(panels, dtypes, strict=True):
         _panel(axes, [result for result in shown if result.group.dtype == dtype])
@@ -52,6 +53,8 @@ def _panel(axes: Axes, results: Sequence[Result]) -> None:
     axes.set_yscale("log")
     counts = sorted({result.group.regions or 0 for result in results})
     axes.set_xticks(counts, list(map(str, counts)), minor=False)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
     axes.minorticks_off()
     axes.set_xlabel("regions")
     axes.grid(color="0.9", linewidth=0.8)

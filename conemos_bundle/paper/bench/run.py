@@ -38,8 +38,8 @@ _TITLES = {
 }
 _HOW = {
     "step": "One random batch in memory: forward, loss, backward, Adam's update. One mask per scan where nothing else "
-    "is said. The plain UNet, concatenating, has the usual decoder, which up-samples and concatenates; the plain UNet is "
-    "the same network as the package computes it. MONAI's BasicUNet has five levels whatever --channels says.",
+    "is said. The plain UNet, concatenating, has the usual decoder, which up-samples and concatenates; the plain UNet "
+    "is the same network as the package computes it. MONAI's BasicUNet has five levels whatever --channels says.",
     "inference": "One image at once; the methods have K outputs or regions and are asked for all of them. The peers "
     "are one pass of a network with K outputs.",
     "memory": "Each in a process of its own: above what imports take, or, on a GPU, what PyTorch allocates.",
@@ -64,6 +64,7 @@ def run_bench(output: Path, setup: Setup, parts: Sequence[str] = PARTS) -> list[
     with one_writer(output):
         rates = product_rates(setup)
         for part in parts:
+            rates = {dtype: max(rate, rates[dtype]) for dtype, rate in product_rates(setup).items()}
             for result in _results(part, setup):
                 results.append(result)
                 _write(output, setup, rates, results)
@@ -96,8 +97,8 @@ def report(setup: Setup, rates: Mapping[str, float], results: Sequence[Result], 
         f"{machine_line(setup, rates)}\n",
         f"{sizes}. Medians of {setup.rounds} rounds, each of which makes every call of a table once, beginning with "
         "another each time; a first call is not counted. `/ X`: the median over rounds of the time divided by X's in "
-        "the same round. Share: multiplications of convolutions and matrix products per second, of those in a product of "
-        f"matrices. Every measurement: {MEASUREMENTS}.\n",
+        "the same round. Share: multiplications of convolutions and matrix products per second, of those in a product "
+        f"of matrices. Every measurement: {MEASUREMENTS}.\n",
     ]
     if setup.quick:
         lines.append("Quick: sizes too small for comparisons.\n")
