@@ -37,7 +37,7 @@ def bench(
         rounds: how often each call is timed; 5.
         only: some of ``step``, ``inference``, ``memory``, ``startup``, ``growth`` and ``augmentation``.
         most_seconds: leave out what takes longer at once; 60.
-        quick: small sizes, 3 rounds, about a minute: to see that it runs, not to compare.
+        quick: small sizes, 3 rounds, a minute or two: to see that it runs, not to compare.
 
     Raises:
         UserError: an option makes no sense, there is no such device, or the folder cannot be written to.

@@ -73,6 +73,8 @@ def test_first_calls_are_not_counted_and_what_is_too_long_or_too_large_is_left_o
     assert result.values == {"a": [2, 3], "b": [4, 6]}
     assert result.left_out == {"long": "took 11 s at once, more than 10 s", "large": "does not fit into memory"}
     assert result.multiplications == {}
+    peer = Group("step", "title", {"long": build("longer", 11)}, ("long",))
+    assert measure(peer, rounds=1, most_seconds=10).values == {"long": [22]}
 
 
 def test_other_errors_are_errors() -> None:
