@@ -1,5 +1,6 @@
 """The functions behind the command ``conemos``; a script or a notebook can call them as well."""
 
+from conemos_bundle.cli.bench import bench
 from conemos_bundle.cli.check import check
 from conemos_bundle.cli.datalist import datalist
 from conemos_bundle.cli.experiments import experiments
@@ -13,6 +14,7 @@ from conemos_bundle.cli.report import report
 from conemos_bundle.cli.train import evaluate, train
 
 __all__ = [
+    "bench",
     "check",
     "datalist",
     "evaluate",

@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, tuple[Callable[..., Any], str]] = MappingProxyType(
         "phantom": (cli.phantom, "Write a synthetic fetal data set."),
         "experiments": (cli.experiments, "Train and compare a grid of methods."),
         "report": (cli.report, "Statistics, tables and figures of finished runs."),
+        "bench": (cli.bench, "Time training and inference against MONAI's networks."),
     }
 )
 _TAKE_SETTINGS = ("train", "evaluate", "experiments")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from statistics import median
@@ -12,6 +11,7 @@ import pandas as pd
 import torch
 from conemos_bundle.errors import UserError
 from conemos_bundle.paper.collect import EvaluatedRun
+from conemos_bundle.paper.interleaved import interleaved_seconds
 from conemos_bundle.paper.methods import CONEMOS, in_order
 from conemos_bundle.runs.run import machine, recorded_network
 from conemos_bundle.utils.records import Strict, Text
@@ -34,20 +34,10 @@ class Timing(Strict):
 
 
 def interleaved_medians(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """The median seconds of each call, from rounds that make every call once.
-
-    Each round starts with another call, so that none is always first, and a machine that slows down slows all.
-    """
-    names = list(calls)
-    taken: dict[str, list[float]] = {name: [] for name in names}
+    """The median seconds of each call, from `interleaved_seconds`."""
     for call in calls.values():  # the first one allocates memory and chooses algorithms
         call()
-    for i in range(rounds):
-        shift = i % len(names)
-        for name in names[shift:] + names[:shift]:
-            started = time.perf_counter()
-            calls[name]()
-            taken[name].append(time.perf_counter() - started)
+    taken = interleaved_seconds(calls, rounds)
     return {name: median(seconds) for name, seconds in taken.items()}
 
 

@@ -68,9 +68,13 @@ def identity(datalist: Datalist, **settings: Any) -> dict[str, Any]:
     return {"datalist": hashlib.sha256(text.encode()).hexdigest()[:16], **settings}
 
 
-def machine() -> str:
-    """The machine in words: its processor or GPU, and how many cores this process may use."""
-    if torch.cuda.is_available():
+def machine(device: str | torch.device | None = None) -> str:
+    """The machine in words: its processor and how many cores this process may use, or its GPU.
+
+    Args:
+        device: which of them; None: the GPU where there is one.
+    """
+    if torch.cuda.is_available() if device is None else torch.device(device).type == "cuda":
         return torch.cuda.get_device_name()
     name = platform.processor() or platform.machine()
     information = Path("/proc/cpuinfo")

@@ -1,6 +1,6 @@
 """Spatial augmentation: affine and elastic deformation and the cut to the patch, in one interpolation.
 
-MONAI's `Rand3DElasticd` smooths noise at full resolution, which takes several times as long (`scripts/benchmark.py`
+MONAI's `Rand3DElasticd` smooths noise at full resolution, which takes several times as long (`conemos bench`
 measures both). The authors draw a small random field and up-sample it instead, and so do we.
 """
 

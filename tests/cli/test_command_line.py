@@ -48,6 +48,15 @@ REFUSED = [
     ("label-app app --bundle nowhere", "nowhere: no such folder"),
     ("import-keras nowhere.h5", "nowhere.h5: no such file"),
     ("report nowhere out", "nowhere: no such folder"),
+    ("bench --only steps", "--only steps: use some of step, inference, memory, startup, growth, augmentation (did you"),
+    ("bench --dtype float16", "--dtype float16: use one of float32, bfloat16, both (did you mean bfloat16?)"),
+    ("bench --size 40", "--size 40: give a multiple of 16, at least 32"),
+    ("bench --size 32 --channels 2,3,4,5,6", "--size 32: give a multiple of 16, at least 48"),
+    ("bench --channels 16,32", "--channels 16,32: give three to five numbers, such as 16,32,64,128"),
+    ("bench --channels 8 x 32", "three to five numbers"),
+    ("bench --rounds 0", "--rounds 0: give a number of at least 1"),
+    ("bench --most_seconds -1", "--most_seconds"),
+    ("bench datalist.json", "'datalist.json' is one argument too many"),
     ("trian", "trian: no such command (did you mean train?); see 'conemos --help'"),
 ]
 
@@ -63,7 +72,9 @@ def test_what_is_wrong_is_refused_before_anything_is_done(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("words", ["predict {file} --region anterior", "predict {file} -r femur", "train {file} --x 1"])
+@pytest.mark.parametrize(
+    "words", ["predict {file} --region anterior", "predict {file} -r femur", "train {file} --x 1", "bench --size 9"]
+)
 def test_a_refusal_is_one_line_and_exit_code_2_without_torch(words: str, tmp_path: Path) -> None:
     code = f"""
 import sys

@@ -1,0 +1,22 @@
+"""Timing several calls side by side: a machine that slows down slows all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+
+def interleaved_seconds(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """The seconds of each call in each of ``rounds``, which make every call once and start with another each time.
+
+    What a first call does besides (allocating memory, choosing algorithms) is the caller's to have done before.
+    """
+    names = list(calls)
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    for i in range(rounds):
+        shift = i % max(1, len(names))
+        for name in names[shift:] + names[:shift]:
+            started = time.perf_counter()
+            calls[name]()
+            taken[name].append(time.perf_counter() - started)
+    return taken
