@@ -5,7 +5,7 @@
     python scripts/choose_defaults.py DATA --output defaults --seconds 3000        # the next time it goes on
 
 DATA holds `hippocampus` and `chaos_t2spir`, as for scripts/experiment_grids.py. One training at a time; what is done is
-skipped, what was cut is resumed. Test scans are not looked at. `defaults.csv` has every run with its masks and seconds.
+skipped (its curve suffices, so that another machine can go on), what was cut is resumed. Test scans are not looked at. `defaults.csv` has every run with its masks and seconds.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main(
                 run = folder / "runs" / name / variant.replace(", ", "_").replace(" ", "") / f"seed{seed}"
                 if time.monotonic() > ends:
                     break
-                if not (run / "model.pt").exists() or len(read_curve(run / "curve.csv")) < LOOKS:
+                if len(read_curve(run / "curve.csv")) < LOOKS:
                     _train(lists[name], run, {**_settings(name, steps, channels, seed), **VARIANTS[variant]})
                 _table(folder)
     print(_table(folder).to_string(index=False))
