@@ -5,7 +5,8 @@
     python scripts/choose_defaults.py DATA --output defaults --seconds 3000        # the next time it goes on
 
 DATA holds `hippocampus` and `chaos_t2spir`, as for scripts/experiment_grids.py. One training at a time; what is done is
-skipped (its curve suffices, so that another machine can go on), what was cut is resumed. Test scans are not looked at. `defaults.csv` has every run with its masks and seconds.
+skipped (its curve suffices, so that another machine can go on), what was cut is resumed. Test scans are not looked at.
+`defaults.csv` has every run with its masks and seconds.
 """
 
 from __future__ import annotations
