@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from conemos_bundle.errors import system_error
 from conemos_bundle.paper.interleaved import interleaved_seconds
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 Call = Callable[[], object]
 
@@ -49,9 +49,14 @@ def multiplications(call: Call) -> int:
     A transposed convolution is counted by its input's voxels, as it is computed: with stride 2 an eighth of its
     output's. Products with the zeros of a padding count, those of norms, activations and loss do not.
     """
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.mkldnn_convolution: _onednn}) as counter:
         call()
     return int(counter.get_total_flops()) // 2
+
+
+def _onednn(x: torch.Size, weight: torch.Size, *_: object, out_shape: torch.Size, **__: object) -> int:
+    """Twice the multiplications of `conemos_bundle.networks.convolution.conv3d`, which PyTorch's counter lacks."""
+    return int(conv_flop_count(list(x), list(weight), list(out_shape)))
 
 
 def synchronized(call: Call, device: str) -> Call:
