@@ -52,7 +52,8 @@ def infer_each(
     for start in range(0, len(order), at_once):
         some = order[start : start + at_once]
         network.begin()
-        bar = ", ".join(asked[region] for region in some if region in asked) or "enclosing regions"
+        named = [asked[region] for region in some if region in asked]
+        bar = ", ".join(named) if 1 <= len(named) <= 3 else f"{len(some)} regions"
         indices = torch.tensor(some, device=image.device)
         logits = list(inferer(image, network, regions=indices, parents=None, progress=bar)[0])
         for place, region in enumerate(some):
