@@ -8,7 +8,7 @@ from torch import nn
 # A window of 64³ voxels of the default network keeps 18 MB in float32, 9 MB in bfloat16; one of 96³ 60 and 32 MB.
 # With 4 GB in all, a scan of 512 × 512 × 400 voxels and what is computed of it need the other 3.
 MOST_BYTES = 2**30
-VOXELS_DECODED = 2**20  # of a window, times regions, that are decoded at once: 0.3 GB with the default network
+VOXELS_DECODED = 2**20  # of a window, times regions, that are decoded at once: 0.4 GB with the default network
 
 
 class EncodeOnce(nn.Module):

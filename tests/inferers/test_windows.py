@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from conemos_bundle.inferers import infer
+from conemos_bundle.inferers import infer, inference
 from conemos_bundle.inferers.windows import OUTSIDE, count_windows
 from torch import nn
+from tqdm import tqdm
 
 ASKED = torch.tensor([1, 0])
 WINDOWS: dict[str, Any] = {"regions": ASKED, "mode": "window", "window": (8, 8, 8)}
@@ -96,6 +98,7 @@ class Terminal(io.StringIO):
 
 
 def test_a_bar_is_for_terminals(scan: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "tqdm", partial(tqdm, mininterval=0))  # else quick windows are not shown one by one
     for stream, progress, shown in (
         (Terminal(), "anterior", True), (Terminal(), None, False), (io.StringIO(), "anterior", False),
     ):  # fmt: skip
@@ -104,7 +107,7 @@ def test_a_bar_is_for_terminals(scan: torch.Tensor, monkeypatch: pytest.MonkeyPa
         told = stream.getvalue()
         assert bool(told) is shown
         if shown:
-            assert "anterior" in told and "/7" in told
+            assert "anterior" in told and "1/7" in told and "7/7" in told
             assert told.endswith("\r") and "\n" not in told  # nothing of it stays
     monkeypatch.setattr(sys, "stderr", Terminal())
     infer(scan[:, :, :8], Seen(), progress="anterior", **WINDOWS)
