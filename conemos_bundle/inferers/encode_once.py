@@ -1,27 +1,33 @@
-"""A network that encodes each window of a scan once, however often regions are asked of it."""
+"""A network that encodes each window of a scan once, however often regions are asked of it, in bounded memory."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-MOST_BYTES = 2 * 2**30
+# A window of 64³ voxels of the default network keeps 18 MB in float32, 9 MB in bfloat16; one of 96³ 60 and 32 MB.
+# With 4 GB in all, a scan of 512 × 512 × 400 voxels and what is computed of it need the other 3.
+MOST_BYTES = 2**30
+VOXELS_DECODED = 2**20  # of a window, times regions, that are decoded at once: 0.4 GB with the default network
 
 
 class EncodeOnce(nn.Module):
     """Keeps the features of the windows of a scan, as long as they fit; what does not is encoded each time.
 
-    Call `forget` before another scan, and `begin` before its windows, which come in the same order each time.
+    Regions are decoded a few at a time: the memory of a window does not grow with how many are asked for. Call `forget`
+    before another scan, and `begin` before its windows, which come in the same order each time.
 
     Args:
-        network: a `RegionNetwork`; any other one is called as it is.
+        network: a `RegionNetwork`; another one, or a TorchScript, is called for a few regions at a time.
         most_bytes: of features that are kept.
+        voxels_decoded: of a window, times regions, that are decoded at once; one region at least.
     """
 
-    def __init__(self, network: nn.Module, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, network: nn.Module, most_bytes: int = MOST_BYTES, voxels_decoded: int = VOXELS_DECODED) -> None:
         super().__init__()
         self.network = network
         self.most_bytes = most_bytes
+        self.voxels_decoded = voxels_decoded
         self._features: list[list[torch.Tensor]] = []
         self._next = self._bytes = 0
 
@@ -33,17 +39,22 @@ class EncodeOnce(nn.Module):
         """The scan's first window comes."""
         self._next = 0
 
-    def forward(self, image: torch.Tensor, regions: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, image: torch.Tensor, regions: torch.Tensor) -> torch.Tensor:
         """Logits ``(B, R, D, H, W)`` of a window ``(B, C, D, H, W)``; regions as for `RegionNetwork`."""
-        if not hasattr(self.network, "encode"):
-            return self.network(image, regions)  # type: ignore[no-any-return]
+        parts = regions.split(max(1, self.voxels_decoded // image[:, 0].numel()), dim=-1)
+        # not every TorchScript has an encoder that can be called
+        if isinstance(self.network, torch.jit.ScriptModule) or not hasattr(self.network, "encode"):
+            return torch.cat([self.network(image, part) for part in parts], 1)
+        features = self._encoded(image)
+        return torch.cat([self.network.decode(features, part) for part in parts], 1)  # type: ignore[operator]
+
+    def _encoded(self, image: torch.Tensor) -> list[torch.Tensor]:
         place, self._next = self._next, self._next + 1
         if place < len(self._features):
-            features = self._features[place]
-        else:
-            features = self.network.encode(image)  # type: ignore[operator]
-            size = sum(tensor.numel() * tensor.element_size() for tensor in features)
-            if place == len(self._features) and self._bytes + size <= self.most_bytes:
-                self._features.append(features)
-                self._bytes += size
-        return self.network.decode(features, regions)  # type: ignore[no-any-return, operator]
+            return self._features[place]
+        features: list[torch.Tensor] = self.network.encode(image)  # type: ignore[operator]
+        size = sum(tensor.numel() * tensor.element_size() for tensor in features)
+        if place == len(self._features) and self._bytes + size <= self.most_bytes:
+            self._features.append(features)
+            self._bytes += size
+        return features

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from monai.utils import ImageMetaKey, ensure_tuple
 
 _OF_ONE_SCAN = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EILSEQ}
 FORMATS = ("files", "multichannel", "labelmap", "seg.nrrd")
+Mask = tuple[str, npt.NDArray[np.uint8]]  # a region and its mask (D, H, W)
 
 
 class SaveImageRegionsd(MapTransform):
@@ -103,14 +104,34 @@ class SaveImageRegionsd(MapTransform):
         return saved
 
     def _save(self, prediction: MetaTensor, name: str | None) -> dict[str, Any]:
-        image = str(prediction.meta.get(ImageMetaKey.FILENAME_OR_OBJ, ""))
-        name = name or scan_name(image)
-        masks = (prediction.detach().cpu().numpy() > 0.5).astype(np.uint8)
+        shape = tuple(prediction.shape)
+        if len(shape) != 4 or shape[0] != len(self.regions):
+            raise ValueError(f"{name!r}: prediction {shape} for {len(self.regions)} regions, expected (R, D, H, W)")
+        masks = ((channel > 0.5).astype(np.uint8) for channel in prediction.detach().cpu().numpy())
         affine = prediction.affine.detach().cpu().numpy().astype(np.float64)
-        if not name or masks.ndim != 4 or len(masks) != len(self.regions):
-            raise ValueError(
-                f"{name!r}: prediction {masks.shape} for {len(self.regions)} regions, expected (R, D, H, W)"
-            )
+        return self.save_each(zip(self.regions, masks, strict=True), affine, prediction.meta, name)
+
+    def save_each(
+        self, masks: Iterable[Mask], affine: npt.NDArray[np.float64], meta: Mapping[str, Any], name: str | None = None
+    ) -> dict[str, Any]:
+        """Write masks as they come, in any order; as ``files`` or ``labelmap``, one is in memory at once.
+
+        Args:
+            masks: each of the R regions, and its mask ``(D, H, W)`` of 0 and 1.
+            affine: 4x4, voxels to mm in RAS.
+            meta: of the scan, as a prediction has it.
+            name: of the scan; None: its file's.
+
+        Returns:
+            what ``data["result"]`` gets.
+
+        Raises:
+            UserError: as a call.
+        """
+        image = str(meta.get(ImageMetaKey.FILENAME_OR_OBJ, ""))
+        name = name or scan_name(image)
+        if not name:
+            raise ValueError("a scan without a name or a file")
         if self.output_format == "seg.nrrd" and is_sheared(affine):
             raise UserError(
                 f"{image or name}: its axes are not at right angles, as seg.nrrd needs; use --output_format files"
@@ -118,23 +139,29 @@ class SaveImageRegionsd(MapTransform):
         contents = output_files(self.output_dir, name, self.regions, self.output_format)
         outputs = [Path(file) for file in contents]
         # of when it was read: the file may be another one by now
-        made = made_of(str(prediction.meta.get("contents", "")).split("\n"), self.made_by)
+        made = made_of(str(meta.get("contents", "")).split("\n"), self.made_by)
         result: dict[str, Any] = {
             "image": image,
             "output_format": self.output_format,
             "outputs": list(contents),
             "contents": contents,
             "made": dict.fromkeys(contents, made),
-            "regions": {r: region_size(mask, affine) for r, mask in zip(self.regions, masks, strict=True)},
+            "regions": {region: {} for region in self.regions},
         }
         if self.output_format == "labelmap":
             result["paint_order"] = [region for region in self.paint_order if region in self.regions]
-            for region in self.regions:
-                result["regions"][region]["value"] = self.region_names.index(region) + 1
+
+        def measured() -> Iterator[Mask]:
+            for region, mask in masks:
+                result["regions"][region] = region_size(mask, affine)
+                if self.output_format == "labelmap":
+                    result["regions"][region]["value"] = self.region_names.index(region) + 1
+                yield region, mask
+
         try:
             with part_folder(self.output_dir) as part:
                 parts = [part / path.name for path in outputs]
-                self._write(parts, masks, affine, prediction.meta.get("nifti_header"))
+                self._write(parts, measured(), affine, meta.get("nifti_header"))
                 with one_at_a_time(self.output_dir):  # masks and what is said of them are of one process
                     self._publish(name, part, result)
         except OSError as error:
@@ -176,37 +203,51 @@ class SaveImageRegionsd(MapTransform):
         self._written.update(dict.fromkeys(paths, image))
 
     def _write(
-        self, paths: Sequence[Path], masks: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64], header: Any
+        self, paths: Sequence[Path], masks: Iterable[Mask], affine: npt.NDArray[np.float64], header: Any
     ) -> None:
         if self.output_format == "files":
-            for path, mask in zip(paths, masks, strict=True):
-                save_mask(path, mask, affine, header)
-        elif self.output_format == "multichannel":
-            save_mask(paths[0], np.moveaxis(masks, 0, -1), affine, header)
-            _write_json(paths[1], {"regions": self.regions})
+            for region, mask in masks:
+                save_mask(paths[self.regions.index(region)], mask, affine, header)
         elif self.output_format == "labelmap":
-            labels = paint_labels(masks, self.regions, self.region_names, self.paint_order)
+            labels = paint_labels(masks, self.region_names, self.paint_order)
             save_mask(paths[0], labels, affine, header)
+        elif self.output_format == "multichannel":
+            save_mask(paths[0], np.moveaxis(self._stacked(masks), 0, -1), affine, header)
+            _write_json(paths[1], {"regions": self.regions})
         else:
-            write_seg_nrrd(paths[0], masks, affine, self.regions)
+            write_seg_nrrd(paths[0], self._stacked(masks), affine, self.regions)
+
+    def _stacked(self, masks: Iterable[Mask]) -> npt.NDArray[np.uint8]:
+        stacked: npt.NDArray[np.uint8] | None = None
+        for region, mask in masks:
+            if stacked is None:
+                stacked = np.empty((len(self.regions), *mask.shape), np.uint8)
+            stacked[self.regions.index(region)] = mask
+        assert stacked is not None, "no region"
+        return stacked
 
 
 def paint_labels(
-    masks: npt.NDArray[np.uint8], regions: Sequence[str], region_names: Sequence[str], paint_order: Sequence[str]
+    masks: Iterable[Mask], region_names: Sequence[str], paint_order: Sequence[str]
 ) -> npt.NDArray[np.uint8 | np.uint16]:
-    """Paint the masks ``(R, D, H, W)`` of ``regions`` into a label map ``(D, H, W)``, later ones over earlier ones.
+    """Paint masks ``(D, H, W)`` into a label map ``(D, H, W)``, later ones of ``paint_order`` over earlier ones.
 
     Args:
-        masks: 0 and 1.
-        regions: the R regions, in the order of the masks.
+        masks: regions and their masks, 0 and 1, in any order; those that are not painted are passed over.
         region_names: all K regions; the k-th has the value k = 1..K.
         paint_order: regions, outer first.
     """
-    labels = np.zeros(masks.shape[1:], dtype=np.uint8 if len(region_names) < 256 else np.uint16)
-    for region in paint_order:
-        if region in regions:
-            labels[masks[list(regions).index(region)] > 0] = list(region_names).index(region) + 1
-    return labels
+    kind = np.uint8 if len(region_names) < 256 else np.uint16
+    values = np.array([0, *(list(region_names).index(region) + 1 for region in paint_order)], kind)
+    turns: npt.NDArray[np.uint8 | np.uint16] | None = None  # of each voxel, when it was painted last
+    for region, mask in masks:
+        if turns is None:
+            turns = np.zeros(mask.shape, kind)
+        if region in paint_order:
+            turn = kind(list(paint_order).index(region) + 1)
+            np.maximum(turns, turn, out=turns, where=mask > 0)
+    assert turns is not None, "no region"
+    return np.take(values, turns)
 
 
 def region_size(mask: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64]) -> dict[str, float]:

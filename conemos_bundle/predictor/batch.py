@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from conemos_bundle.data import find_scans, reject_no_scans, unfinished_scans
@@ -12,7 +13,6 @@ from conemos_bundle.files import reject_unwritable
 from conemos_bundle.inferers import SaveImageRegionsd, asked_regions
 from conemos_bundle.inferers.each_scan import segment_items
 from conemos_bundle.predictor.predictor import Predictor
-from monai.data import MetaTensor
 
 
 def segment_scans(
@@ -58,9 +58,9 @@ def segment_scans(
         items = unfinished_scans(items, output_dir, asked, output_format, made_by)
 
     def segment(item: dict[str, Any]) -> dict[str, Any]:
-        found = predictor(item["image"], asked, keep=False)
-        masks = MetaTensor(found.masks, meta=dict(found.meta))  # its affine among them
-        result: dict[str, Any] = save({"pred": masks, "name": item["name"]})["result"]
-        return result
+        found = predictor.each(item["image"], asked)
+        first = next(found)  # what is wrong with the scan is said before anything is written
+        masks = ((one.regions[0], one.masks[0]) for one in chain([first], found))
+        return save.save_each(masks, first.affine, first.meta, item["name"])
 
     return segment_items(items, segment)

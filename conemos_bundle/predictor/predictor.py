@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from conemos_bundle.errors import find_user_error
-from conemos_bundle.inferers import SaveImageRegionsd, asked_regions, region_indices
+from conemos_bundle.inferers import SaveImageRegionsd, asked_regions
 from conemos_bundle.inferers.confidence import soft_dice_confidence
+from conemos_bundle.inferers.each_region import infer_each
 from conemos_bundle.inferers.encode_once import EncodeOnce
 from conemos_bundle.predictor.loading import Model, load_model
 from conemos_bundle.predictor.scans import Image, ScanInput, scan_image, scan_key
-from conemos_bundle.predictor.segmentation import Segmentation
+from conemos_bundle.predictor.segmentation import Segmentation, collect
 from monai.data import MetaTensor
 from monai.transforms import AsDiscreted, Compose
 
@@ -50,10 +53,10 @@ class Predictor:
         self.device: torch.device = parser.get_parsed_content("device")
         self.channels = int(parser.get_parsed_content("network_def::in_channels"))
         self._network = network
-        # a TorchScript just runs: not every one has an encoder that can be called
-        self._encode_once = None if isinstance(network, torch.jit.ScriptModule) else EncodeOnce(network)
+        self._encode_once = EncodeOnce(network)
         self._made_by: dict[str, Any] | None = parser.get_parsed_content("made_by") if "made_by" in parser else None
-        self._inferer = parser.get_parsed_content("inferer")
+        self._inferer: partial[torch.Tensor] = parser.get_parsed_content("inferer")
+        self._parents: dict[int, int] = self._inferer.keywords.get("parents") or {}
         self._preparation: Compose = parser.get_parsed_content("preprocessing")
         steps: Sequence[Any] = parser.get_parsed_content("postprocessing").transforms
         threshold = next(i for i, step in enumerate(steps) if isinstance(step, AsDiscreted))
@@ -119,29 +122,62 @@ class Predictor:
         """
         asked = asked_regions(regions, self.regions)
         image = scan_image(scan, affine)
-        try:
-            with self._one_at_a_time:
-                item = self._kept(image) if keep else self._prepare(image)
-                network = self._encode_once if keep and self._encode_once is not None else self._network
-                indices = region_indices(asked, self.regions).to(self.device)
-                logits = self._inferer(item["image"][None].to(self.device), network, regions=indices)[0].cpu()
-                return self._finish(item, asked, logits, probabilities, confidences)
-        except RuntimeError as error:  # MONAI's, around a transform's own
-            told = find_user_error(error)
-            if told is None:
-                raise
-            raise type(told)(str(told)) from error
+        with self._one_at_a_time, _errors_of_users():
+            item = self._kept(image) if keep else self._prepare(image)
+            network = self._encode_once if keep else EncodeOnce(self._network, most_bytes=0)
+            return collect(self._each(item, network, asked, probabilities, confidences), asked)
+
+    @torch.no_grad()
+    def each(
+        self,
+        scan: ScanInput | npt.NDArray[Any],
+        regions: str | Sequence[str] | None = None,
+        affine: npt.ArrayLike | None = None,
+    ) -> Iterator[Segmentation]:
+        """Segment regions of a scan one after the other, outer ones first: of large scans, any number fits in memory.
+
+        Args: as for a call; nothing of the scan is kept.
+
+        Yields:
+            a `Segmentation` of one region.
+
+        Raises:
+            UserError: as a call.
+        """
+        asked = asked_regions(regions, self.regions)
+        image = scan_image(scan, affine)
+        with self._one_at_a_time, _errors_of_users():
+            found = self._each(self._prepare(image), EncodeOnce(self._network, most_bytes=0), asked)
+        del image
+        while True:
+            with self._one_at_a_time, _errors_of_users():  # not while a caller does something else with the last one
+                one = next(found, None)
+            if one is None:
+                return
+            yield one
+
+    def _each(
+        self,
+        item: dict[str, Any],
+        network: EncodeOnce,
+        asked: list[str],
+        probabilities: bool = False,
+        confidences: bool = False,
+    ) -> Iterator[Segmentation]:
+        names = {self.regions.index(region): region for region in asked}
+        image = item["image"][None].to(self.device)
+        for region, logits in infer_each(self._inferer, image, network, names, self._parents):
+            found = self._finish(item, names[region], logits.cpu(), probabilities, confidences)
+            del logits  # before the next region's
+            yield found
 
     def _kept(self, image: Image) -> dict[str, Any]:
         """The scan as the network takes it: that of the last call, where it is the same."""
         key = scan_key(image)
         if not key or key != self._last[0]:  # without a key: there is no such file
             self._last = "", {}  # the memory first
-            if self._encode_once is not None:
-                self._encode_once.forget()
+            self._encode_once.forget()
             self._last = key, self._prepare(image)
-        if self._encode_once is not None:
-            self._encode_once.begin()
         return self._last[1]
 
     def _prepare(self, image: Image) -> dict[str, Any]:
@@ -151,18 +187,30 @@ class Predictor:
         return prepared
 
     def _finish(
-        self, item: dict[str, Any], asked: list[str], logits: torch.Tensor, probabilities: bool, confidences: bool
+        self, item: dict[str, Any], region: str, logits: torch.Tensor, probabilities: bool, confidences: bool
     ) -> Segmentation:
-        """From logits ``(R, D, H, W)`` on the network's grid to masks on the scan's."""
-        sure = [soft_dice_confidence(channel) for channel in logits.sigmoid()] if confidences else None
-        data = self._to_probabilities({**item, "pred": MetaTensor(logits, meta=item["image"].meta)})
+        """From logits ``(D, H, W)`` on the network's grid to a region's mask on the scan's."""
+        sure = {region: soft_dice_confidence(logits.sigmoid())} if confidences else None
+        data = self._to_probabilities({**item, "pred": MetaTensor(logits[None], meta=item["image"].meta)})
         found = np.asarray(data["pred"].detach().cpu(), np.float32) if probabilities else None
         prediction: MetaTensor = self._to_masks(data)["pred"]
         return Segmentation(
-            asked,
+            [region],
             (prediction.numpy() > 0.5).astype(np.uint8),
             prediction.affine.numpy().astype(np.float64),
             found,
-            None if sure is None else dict(zip(asked, sure, strict=True)),
+            sure,
             dict(prediction.meta),
         )
+
+
+@contextmanager
+def _errors_of_users() -> Iterator[None]:
+    """Raise the UserError that a RuntimeError of MONAI, around a transform's own, was made of."""
+    try:
+        yield
+    except RuntimeError as error:
+        told = find_user_error(error)
+        if told is None:
+            raise
+        raise type(told)(str(told)) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,3 +45,22 @@ class Segmentation:
     def image(self, region: str) -> nibabel.Nifti1Image:
         """A region's mask as a NIfTI image."""
         return nibabel.Nifti1Image(self[region], self.affine)
+
+
+def collect(parts: Iterable[Segmentation], regions: Sequence[str]) -> Segmentation:
+    """Segmentations of one region each as one of all ``regions``, in their order; each is released before the next."""
+    masks: npt.NDArray[np.uint8] | None = None
+    probabilities: npt.NDArray[np.float32] | None = None
+    sure: dict[str, float] = {}
+    for part in parts:
+        place, shape = list(regions).index(part.regions[0]), (len(regions), *part.masks.shape[1:])
+        if masks is None:
+            masks, affine, meta = np.empty(shape, np.uint8), part.affine, part.meta
+            probabilities = None if part.probabilities is None else np.empty(shape, np.float32)
+        masks[place] = part.masks[0]
+        if probabilities is not None and part.probabilities is not None:
+            probabilities[place] = part.probabilities[0]
+        sure |= part.confidences or {}
+    assert masks is not None, "no region"
+    confidences = {region: sure[region] for region in regions} if sure else None
+    return Segmentation(list(regions), masks, affine, probabilities, confidences, meta)

@@ -57,8 +57,11 @@ def to_unit(part: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.
     """[low, high] to [0, 1], clipped, float32; a constant to 0."""
     if low == high:
         return torch.zeros_like(part, dtype=torch.float32)
-    scaled = ScaleIntensityRange(low, high, 0.0, 1.0, clip=True)(part)  # type: ignore[arg-type]
-    return convert_to_tensor(scaled, track_meta=False)
+    scale = ScaleIntensityRange(low, high, 0.0, 1.0, clip=True)  # type: ignore[arg-type]
+    scaled = torch.empty_like(part, dtype=torch.float32)
+    for target, planes in zip(scaled, part, strict=True):  # of a large scan, MONAI's copies are of a plane each
+        target.copy_(convert_to_tensor(scale(planes), track_meta=False))
+    return scaled
 
 
 class ScalePercentilesd(MapTransform):
@@ -106,5 +109,6 @@ class ScalePercentilesd(MapTransform):
                 "value): intensities are scaled by the percentiles of the other voxels"
             )
         done = [to_unit(part, low, high) for part, (low, high, _) in zip(parts, ranges, strict=True)]
-        result = torch.stack(done) if self.channel_wise else done[0]
+        one = done[0][None] if self.channel_wise else done[0]
+        result = torch.stack(done) if len(done) > 1 else one
         return convert_to_dst_type(result, dst=image, dtype=torch.float32)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,30 @@ def test_multichannel(tmp_path: Path) -> None:
     assert (image.shape, image.get_data_dtype()) == ((9, 7, 5, 2), np.uint8)
     np.testing.assert_array_equal(np.moveaxis(np.asarray(image.dataobj), -1, 0), masks_of(["brain", "uterus"]))
     assert json.loads((tmp_path / "case_regions.json").read_text()) == {"regions": ["brain", "uterus"]}
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_masks_are_written_as_they_come(output_format: str, tmp_path: Path) -> None:
+    asked = ["brain", "uterus", "body"]
+    expected = save(tmp_path / "one", asked, output_format=output_format)
+    saver = SaveImageRegionsd(
+        region_names=REGIONS, regions=asked, output_dir=tmp_path / "two", output_format=output_format
+    )
+    alive: list[Any] = []
+
+    def masks() -> Any:
+        for region in ("body", "brain", "uterus"):
+            mask = masks_of([region])[0]
+            if output_format in ("files", "labelmap"):
+                assert all(earlier() is None for earlier in alive[:-1])  # but for the last one
+            alive.append(weakref.ref(mask))
+            yield region, mask
+            del mask
+
+    result = saver.save_each(masks(), oblique_affine(), {"filename_or_obj": "/scans/case.nii.gz"})
+    assert result["regions"] == expected["regions"] and list(result["regions"]) == asked
+    for one, two in zip(expected["outputs"], result["outputs"], strict=True):
+        assert Path(one).read_bytes() == Path(two).read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,29 @@ def test_a_scan_that_is_not_kept_leaves_the_last_one_in_memory(
     assert count[0] == before
 
 
+def test_each_region_by_itself(predictor: Predictor, scan: Path) -> None:
+    expected = predictor(scan)
+    predictor._parents = {0: 1}  # the first region lies inside of the second
+    together = predictor(scan, probabilities=True, confidences=True)
+    assert together.regions == REGIONS and list(together.confidences or {}) == REGIONS
+    np.testing.assert_array_equal(together.masks, [expected.masks.min(0), expected.masks[1]])
+    count = encodings(predictor)
+    order = []
+    for one in predictor.each(scan):
+        (region,) = one.regions
+        order.append(region)
+        np.testing.assert_array_equal(one[region], together[region])
+        np.testing.assert_array_equal(one.affine, together.affine)
+        np.testing.assert_array_equal(predictor(scan, region)[region], one[region])  # it may be asked amid
+    assert order == REGIONS[::-1]  # the outer one first
+    assert count[0] == 1  # window of `each`; those of the calls were kept
+
+
+def test_each_region_s_errors_are_a_call_s(predictor: Predictor) -> None:
+    with pytest.raises(UserError, match="all voxels are equal"):
+        next(predictor.each(np.zeros((20, 18, 16)), affine=np.eye(4)))
+
+
 def test_confidences_are_of_the_network_s_grid(predictor: Predictor, scan: Path) -> None:
     found = predictor(scan, confidences=True)
     assert found.confidences is not None and list(found.confidences) == REGIONS

@@ -9,6 +9,7 @@ import pytest
 import torch
 from conemos_bundle.errors import UserError
 from conemos_bundle.transforms import OrientToRASd, ResampleToSpacingd
+from conemos_bundle.transforms import resample as resample_module
 from conemos_bundle.transforms.resample import closest_ras, resampled_size, scale_factors
 from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch
 from monai.transforms import Compose, Invertd
@@ -216,3 +217,24 @@ def test_what_cannot_be_resampled_is_refused(spacing: tuple[float, ...], words: 
     image = MetaTensor(noise((9, 9, 9)), affine=np.diag([*spacing, 1]), meta={"filename_or_obj": "a.nii"})
     with pytest.raises(UserError, match=words):
         ResampleToSpacingd("image", [1, 1, 1])({"image": image})
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+@pytest.mark.parametrize("shape", [(23, 9, 8), (40, 1, 3), (2, 6, 7), (64, 5, 4)])
+@pytest.mark.parametrize("factors", [(0.317, 1.713, 0.8), (2.87, 0.41, 1.0), (0.163, 1.31, 1.1), (1.053, 1.0, 1.0)])
+def test_slabs_are_the_whole(
+    shape: tuple[int, int, int], factors: tuple[float, ...], mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, size = torch.cat([noise(shape), noise(shape, 1)]), resampled_size(shape, factors)
+    whole, sampled, largest = resample_module.sample(volume, size, factors, mode), resample_module._sampled, []
+
+    def noted(part: torch.Tensor, matrix: np.ndarray, size: list[int], mode: str) -> torch.Tensor:
+        largest.append(size[0])
+        return sampled(part, matrix, size, mode)
+
+    monkeypatch.setattr(resample_module, "_sampled", noted)
+    for planes in (1, 3):
+        largest.clear()
+        monkeypatch.setattr(resample_module, "VOXELS_AT_ONCE", planes * 2 * size[1] * size[2])
+        torch.testing.assert_close(resample_module.sample(volume, size, factors, mode), whole, rtol=1e-6, atol=1e-6)
+        assert max(largest) <= planes and sum(largest) == size[0]

@@ -23,7 +23,7 @@ def answer(found: Segmentation, region_names: Sequence[str]) -> dict[str, Any]:
         ``result``: voxels, volume (ml), confidence and value of each region, before any painting.
     """
     affine = torch.from_numpy(found.affine)
-    labels = paint_labels(found.masks, found.regions, region_names, region_names)
+    labels = paint_labels(zip(found.regions, found.masks, strict=True), region_names, region_names)
     return {
         "pred": MetaTensor(torch.from_numpy(labels), affine=affine),
         "masks": MetaTensor(torch.from_numpy(found.masks), affine=affine),
