@@ -12,6 +12,7 @@ from conemos_bundle.inferers import infer
 from conemos_bundle.inferers.each_region import infer_each, outer_first
 from conemos_bundle.inferers.encode_once import EncodeOnce
 from conemos_bundle.networks import FiLMUNet
+from monai.data import MetaTensor
 
 K = 12
 PARENTS = {2: 1, 1: 0, 3: 0}  # 2 inside 1 inside 0, 3 inside 0; others stand alone
@@ -103,7 +104,9 @@ def test_a_few_regions_of_a_window_are_decoded_at_once(
 
 def volumes() -> int:
     """How many float volumes of the scan's size are in memory."""
-    tensors = [each for each in gc.get_objects() if isinstance(each, torch.Tensor)]
+    gc.collect()  # what other tests left
+    tensors = [each for each in gc.get_objects() if type(each) in (torch.Tensor, MetaTensor)]
+    tensors = [each for each in tensors if each.layout == torch.strided]
     storages = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in tensors}
     whole = 4 * SIZE[0] * SIZE[1] * SIZE[2]
     return sum(size // whole for size in storages.values())
