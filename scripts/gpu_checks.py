@@ -12,21 +12,18 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
-from unittest.mock import patch
 
 import fire
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from conemos_bundle.hosts.bundle.exports import export_onnx, export_pt2
 from conemos_bundle.losses import RegionLoss
 from conemos_bundle.networks import NETWORKS, FiLMUNet
-from conemos_bundle.networks.blocks import ConvBlock
+from conemos_bundle.paper.bench.networks import concatenating
 from conemos_bundle.runs.run import machine
 
 REGIONS = 5
@@ -69,16 +66,6 @@ VARIANTS = [
     *(Variant(method, *_MIXED, mode) for method, mode in _COMPILED),  # what is wanted most comes first
     *(Variant(m, *_MIXED, "default") for m in ("DoDNet", "Multi-layer", "Multi-decoder", "Individual networks")),
 ]
-
-
-def concatenated() -> AbstractContextManager[Any]:
-    """Decoders that up-sample and concatenate, as in the paper's figure: the same numbers."""
-
-    def convolve_up(block: ConvBlock, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
-        skip = skip.repeat_interleave(x.shape[0] // skip.shape[0], 0)
-        return block.convolve(torch.cat([skip, F.interpolate(x, scale_factor=2.0, mode="nearest")], 1))
-
-    return patch.multiple(ConvBlock, convolve_skip=lambda block, skip: skip, convolve_up=convolve_up)
 
 
 def make(method: str, **options: Any) -> torch.nn.Module:
@@ -206,7 +193,9 @@ def _peak(call: Callable[[], object], device: str) -> float:
 def _measure(variant: Variant, device: str, size: int, rounds: int) -> Iterator[dict[str, Any]]:
     """What is measured of a variant, one after the other: an error in one leaves what came before."""
     last = variant.layout == "channels last"
-    network = make(variant.method).to(device, memory_format=torch.channels_last_3d if last else torch.preserve_format)
+    network = make(variant.method)
+    network = concatenating(network) if variant.decoder == "concatenated" else network
+    network = network.to(device, memory_format=torch.channels_last_3d if last else torch.preserve_format)
     yield {"parameters": sum(p.numel() for p in network.parameters())}
     run: Callable[..., torch.Tensor] = network
     if variant.compiled != "no":
@@ -266,10 +255,9 @@ def table2(output: str, device: str = "cuda", size: int = 128, rounds: int = 10,
             continue
         rows.append(variant._asdict())
         try:
-            with concatenated() if variant.decoder == "concatenated" else nullcontext():
-                for found in _measure(variant, device, size, rounds):
-                    rows[-1].update(found)
-                    _write_table(folder, rows, size)
+            for found in _measure(variant, device, size, rounds):
+                rows[-1].update(found)
+                _write_table(folder, rows, size)
         except Exception as error:  # out of memory, or a compiler that gives up: the others are measured
             rows[-1]["error"] = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
         _write_table(folder, rows, size)

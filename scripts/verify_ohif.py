@@ -8,7 +8,7 @@ SCAN and LABEL are of the Medical Decathlon's hippocampus task, 1 anterior and 2
 series in Orthanc; our MONAI Label server reads it from there by DICOMweb; Chromium opens OHIF, ticks the check boxes
 and presses Run, as a user would. All of it on loopback, with temporary storage, and ended with the script. Checked:
 
-- OHIF's panel connects and offers a check box a region
+- OHIF's panel connects and offers a check box per region
 - what each Run asks the server for, and that it answers 200
 - the voxels of each region that OHIF then shows: of all regions asked for, and of none other
 - that they lie where they should: Dice with LABEL in OHIF's own volume

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from conemos_bundle.errors import find_user_error
 from conemos_bundle.runs.run import network_of
 from conemos_bundle.utils.paths import bundle_folder
 from monai.bundle import ConfigWorkflow
-from monai.utils import set_determinism
+
+from tests.workflows import left_as_it_was
 
 CONFIGS = bundle_folder() / "configs"
 OTHERS = ("evaluate", "multi_gpu_train", "multi_gpu_evaluate")
@@ -45,11 +45,8 @@ TINY_FOR = {"paper": {"patch_size": [16, 16, 16], "augmentation::steps::deform::
 
 @pytest.fixture(autouse=True, scope="module")
 def what_workflows_leave_behind_in_the_process() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", sys.path.copy())
-        patch.setattr(sys, "excepthook", sys.excepthook)
+    with left_as_it_was():
         yield
-    set_determinism(None)
 
 
 def workflow(names: list[str], workflow_type: str = "train", **overrides: Any) -> ConfigWorkflow:

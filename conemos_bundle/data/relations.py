@@ -43,7 +43,7 @@ def relations(shared: Sequence[np.ndarray], regions: Sequence[str], tolerance: f
     contains the second.
 
     Args:
-        shared: one (K, K) array of `shared_voxels` a scan.
+        shared: one (K, K) array of `shared_voxels` per scan.
         regions: the K regions.
         tolerance: another part than 0.5%, where masks are predictions.
 

@@ -32,7 +32,7 @@ def in_order(methods: Iterable[str]) -> list[str]:
 
 
 def styles(methods: Iterable[str]) -> dict[str, Style]:
-    """A style a method, in order; a method of the paper has its own whatever else is drawn."""
+    """A style per method, in order; a method of the paper has its own whatever else is drawn."""
     ordered = in_order(methods)
     others = [method for method in ordered if method not in (*OTHERS_OF_THE_PAPER, CONEMOS)]
     places = {method: place % len(_COLORS) for place, method in enumerate((*OTHERS_OF_THE_PAPER, *others))}

@@ -46,7 +46,7 @@ def choose_samples(runs: Sequence[EvaluatedRun], rows: pd.DataFrame, regions: Se
         regions: the regions in the order wanted.
 
     Returns:
-        a sample a region; none where CoNeMOS has no slices.
+        a sample per region; none where CoNeMOS has no slices.
 
     Raises:
         UserError: slices cannot be read, or methods were evaluated against different references.

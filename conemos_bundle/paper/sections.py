@@ -110,7 +110,7 @@ def curves_section(folder: Path, under: str, runs: Sequence[EvaluatedRun]) -> li
     return [
         "## Validation",
         _figure(folder, "validation.png", validation_curves(curves, under), f"Validation Dice, {under}"),
-        "A line a run. Where lines still climb at the end, more steps would tell more.",
+        "A line per run. Where lines still climb at the end, more steps would tell more.",
         _csv(folder, {"validation.csv": curves}),
     ]
 

@@ -46,7 +46,7 @@ def paired_p(ours: pd.Series, theirs: pd.Series) -> tuple[float, int]:
 
 
 def compare(scans: pd.DataFrame, regions: Sequence[str]) -> pd.DataFrame:
-    """Every method against CoNeMOS (Appendix B): statistics over scans, and Wilcoxon's test a region.
+    """Every method against CoNeMOS (Appendix B): statistics over scans, and Wilcoxon's test per region.
 
     p is corrected by Bonferroni's rule for the region x method comparisons of a metric.
 

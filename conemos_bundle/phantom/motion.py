@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 STEP_DEGREES, STEP_MM = (0.02, 0.25), (0.01, 0.15)  # of the random walk from slice to slice, calm to restless
-JERKS = 0.3  # how many times a scan, on average, the fetus moves at once
+JERKS = 0.3  # how many times per scan, on average, the fetus moves at once
 JERK_DEGREES, JERK_MM = 4.0, 2.0  # standard deviation
 DROPS = 0.5  # how many slices per scan, on average, lose signal
 

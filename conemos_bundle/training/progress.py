@@ -1,4 +1,4 @@
-"""What a person sees of training: loss, step time, time left, validation Dice a region."""
+"""What a person sees of training: loss, step time, time left, validation Dice per region."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ import pytest
 import torch
 from conemos_bundle.utils.paths import bundle_folder
 from monai.bundle import ConfigWorkflow
-from monai.utils import set_determinism
+
+from tests.workflows import left_as_it_was
 
 CONFIGS = bundle_folder() / "configs"
 SMALL: dict[str, Any] = {
@@ -24,11 +24,8 @@ Build = Callable[..., Any]
 
 @pytest.fixture
 def what_workflows_leave_behind_in_the_process() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", sys.path.copy())
-        patch.setattr(sys, "excepthook", sys.excepthook)
+    with left_as_it_was():
         yield
-    set_determinism(None)
 
 
 @pytest.fixture

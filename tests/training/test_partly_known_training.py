@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ import pytest
 import torch
 from conemos_bundle.cli import evaluate, train
 from conemos_bundle.utils.paths import bundle_folder
-from monai.utils import set_determinism
 
 from tests.machine_paths import machine_paths
+from tests.workflows import left_as_it_was
 
 METHODS = ["", "all", "paper", *sorted(file.stem for file in (bundle_folder() / "configs" / "methods").glob("*.json"))]
 TINY: dict[str, Any] = {
@@ -36,11 +35,8 @@ TINY_FOR = {"paper": {"patch_size": [16, 16, 16], "augmentation::steps::deform::
 
 @pytest.fixture(autouse=True)
 def what_trainings_leave_behind_in_the_process() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", sys.path.copy())
-        patch.setattr(sys, "excepthook", sys.excepthook)
+    with left_as_it_was():
         yield
-    set_determinism(None)
 
 
 @pytest.fixture(scope="module")

@@ -30,9 +30,8 @@ def plain_unet(setup: Setup, regions: int) -> nn.Module:
     return of_method("UNet", setup, regions)
 
 
-def concatenating_unet(setup: Setup, regions: int) -> nn.Module:
-    """`plain_unet` with the usual decoder, which up-samples and concatenates: the same weights give the same logits."""
-    network = plain_unet(setup, regions)
+def concatenating(network: nn.Module) -> nn.Module:
+    """``network`` with the usual decoders, which up-sample and concatenate: the same weights give the same logits."""
     for block in network.modules():
         if isinstance(block, ConvBlock):
             block.convolve_skip = _as_it_is  # type: ignore[method-assign, assignment]
@@ -40,11 +39,18 @@ def concatenating_unet(setup: Setup, regions: int) -> nn.Module:
     return network
 
 
+def concatenating_unet(setup: Setup, regions: int) -> nn.Module:
+    """`plain_unet`, `concatenating`."""
+    return concatenating(plain_unet(setup, regions))
+
+
 def _as_it_is(skip: torch.Tensor) -> torch.Tensor:
     return skip
 
 
 def _concatenate(block: ConvBlock, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+    if len(skip) != len(x):  # what precedes the first FiLM, for each region
+        skip = skip.repeat_interleave(len(x) // len(skip), 0)
     return block.convolve(torch.cat([skip, F.interpolate(x, scale_factor=2.0, mode="nearest")], 1))
 
 

@@ -3,21 +3,28 @@ from __future__ import annotations
 import pytest
 import torch
 from conemos_bundle.networks.blocks import ConvBlock
-from conemos_bundle.paper.bench.networks import METHODS, OTHERS, basic_unet, concatenating_unet, plain_unet
+from conemos_bundle.paper.bench.networks import (
+    METHODS,
+    OTHERS,
+    basic_unet,
+    concatenating,
+    concatenating_unet,
+    plain_unet,
+)
 from conemos_bundle.paper.bench.setup import Setup
 
 SETUP = Setup(size=32, channels=(2, 3, 4))
 
 
 def test_concatenating_gives_the_same_numbers_by_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, concatenating = plain_unet(SETUP, 3), concatenating_unet(SETUP, 3)
-    concatenating.load_state_dict(plain.state_dict())
+    plain, other = plain_unet(SETUP, 3), concatenating_unet(SETUP, 3)
+    other.load_state_dict(plain.state_dict())
     image = torch.rand(2, 1, 32, 32, 32)
     with torch.no_grad():
         expected = plain(image)
         monkeypatch.delattr(ConvBlock, "convolve_up")  # what the plain one needs
         monkeypatch.delattr(ConvBlock, "convolve_skip")
-        torch.testing.assert_close(concatenating(image), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(other(image), expected, rtol=1e-4, atol=1e-5)
         with pytest.raises(AttributeError):
             plain(image)
 
@@ -42,3 +49,12 @@ def test_n_7_has_film_after_seven_convolutions() -> None:
         return sum(key.endswith("film.projection.bias") for key in METHODS[name](SETUP, 2).state_dict())
 
     assert (films("CoNeMOS"), films("CoNeMOS, N = 7")) == (11, 7)
+
+
+@pytest.mark.parametrize("method", ["CoNeMOS", "CoNeMOS, N = 7", "Multi-decoder", "DoDNet"])
+def test_any_method_can_concatenate(method: str) -> None:
+    torch.manual_seed(0)
+    network, image = METHODS[method](SETUP, 3).double(), torch.rand(2, 1, 48, 32, 32, dtype=torch.float64)
+    with torch.no_grad():
+        expected = network(image)
+        torch.testing.assert_close(concatenating(network)(image), expected, rtol=0, atol=1e-9)
