@@ -28,10 +28,10 @@ LOOKS = 4  # at the validation scans
 VARIANTS: dict[str, dict[str, Any]] = {
     "N 7, all": {"n_conditioned": 7, "regions_per_scan": "all"},
     "PSL loss": {"overlay": "psl_loss"},
-    "N 15, one": {},
-    "N 7, one": {"n_conditioned": 7},
+    "N 15, one": {"n_conditioned": 15, "regions_per_scan": 1},
+    "N 7, one": {"n_conditioned": 7, "regions_per_scan": 1},
     "N 7, all, identity": {"n_conditioned": 7, "regions_per_scan": "all", "network_def::film_init": "identity"},
-    "N 15, all": {"regions_per_scan": "all"},
+    "N 15, all": {"n_conditioned": 15, "regions_per_scan": "all"},
     "N 3, all": {"n_conditioned": 3, "regions_per_scan": "all"},
     "N 11, all": {"n_conditioned": 11, "regions_per_scan": "all"},
     "N 1, all": {"n_conditioned": 1, "regions_per_scan": "all"},

@@ -51,7 +51,7 @@ PILOT_RUNS: list[dict[str, Any]] = [
 SHORTER_EPOCHS = 10
 SHORTER_RUNS: list[dict[str, Any]] = [
     {"methods": ["conemos", "psl_loss", "dodnet"], "fractions": [1.0, 0.25]},
-    {"methods": ["conemos"], "conditioned": [1, 7]},
+    {"methods": ["conemos"], "conditioned": [1, 15]},
     {"methods": ["mean_teacher"]},
 ]
 
@@ -59,7 +59,7 @@ FULL_SETTINGS = {"max_epochs": 50, "steps_per_epoch": 200}
 FULL_RUNS: list[dict[str, Any]] = [
     {"methods": METHODS, "seeds": [0, 1, 2]},
     {"methods": ["conemos", "dodnet"], "seeds": [0, 1, 2], "fractions": [0.75, 0.5, 0.25]},
-    {"methods": ["conemos"], "seeds": [0, 1, 2], "conditioned": [1, 5, 10]},
+    {"methods": ["conemos"], "seeds": [0, 1, 2], "conditioned": [1, 3, 11, 15]},
 ]
 
 

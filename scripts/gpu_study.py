@@ -44,14 +44,15 @@ SETTINGS: dict[str, Any] = {
     "sampling_rule": "uniform",
 }
 METHODS: dict[str, dict[str, Any]] = {  # name of the run: overlay and settings
-    "conemos": {},  # the paper's: all convolutions conditioned, one mask per scan
-    "conemos_n7": {"n_conditioned": 7},
+    "conemos": {"n_conditioned": None, "regions_per_scan": 1},  # the paper's: all conditioned, one mask per scan
+    "conemos_n7": {"n_conditioned": 7, "regions_per_scan": 1},
     "conemos_all": {"n_conditioned": 7, "regions_per_scan": "all"},
     "conemos_identity": {"n_conditioned": 7, "regions_per_scan": "all", "network_def::film_init": "identity"},
     "psl_loss": {"overlay": "psl_loss"},
     "multi_layer": {"overlay": "multi_layer"},
     "multi_decoder": {"overlay": "multi_decoder"},
-    "dodnet": {"overlay": "dodnet"},
+    "dodnet": {"overlay": "dodnet", "regions_per_scan": 1},
+    "dodnet_all": {"overlay": "dodnet", "regions_per_scan": "all"},
     "individual": {"overlay": "individual"},
 }
 MODELS = ("conemos", "conemos_all", "conemos_identity", "psl_loss")  # whose weights are kept: a file may have 16 MiB

@@ -142,7 +142,7 @@ def test_inference_prepares_scans_as_training_does() -> None:
         "in_channels": 1,
         "num_regions": regions,
         "channels": train["channels"],
-        "n_conditioned": train["n_conditioned"],
+        "n_conditioned": inference["network_def"]["n_conditioned"],  # of the weights
     }
     networks = [network_of(network) for network in (trained, inference["network_def"])]
     assert networks[0].arguments == networks[1].arguments

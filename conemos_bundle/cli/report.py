@@ -50,7 +50,9 @@ def report(
         of_dataset.setdefault(run.dataset, []).append(run)
     for dataset, found in list(of_dataset.items()):
         if not any(run.is_standard and run.method == CONEMOS for run in found):
-            print(f"{dataset}: skipped, no run of {CONEMOS} on all training scans with all convolutions conditioned")
+            print(
+                f"{dataset}: skipped, no run of {CONEMOS} on all training scans with the usual convolutions conditioned"
+            )
             del of_dataset[dataset]
     if not of_dataset:
         raise UserError(f"{runs}: no run of {CONEMOS} to compare the others with; train and evaluate one")

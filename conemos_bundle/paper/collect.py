@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,11 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.evaluation.tables import METRICS, ROW_COLUMNS, read_rows, read_summary
 from conemos_bundle.runs.record import RECORD, NetworkConfig, Run, read_run
 from conemos_bundle.training.curve import CURVE, Epoch, read_curve
+from conemos_bundle.training.defaults import decoder_convolutions
 from conemos_bundle.training.settings import ALWAYS_LEARN_ALL
 
 PER_SCAN = Path("evaluation_test") / "per_scan.csv"
-RUN_COLUMNS = (
-    "dataset",
-    "method",
-    "seed",
-    "fraction",
-    "n_conditioned",
-    "all_conditioned",
-    "steps",
-    "batch_size",
-    "run",
-)
+RUN_COLUMNS = ("dataset", "method", "seed", "fraction", "n_conditioned", "usual_layers", "steps", "batch_size", "run")
 
 
 @dataclass(frozen=True)
@@ -41,14 +32,14 @@ class EvaluatedRun:
     seed: int
     fraction: float  # of the training scans
     n_conditioned: int | None  # None: no FiLM
-    all_conditioned: bool  # also where there is nothing to condition
+    usual_layers: bool  # conditioned: all with one mask per patch (the paper), else the decoder's (the default)
     steps: int
     batch_size: int
 
     @property
     def is_standard(self) -> bool:
-        """Whether the run belongs to the comparison of methods: all training scans, all convolutions conditioned."""
-        return self.fraction == 1 and self.all_conditioned
+        """Whether the run belongs to the comparison of methods: all training scans, the usual layers conditioned."""
+        return self.fraction == 1 and self.usual_layers
 
 
 def find_runs(root: str | os.PathLike[str], steps: int | None = None) -> list[EvaluatedRun]:
@@ -72,6 +63,7 @@ def find_runs(root: str | os.PathLike[str], steps: int | None = None) -> list[Ev
     if not runs:
         of_steps = f" of {steps} steps (there are runs of {', '.join(map(str, found))})" if found else ""
         raise UserError(f"{root}: no finished and evaluated run{of_steps}; evaluate one with conemos evaluate")
+    runs = _tell_apart(runs)
     _reject_twins(runs)
     _reject_budgets(runs)
     return runs
@@ -136,7 +128,8 @@ def _read_run(folder: Path, top: Path) -> EvaluatedRun | None:
         record = read_run(path)
         settings: dict[str, Any] = record.settings
         epochs = int(settings["max_epochs"])
-        n_conditioned, all_conditioned = _conditioned(record.network)
+        every = settings.get("regions_per_scan") == "all"
+        n_conditioned, usual_layers = _conditioned(record.network, every)
         if not record.data.name:
             raise KeyError("data.name")
         run = EvaluatedRun(
@@ -144,11 +137,11 @@ def _read_run(folder: Path, top: Path) -> EvaluatedRun | None:
             record=record,
             run=folder.relative_to(top).as_posix() if folder != top else folder.absolute().name,
             dataset=record.data.name,
-            method=_method(settings),
+            method=str(settings["method"]),
             seed=int(settings["seed"]),
             fraction=float(settings.get("fraction", 1)),
             n_conditioned=n_conditioned,
-            all_conditioned=all_conditioned,
+            usual_layers=usual_layers,
             steps=epochs * int(settings["steps_per_epoch"]),
             batch_size=int(settings["batch_size"]),
         )
@@ -169,21 +162,28 @@ def _read_run(folder: Path, top: Path) -> EvaluatedRun | None:
     return run
 
 
-def _method(settings: Mapping[str, Any]) -> str:
-    """The method's name; one whose steps learn every mask of a patch, where they need not, is another one."""
-    method = str(settings["method"])
-    every = settings.get("regions_per_scan") == "all" and method not in ALWAYS_LEARN_ALL
-    return f"{method}, every mask" if every else method
+def _tell_apart(runs: Sequence[EvaluatedRun]) -> list[EvaluatedRun]:
+    """Where runs of a method learn every mask of a patch, those that learn one are another method."""
+    every = {(run.dataset, run.method) for run in runs if _learns_every_mask(run)}
+    apart = [(run.dataset, run.method) in every and not _learns_every_mask(run) for run in runs]
+    return [
+        replace(run, method=f"{run.method}, one mask") if other else run for run, other in zip(runs, apart, strict=True)
+    ]
 
 
-def _conditioned(network: NetworkConfig) -> tuple[int | None, bool]:
-    """Number of conditioned convolutions, and whether these are all; (None, True) for networks without FiLM."""
+def _learns_every_mask(run: EvaluatedRun) -> bool:
+    return run.method in ALWAYS_LEARN_ALL or run.record.settings.get("regions_per_scan") == "all"
+
+
+def _conditioned(network: NetworkConfig, every_mask: bool) -> tuple[int | None, bool]:
+    """Number of conditioned convolutions, and whether it is the usual one; (None, True) for networks without FiLM."""
     if not network.is_conditioned:
         return None, True
     # encoder, decoder, the final one: 15 in the paper
     convolutions = network.convs_per_level * (2 * len(network.channels) - 1) + 1
-    number = network.n_conditioned
-    return (convolutions, True) if number is None else (number, number == convolutions)
+    usual = decoder_convolutions(network.channels, network.convs_per_level) if every_mask else convolutions
+    number = convolutions if network.n_conditioned is None else network.n_conditioned
+    return number, number == usual
 
 
 def _reject_twins(runs: Sequence[EvaluatedRun]) -> None:

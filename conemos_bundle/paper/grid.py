@@ -71,7 +71,7 @@ class DataSet(Strict):
 
 
 class Runs(Strict):
-    """All combinations of these; ``conditioned`` None means every layer, other numbers are for CoNeMOS alone."""
+    """All combinations of these; ``conditioned`` None means the default, numbers are for CoNeMOS alone."""
 
     datasets: list[str] | None = None
     methods: list[Annotated[str, AfterValidator(_method)]] = Field(default=[OWN_METHOD])

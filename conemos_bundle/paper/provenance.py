@@ -19,7 +19,7 @@ def list_runs(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
         runs, key=lambda run: (order.index(run.method), -run.fraction, -(run.n_conditioned or 0), run.seed)
     ):
         epochs = curve(run)
-        row = {column: getattr(run, column) for column in RUN_COLUMNS if column != "all_conditioned"}
+        row = {column: getattr(run, column) for column in RUN_COLUMNS if column != "usual_layers"}
         row["learning_rate"] = run.record.settings.get("learning_rate")
         row["parameters"] = run.record.parameters
         row["masks"] = epochs["masks"].max()

@@ -40,7 +40,7 @@ def write_report(runs: Sequence[EvaluatedRun], folder: Path) -> Path:
     regions = list(runs[0].record.regions)
     rows = per_scan_rows(runs)
     standard = [run for run in runs if run.is_standard]
-    whole, full = rows["fraction"] == 1, rows["all_conditioned"]
+    whole, full = rows["fraction"] == 1, rows["usual_layers"]
     scans = average_seeds(rows[whole & full])
     comparison = compare(scans, regions)
     by_fraction = mean_dice_by(rows[full], "fraction", regions)

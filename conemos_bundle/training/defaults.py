@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +22,18 @@ def num_workers() -> int:
 def pin_memory(device: str | torch.device) -> bool:
     """Whether batches wait in memory that a GPU copies from while it computes."""
     return torch.device(device).type == "cuda"
+
+
+def decoder_convolutions(channels: Sequence[int], convs_per_level: int = 2) -> int:
+    """How many convolutions of a UNet come after its encoder: 7 of the 15 of four levels.
+
+    With these conditioned alone, an image is encoded once, whatever is asked of it.
+
+    Args:
+        channels: features of each level.
+        convs_per_level: convolutions per level.
+    """
+    return convs_per_level * (len(channels) - 1) + 1
 
 
 def cross_entropy(plan: Mapping[str, Any]) -> float:

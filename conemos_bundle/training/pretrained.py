@@ -14,6 +14,7 @@ from conemos_bundle.networks.region_order import reorder_regions
 from conemos_bundle.runs.record import Plan, Run
 from conemos_bundle.runs.run import RECORD, network_difference, read_record
 from conemos_bundle.runs.weights import load_weights
+from conemos_bundle.training.defaults import decoder_convolutions
 from conemos_bundle.volumes.fingerprints import weights_hash
 from torch import nn
 
@@ -52,12 +53,24 @@ def pretrained_spacing(path: str | os.PathLike[str] | None) -> list[float] | Non
     Raises:
         UserError: there is no such file, or its record is broken.
     """
-    if path is None:
-        return None
-    file = weights_file(path)
-    if not (file.parent / RECORD).is_file():
-        return None
-    return [float(side) for side in read_record(file).plan.spacing]
+    record = None if path is None else _record_beside(weights_file(path))
+    return None if record is None else [float(side) for side in record.plan.spacing]
+
+
+def pretrained_convolutions(path: str | os.PathLike[str] | None, channels: Sequence[int]) -> int | None:
+    """How many convolutions the network of weights conditions, None for all; the default where nothing says.
+
+    Args:
+        path: of the weights, see `load_pretrained`.
+        channels: features of each level of the network to be trained.
+
+    Raises:
+        UserError: there is no such file, or its record is broken.
+    """
+    record = None if path is None else _record_beside(weights_file(path))
+    if record is None or not record.network.is_conditioned:
+        return decoder_convolutions(channels)
+    return record.network.n_conditioned
 
 
 def load_pretrained(
@@ -102,10 +115,14 @@ def load_pretrained(
     logger.log(logging.WARNING if moved else logging.INFO, f"training starts from {file}{moved}")
 
 
+def _record_beside(file: Path) -> Run | None:
+    return read_record(file) if (file.parent / RECORD).is_file() else None
+
+
 def _record(file: Path, named: Sequence[str] | None) -> Run | None:
     """The record beside the weights; None where there is none, and the user names the regions."""
-    if (file.parent / RECORD).is_file():
-        record = read_record(file)
+    record = _record_beside(file)
+    if record is not None:
         if named and list(named) != record.regions:
             raise UserError(f"{file}: {RECORD} says other regions than --pretrained_regions; leave the latter out")
         return record

@@ -36,10 +36,13 @@ def test_which_runs_compare_methods(tmp_path: Path, write_run: Callable[..., Pat
     write_run(tmp_path / "all", DICE)
     write_run(tmp_path / "all_by_number", DICE, n_conditioned=7, seed=1)
     write_run(tmp_path / "one", DICE, n_conditioned=1)
+    for n in (1, 3, 7):  # of one level to decode: 3
+        write_run(tmp_path / f"every_{n}", DICE, n_conditioned=n, regions_per_scan="all")
     write_run(tmp_path / "half", DICE, fraction=0.5)
     write_run(tmp_path / "unet", DICE, method="PSL loss")
     assert {run.run: run.is_standard for run in find_runs(tmp_path)} == {
-        "all": True, "all_by_number": True, "half": False, "one": False, "unet": True,
+        "all": True, "all_by_number": True, "every_1": False, "every_3": True, "every_7": False, "half": False,
+        "one": False, "unet": True,
     }  # fmt: skip
 
 
@@ -137,12 +140,14 @@ def test_files_that_lack_something_are_named(tmp_path: Path, write_run: Callable
         find_runs(tmp_path)
 
 
-def test_learning_every_mask_is_a_method_of_its_own_where_it_is_a_choice(
+def test_learning_one_mask_of_a_patch_is_a_method_of_its_own_beside_learning_every_one(
     tmp_path: Path, write_run: Callable[..., Path]
 ) -> None:
     for i, (method, setting) in enumerate(
-        [("CoNeMOS", 1), ("CoNeMOS", "all"), ("DoDNet", "all"), ("PSL loss", "all"), ("Multi-layer", 1)]
+        [("CoNeMOS", 1), ("CoNeMOS", "all"), ("DoDNet", 1), ("PSL loss", "all"), ("Multi-layer", 1)]
     ):
         write_run(tmp_path / str(i), {"a": [0.5]}, method=method, regions_per_scan=setting)
+    write_run(tmp_path / "5", {"a": [0.5]}, regions_per_scan=1, dataset="other")
+    write_run(tmp_path / "6", {"a": [0.5]}, method="DoDNet", regions_per_scan="all", dataset="other")
     found = [run.method for run in find_runs(tmp_path)]
-    assert found == ["CoNeMOS", "CoNeMOS, every mask", "DoDNet, every mask", "PSL loss", "Multi-layer"]
+    assert found == ["CoNeMOS, one mask", "CoNeMOS", "DoDNet", "PSL loss", "Multi-layer", "CoNeMOS", "DoDNet"]

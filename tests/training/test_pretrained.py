@@ -15,7 +15,7 @@ from conemos_bundle.cli import evaluate, predict, train
 from conemos_bundle.data.datalist import read_datalist, write_datalist
 from conemos_bundle.errors import UserError, find_user_error
 from conemos_bundle.networks import FiLMUNet, UNet
-from conemos_bundle.training.pretrained import load_pretrained, pretrained_spacing
+from conemos_bundle.training.pretrained import load_pretrained, pretrained_convolutions, pretrained_spacing
 
 PLAN = {"in_channels": 1, "spacing": [2.0, 2.0, 2.0], "patch_size": [24, 24, 16]}
 TINY = {
@@ -94,12 +94,28 @@ def test_weights_without_a_record(run: Path, tmp_path: Path, caplog: pytest.LogC
     assert all(torch.equal(a, b) for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True))
     assert "no run.json beside it" in caplog.messages[0]
     assert pretrained_spacing(tmp_path / "model.pt") is None
+    assert pretrained_convolutions(tmp_path / "model.pt", [2, 4]) == 3
     with pytest.raises(UserError, match="not of this network"):
         load_pretrained(tmp_path / "model.pt", network(channels=(2, 8)), regions, PLAN, named=regions)
     with pytest.raises(UserError, match=r"says other regions than --pretrained_regions"):
         load_pretrained(run, network(), regions, PLAN, named=regions[::-1])
     with pytest.raises(UserError, match="no such file; pass --pretrained_path"):
         load_pretrained(tmp_path / "none", network(), regions, PLAN)
+
+
+@pytest.mark.parametrize(("conditioned", "network_name"), [(None, "FiLMUNet"), (2, "FiLMUNet"), (None, "UNet")])
+def test_as_many_convolutions_are_conditioned_as_those_of_the_weights(
+    run: Path, tmp_path: Path, conditioned: int | None, network_name: str
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    record["network"] = {"_target_": f"conemos_bundle.networks.{network_name}", "channels": [2, 4], "num_regions": 2}
+    if conditioned is not None:
+        record["network"]["n_conditioned"] = conditioned
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    expected = conditioned if network_name == "FiLMUNet" else 3  # a network without FiLM says nothing
+    assert pretrained_convolutions(tmp_path / "run", [2, 4]) == expected
+    assert pretrained_convolutions(None, [2, 4, 8]) == 5
 
 
 def test_fine_tuning_on_a_datalist_in_another_order(

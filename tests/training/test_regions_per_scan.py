@@ -93,14 +93,14 @@ def test_learning_all_regions_is_resumed_exactly(build: Build, tmp_path: Path, m
 
 
 def test_a_run_of_before_goes_on_with_one_region_per_scan_and_not_with_all(build: Build, tmp_path: Path) -> None:
-    build(max_epochs=1)("train::trainer").run()
+    build(max_epochs=1, regions_per_scan=1)("train::trainer").run()
     file = tmp_path / "run" / "checkpoint.pt"
     saved = torch.load(file, weights_only=True)
     assert saved["identity"].pop("regions_per_scan") == 1
     torch.save(saved, file)
     with pytest.raises(UserError, match=r"other regions_per_scan \(1, now all\)"):
-        build(max_epochs=1, regions_per_scan="all")("train::trainer").run()
-    build(max_epochs=1)("train::trainer").run()
+        build(max_epochs=1)("train::trainer").run()
+    build(max_epochs=1, regions_per_scan=1)("train::trainer").run()
 
 
 @pytest.mark.parametrize("overlays", [(), ("methods/psl_loss",), ("methods/pseudo_label",)])

@@ -202,7 +202,9 @@ def test_the_settings_of_the_paper(build: Build) -> None:
     assert (get("max_epochs") * get("steps_per_epoch"), get("batch_size"), get("val_interval")) == (50_000, 2, 5)
     assert (get("train::sampler").rule, get("bfloat16")) == ("inverse_size", False)
     assert build("paper", small={**BARE, "patch_size": [16, 16, 16]})("settings")["regions_per_scan"] == 1
-    assert json.loads((CONFIGS / "paper.json").read_text())["regions_per_scan"] == 1  # whatever the default is
+    pinned = {"regions_per_scan": 1, "n_conditioned": None}.items()  # whatever the default is
+    assert pinned <= json.loads((CONFIGS / "paper.json").read_text()).items()
+    assert get("network_def").arguments["n_conditioned"] is None
     assert get("lr_scheduler").factor == 1.0  # the rate stays
     assert (get("loss").steps, get("train::trainer").network.arguments["skip"]) == (1000, "first_conv")
     found = transforms(get("augmentation"))
@@ -214,6 +216,18 @@ def test_the_settings_of_the_paper(build: Build) -> None:
     assert (found[RandGaussianNoised].prob, found[RandGaussianNoised].rand_gaussian_noise.std) == (0.9, 0.01)
     assert found[RandAdjustContrastd].adjuster.gamma == (0.45, 2.2)
     assert get("train::trainer").network is get("network_def")
+
+
+def test_the_decoder_is_conditioned_and_every_mask_learned_unless_told_otherwise(build: Build) -> None:
+    get = build(small={**BARE, "patch_size": [16, 16, 16], "channels": [2, 3, 4]})
+    assert (get("network_def").arguments["n_conditioned"], get("settings")["regions_per_scan"]) == (5, "all")
+    get = build("methods/individual", small={**BARE, "patch_size": [16, 16, 16]})
+    assert get("settings")["regions_per_scan"] == 1  # each of its batches is of one region
+    get = build("methods/dodnet", small={**BARE, "patch_size": [16, 16, 16]})
+    assert get("settings")["regions_per_scan"] == "all"
+    get = build(small={**BARE, "patch_size": [16, 16, 16]}, n_conditioned=None, regions_per_scan=1)
+    assert get("network_def").arguments["n_conditioned"] is None
+    assert get("settings")["regions_per_scan"] == 1
 
 
 def test_what_a_run_records_and_is_recognized_by(build: Build) -> None:
