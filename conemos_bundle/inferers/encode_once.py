@@ -8,7 +8,11 @@ from torch import nn
 # A window of 64³ voxels of the default network keeps 18 MB in float32, 9 MB in bfloat16; one of 96³ 60 and 32 MB.
 # With 4 GB in all, a scan of 512 × 512 × 400 voxels and what is computed of it need the other 3.
 MOST_BYTES = 2**30
-VOXELS_DECODED = 2**20  # of a window, times regions, that are decoded at once: 0.4 GB with the default network
+# Of a window, times regions, decoded at once: 0.4 GB with the default network. On a CPU nothing is gained by more than
+# one region of 48³ voxels, and larger tensors need fresh memory each time (64³, float32: 137 ms per region one at a
+# time, 217 ms four at a time).
+VOXELS_DECODED = 2**20
+VOXELS_DECODED_ON_CPU = 2**17
 
 
 class EncodeOnce(nn.Module):
@@ -20,10 +24,10 @@ class EncodeOnce(nn.Module):
     Args:
         network: a `RegionNetwork`; another one, or a TorchScript, is called for a few regions at a time.
         most_bytes: of features that are kept.
-        voxels_decoded: of a window, times regions, that are decoded at once; one region at least.
+        voxels_decoded: of a window, times regions, that are decoded at once, one region at least; None: by device.
     """
 
-    def __init__(self, network: nn.Module, most_bytes: int = MOST_BYTES, voxels_decoded: int = VOXELS_DECODED) -> None:
+    def __init__(self, network: nn.Module, most_bytes: int = MOST_BYTES, voxels_decoded: int | None = None) -> None:
         super().__init__()
         self.network = network
         self.most_bytes = most_bytes
@@ -41,7 +45,8 @@ class EncodeOnce(nn.Module):
 
     def forward(self, image: torch.Tensor, regions: torch.Tensor) -> torch.Tensor:
         """Logits ``(B, R, D, H, W)`` of a window ``(B, C, D, H, W)``; regions as for `RegionNetwork`."""
-        parts = regions.split(max(1, self.voxels_decoded // image[:, 0].numel()), dim=-1)
+        most = self.voxels_decoded or (VOXELS_DECODED_ON_CPU if image.device.type == "cpu" else VOXELS_DECODED)
+        parts = regions.split(max(1, most // image[:, 0].numel()), dim=-1)
         # not every TorchScript has an encoder that can be called
         if isinstance(self.network, torch.jit.ScriptModule) or not hasattr(self.network, "encode"):
             return torch.cat([self.network(image, part) for part in parts], 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import torch
 import torch.nn.functional as F
@@ -84,6 +84,9 @@ class Backbone(nn.Module):
         options = convs_per_level, norm, bias, film_position, films
         downward = [level_blocks(a, b, *options) for a, b in pairwise([in_channels, *channels])]
         upward = [level_blocks(low + high, high, *options) for low, high in pairwise(channels[::-1])]
+        # the norm before the first FiLM is shared by all regions, those behind it are each region's own
+        for block in [*chain(*downward, *upward)][plain + 1 :]:
+            block.unite_norm_and_film()
         self.encoder = Encoder(downward, plain, skip)
         self.decoder = Decoder(upward, plain - encoder_convs)
         self.final: nn.Module = nn.Identity()

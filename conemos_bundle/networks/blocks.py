@@ -37,10 +37,16 @@ class ConvBlock(nn.Module):
         self.norm = nn.Identity() if norm is None else get_norm_layer(NORMS[norm], 3, out_channels)
         self.film = film
         self.film_first = film_position == "before_activation"
+        self.norm_with_film = False
+
+    def unite_norm_and_film(self) -> None:
+        """Let instance norm and the FiLM behind it be one, where they are; x needs a row per row of z."""
+        self.norm_with_film = self.film is not None and self.film_first and isinstance(self.norm, nn.InstanceNorm3d)
 
     def convolve(self, x: torch.Tensor) -> torch.Tensor:
-        """What precedes the FiLM: convolution and norm."""
-        return self.norm(conv3d(x, self.conv.weight, self.conv.bias))
+        """What precedes the FiLM: convolution, and norm where it is not one with the FiLM."""
+        x = conv3d(x, self.conv.weight, self.conv.bias)
+        return x if self.norm_with_film else self.norm(x)
 
     def convolve_skip(self, skip: torch.Tensor) -> torch.Tensor:
         """The part of `convolve_up` that is of the skip connection alone: ``(B, C, D, H, W)``."""
@@ -56,13 +62,17 @@ class ConvBlock(nn.Module):
         """
         y = upsampled_conv(x, self.conv.weight[:, -x.shape[1] :])
         y.unflatten(0, [of_skip.shape[0], y.shape[0] // of_skip.shape[0]]).add_(of_skip.unsqueeze(1))
-        return self.norm(y)
+        return y if self.norm_with_film else self.norm(y)
 
     def activate(self, x: torch.Tensor, z: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """The block's output, and the activation before a FiLM that follows it (what ``skip="first_conv"`` takes)."""
         if self.film is None or z is None:
-            x = F.relu(x)
+            x = F.relu_(x)  # nobody else holds it, and no gradient needs it
             return x, x
+        if hasattr(self.norm, "weight"):  # noqa: SIM102 (TorchScript would compile the next line for any norm)
+            if self.norm_with_film:
+                x = F.relu_(self.film.normalize(x, z, self.norm.weight, self.norm.bias))
+                return x, x
         if self.film_first:
             x = F.relu(self.film(x, z))
             return x, x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 
@@ -37,3 +38,20 @@ class FiLM(nn.Module):
         gamma, beta = self.projection(z).to(x.dtype).chunk(2, dim=1)
         shape = [x.shape[0], gamma.shape[0] // x.shape[0], gamma.shape[1]] + [1] * (x.dim() - 2)
         return torch.addcmul(beta.reshape(shape), x.unsqueeze(1), 1 + gamma.reshape(shape)).flatten(0, 1)
+
+    def normalize(self, x: torch.Tensor, z: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """The features after instance norm and FiLM, whose scales and shifts are one: no pass over them for the FiLM.
+
+        Args:
+            x: ``(B * R, C, D, H, W)``.
+            z: ``(B * R, E)``, a row per row of x.
+            weight: ``(C,)``, of the instance norm, as ``bias``.
+        """
+        gamma, beta = self.projection(z).to(weight.dtype).chunk(2, dim=1)
+        scale = 1 + gamma
+        normed = F.instance_norm(
+            x.flatten(0, 1).unsqueeze(0),  # the rows as channels
+            weight=(weight * scale).reshape(-1),
+            bias=(bias * scale + beta).reshape(-1),
+        )
+        return normed.reshape_as(x)

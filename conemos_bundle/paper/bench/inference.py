@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 from conemos_bundle.inferers import infer
+from conemos_bundle.inferers.encode_once import EncodeOnce
 from conemos_bundle.paper.bench.groups import Call, Group, synchronized
 from conemos_bundle.paper.bench.networks import METHODS, OTHERS, PEERS
 from conemos_bundle.paper.bench.setup import Setup
@@ -38,6 +39,8 @@ def build_inference(
     ):
         raise MemoryError
     network, image = build(setup, num_regions).to(setup.device).eval(), image_of(setup)
+    if asked is not None:  # as the predictor asks it
+        network = EncodeOnce(network, most_bytes=0)
     regions = None if asked is None else torch.arange(asked, device=setup.device)
 
     @torch.inference_mode()
