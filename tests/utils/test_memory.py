@@ -12,11 +12,11 @@ SCRIPT = """
 import resource, sys, torch
 from conemos_bundle.utils.memory import keep_freed_memory
 kept = keep_freed_memory() if sys.argv[1] == "keep" else True
-for _ in range(3):
-    torch.zeros(2**24)
+for _ in range(10):  # malloc sets some free blocks aside first
+    torch.ones(2**24)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(8):
-    torch.zeros(2**24)
+    torch.ones(2**24)
 print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
