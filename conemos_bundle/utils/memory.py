@@ -15,8 +15,8 @@ def keep_freed_memory(device: str | torch.device = "cpu") -> bool:
     """Let this process keep the memory of tensors that it frees, where the C library is glibc and the device the CPU.
 
     glibc gives blocks of more than 32 MB back to the system as soon as they are free, and the system clears each page
-    of the next one: more than a quarter of a training step. Its peak grows by up to a fifth, and it never shrinks below it, so this is
-    for trainings, not for servers.
+    of the next one: more than a quarter of a training step. The peak grows by up to a fifth, and the process never
+    shrinks below it: this is for trainings, not for servers.
 
     Args:
         device: where the tensors are; on a GPU PyTorch keeps them itself.
