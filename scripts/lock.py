@@ -27,6 +27,7 @@ LOCKS = {
     "label": (["requirements/label.in"], "3.11", []),
     "monailabel": (["requirements/monailabel.in"], "3.11", ["--no-deps"]),
     "release": (["requirements/release.in"], "3.10", []),
+    "docs": (["requirements/docs.in"], "3.11", []),
 }
 BUILD = ("setuptools", "wheel")
 CUDA = ("nvidia-", "cuda-", "triton")
