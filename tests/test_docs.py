@@ -19,9 +19,8 @@ MKDOCS = [ROOT / ".venv-docs" / "bin" / "python", *([Path(sys.executable)] if fi
 
 def _anchors(text: str) -> set[str]:
     """What GitHub and MkDocs call the headings."""
-    headings = re.findall(
-        r"^#+ (.+?) *$", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE
-    )
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+?) *$", prose, re.MULTILINE)
     return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", each).strip().lower()) for each in headings}
 
 
