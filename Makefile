@@ -1,6 +1,6 @@
 # make demo: sets up its own environment and runs the whole thing on a phantom. make test: sets up and passes the tests.
-# make lock: renews requirements/*.txt. make audit: known vulnerabilities in them. make release: wheel, source archive, SBOM and checksums in dist/.
-# make docs: the site of docs/ in site/.
+# make docs: the site of docs/ in site/. make lock: renews requirements/*.txt. make audit: known vulnerabilities in them.
+# make release: wheel, source archive (twine check), SBOM and checksums in dist/.
 PYTHON ?= python3
 ENVIRONMENT ?= .venv
 BIN := $(ENVIRONMENT)/bin
@@ -57,5 +57,6 @@ sbom: $(RELEASE)/ready
 release: $(RELEASE)/ready
 	rm -rf dist
 	$(RELEASE)/bin/python -m build --no-isolation --outdir dist .
+	$(RELEASE)/bin/twine check --strict dist/*
 	$(MAKE) sbom
 	cd dist && sha256sum * > SHA256SUMS
