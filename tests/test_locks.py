@@ -61,7 +61,7 @@ def test_locks_of_lists_hold_what_the_lists_ask_for(lock: str) -> None:
 def test_nothing_is_installed_without_hashes() -> None:
     """Wherever pip installs, it is by a lock; what is left is this package itself."""
     files = [ROOT / "Makefile", ROOT / "scripts" / "setup_deploy.sh", ROOT / "scripts" / "start_label_server.py"]
-    files += [LOCKS / "install.sh", *(ROOT / ".github" / "workflows").glob("*.yml")]
+    files += [ROOT / "Dockerfile", LOCKS / "install.sh", *(ROOT / ".github" / "workflows").glob("*.yml")]
     for file in files:
         for line in file.read_text(encoding="utf-8").splitlines():
             if "pip install" in line and "locked()" not in line:
