@@ -19,7 +19,7 @@ RUN case "$TORCH" in \
 FROM python:3.11-slim-bookworm
 COPY --from=build /opt/conemos /opt/conemos
 # whoever it runs as (docker run -u) has no home: what Matplotlib keeps goes to /tmp
-ENV PATH=/opt/conemos/bin:$PATH PYTHONUNBUFFERED=1 MPLCONFIGDIR=/tmp/matplotlib
+ENV PATH=/opt/conemos/bin:$PATH PYTHONUNBUFFERED=1 MPLCONFIGDIR=/tmp
 RUN useradd --create-home --uid 1000 conemos && install --directory --owner conemos /data
 USER conemos
 WORKDIR /data
