@@ -1,12 +1,14 @@
 # make demo: sets up its own environment and runs the whole thing on a phantom. make test: sets up and passes the tests.
-# make lock: renews requirements/*.txt. make audit: known vulnerabilities in them. make release: wheel, source archive, SBOM and checksums in dist/.
+# make docs: the site of docs/ in site/. make lock: renews requirements/*.txt. make audit: known vulnerabilities in them.
+# make release: wheel, source archive (twine check), SBOM and checksums in dist/.
 PYTHON ?= python3
 ENVIRONMENT ?= .venv
 BIN := $(ENVIRONMENT)/bin
 RELEASE := .venv-release
+DOCS := .venv-docs
 UPGRADE ?=
 
-.PHONY: demo test lint lock audit sbom release
+.PHONY: demo test lint docs lock audit sbom release
 
 demo: $(ENVIRONMENT)/ready
 	$(BIN)/python scripts/demo.py
@@ -31,12 +33,20 @@ $(RELEASE)/ready: requirements/build.txt requirements/release.txt
 	    --requirement requirements/build.txt --requirement requirements/release.txt
 	touch $@
 
+$(DOCS)/ready: requirements/docs.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $<
+	touch $@
+
+docs: $(DOCS)/ready
+	$(DOCS)/bin/python -m mkdocs build --strict
+
 lock: $(RELEASE)/ready
 	$(RELEASE)/bin/python scripts/lock.py $(UPGRADE)
 
 # pip-audit asks PyPI for each locked version
 audit: $(RELEASE)/ready
-	for lock in build torch cuda development deploy label monailabel release; do \
+	for lock in build torch cuda development deploy label monailabel release docs; do \
 	    $(RELEASE)/bin/pip-audit --disable-pip --require-hashes --requirement requirements/$$lock.txt || exit 1; done
 
 sbom: $(RELEASE)/ready
@@ -47,5 +57,6 @@ sbom: $(RELEASE)/ready
 release: $(RELEASE)/ready
 	rm -rf dist
 	$(RELEASE)/bin/python -m build --no-isolation --outdir dist .
+	$(RELEASE)/bin/twine check --strict dist/*
 	$(MAKE) sbom
 	cd dist && sha256sum * > SHA256SUMS

@@ -4,6 +4,7 @@
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 python="$1/bin/python" lock="$2"
+[ -e "$python" ] || python="$1/Scripts/python.exe" # Windows
 shift 2
 # --no-deps: a lock names all there is to install. Without isolation, what builds a package is what build.txt names
 locked() { "$python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation "$@"; }

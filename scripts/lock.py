@@ -3,7 +3,7 @@
     make lock                       # after a change of pyproject.toml or of requirements/*.in: the other versions stay
     make lock UPGRADE=--upgrade     # the newest versions that those allow
 
-uv resolves them, for all systems and for Python 3.10 to 3.12 at once. PyTorch gets files of its own: its wheel for
+uv resolves them, for all systems and for Python 3.10 to 3.13 at once. PyTorch gets files of its own: its wheel for
 Linux on PyPI needs some GB of CUDA libraries (``cuda.txt``), a CPU wheel none. The hashes of CPU wheels, which PyPI
 has not, are in ``torch_cpu.txt``, by hand.
 """
@@ -27,6 +27,7 @@ LOCKS = {
     "label": (["requirements/label.in"], "3.11", []),
     "monailabel": (["requirements/monailabel.in"], "3.11", ["--no-deps"]),
     "release": (["requirements/release.in"], "3.10", []),
+    "docs": (["requirements/docs.in"], "3.11", []),
 }
 BUILD = ("setuptools", "wheel")
 CUDA = ("nvidia-", "cuda-", "triton")

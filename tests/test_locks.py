@@ -49,7 +49,7 @@ def test_the_versions_that_pack_falls_back_on_are_those_of_the_locks() -> None:
     assert named == {package: ours[package] for package in named}
 
 
-@pytest.mark.parametrize("lock", ["build", "label", "monailabel", "deploy", "release"])
+@pytest.mark.parametrize("lock", ["build", "label", "monailabel", "deploy", "release", "docs"])
 def test_locks_of_lists_hold_what_the_lists_ask_for(lock: str) -> None:
     versions = locked(lock, "torch", "cuda") if lock == "deploy" else locked(lock)
     lines = (LOCKS / f"{lock}.in").read_text(encoding="utf-8").splitlines()
@@ -61,7 +61,7 @@ def test_locks_of_lists_hold_what_the_lists_ask_for(lock: str) -> None:
 def test_nothing_is_installed_without_hashes() -> None:
     """Wherever pip installs, it is by a lock; what is left is this package itself."""
     files = [ROOT / "Makefile", ROOT / "scripts" / "setup_deploy.sh", ROOT / "scripts" / "start_label_server.py"]
-    files += [LOCKS / "install.sh", *(ROOT / ".github" / "workflows").glob("*.yml")]
+    files += [ROOT / "Dockerfile", LOCKS / "install.sh", *(ROOT / ".github" / "workflows").glob("*.yml")]
     for file in files:
         for line in file.read_text(encoding="utf-8").splitlines():
             if "pip install" in line and "locked()" not in line:

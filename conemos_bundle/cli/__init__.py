@@ -6,6 +6,7 @@ from conemos_bundle.cli.datalist import datalist
 from conemos_bundle.cli.experiments import experiments
 from conemos_bundle.cli.export import export
 from conemos_bundle.cli.import_keras import import_keras
+from conemos_bundle.cli.info import info
 from conemos_bundle.cli.label_app import label_app
 from conemos_bundle.cli.pack import pack
 from conemos_bundle.cli.phantom import phantom
@@ -21,6 +22,7 @@ __all__ = [
     "experiments",
     "export",
     "import_keras",
+    "info",
     "label_app",
     "pack",
     "phantom",

@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, tuple[Callable[..., Any], str]] = MappingProxyType(
         "experiments": (cli.experiments, "Train and compare a grid of methods."),
         "report": (cli.report, "Statistics, tables and figures of finished runs."),
         "bench": (cli.bench, "Time training and inference against MONAI's networks."),
+        "info": (cli.info, "Versions, device, the model's regions, all commands; --json for programs."),
     }
 )
 _TAKE_SETTINGS = ("train", "evaluate", "experiments")

@@ -203,6 +203,27 @@ def typer_command(function: Callable[..., Any], settings: Mapping[str, Any]) -> 
     return command
 
 
+def described_parameters(function: Callable[..., Any]) -> dict[str, Any]:
+    """The arguments and options of a function's command, as JSON: what its help says.
+
+    Returns:
+        ``arguments`` and ``options``, each a list, and ``takes_settings``: whether settings of train.json fit behind.
+    """
+    helps = _argument_helps(function)
+    arguments, options, takes_settings = [], [], False
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            takes_settings = True
+        elif parameter.default is parameter.empty:
+            is_open = parameter.kind is parameter.VAR_POSITIONAL
+            arguments.append({"name": name.upper(), "several": is_open, "help": helps.get(name, "")})
+        else:
+            words = [f"--{name}", *(f"-{letter}" for letter, names in SHORT.items() if name in names)]
+            kind = str(parameter.annotation)
+            options.append({"words": words, "type": kind, "default": parameter.default, "help": helps.get(name, "")})
+    return {"arguments": arguments, "options": options, "takes_settings": takes_settings}
+
+
 def _shown(default: Any) -> str:
     if isinstance(default, list | tuple):
         return ",".join(map(str, default)) if any(each is not None for each in default) else ""

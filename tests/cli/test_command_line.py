@@ -56,6 +56,8 @@ REFUSED = [
     ("bench --channels 8 x 32", "three to five numbers"),
     ("bench --rounds 0", "--rounds 0: give a number of at least 1"),
     ("bench --most_seconds -1", "--most_seconds"),
+    ("info --model nowhere", "nowhere: no such folder"),
+    ("info --model .", ".: neither a bundle (configs/inference.json) nor a finished run (run.json)"),
     ("bench datalist.json", "'datalist.json' is one argument too many"),
     ("trian", "trian: no such command (did you mean train?); see 'conemos --help'"),
 ]

@@ -1,0 +1,69 @@
+"""The pages of docs/: all on the site, and no link to nowhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+from conemos_bundle import cli
+from conemos_bundle.cli.app import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(file.relative_to(ROOT).as_posix() for file in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+MKDOCS = [ROOT / ".venv-docs" / "bin" / "python", *([Path(sys.executable)] if find_spec("mkdocs") else [])]
+
+
+def _anchors(text: str) -> set[str]:
+    """What GitHub and MkDocs call the headings."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+?) *$", prose, re.MULTILINE)
+    return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", each).strip().lower()) for each in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = link.partition("#")
+        if ":" in path:
+            continue
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.exists(), link
+        assert not anchor or anchor in _anchors(target.read_text(encoding="utf-8")), link
+
+
+def test_every_page_is_in_the_navigation_once() -> None:
+    config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    listed = re.findall(r"[\w/-]+\.md", str(config["nav"]))
+    pages = {Path(page).name for page in PAGES if page.startswith("docs/")}
+    assert "index.md" in pages and len(pages) > 12
+    assert sorted(each for each in listed if "/" not in each) == sorted(pages - {"README.md"})  # model_card.md shows it
+    assert all((ROOT / "docs" / each).is_file() for each in listed)
+
+
+def test_every_command_is_on_the_pages_that_list_them() -> None:
+    python, words = ((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in ("api", "command_line"))
+    assert set(re.findall(r"::: conemos_bundle\.cli\.\w+\.(\w+)", python)) == set(cli.__all__)
+    rarely = {"import-keras", "report"}  # told in prediction.md and experiments.md
+    assert {name for name in COMMANDS if f"`conemos {name}" not in words} == rarely
+
+
+@pytest.mark.skipif(not MKDOCS[-1].is_file(), reason="MkDocs is not installed: make docs")
+def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    command = [str(MKDOCS[-1]), "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for file in tmp_path.rglob("*.html"):
+        text = file.read_text(encoding="utf-8")
+        assert not re.search(
+            r'<(?:script|img|iframe)[^>]+src="https?:|<link rel="stylesheet"[^>]+href="https?:', text
+        ), file
+    shown = (tmp_path / "api" / "index.html").read_text(encoding="utf-8")
+    assert all(f">{name}</span>" in shown for name in ("Predictor", "read_datalist", "FiLMUNet", "RegionLoss", "sd95"))
+    assert "Example::" not in shown and "Model Overview" in (tmp_path / "model_card" / "index.html").read_text("utf-8")
