@@ -36,7 +36,8 @@ def test_what_others_install_is_what_the_tests_run_with() -> None:
     ours = locked("build", "torch", "cuda", "development")
     runtime = locked("runtime")
     assert needed().keys() - {"torch"} <= runtime.keys() and not {"pytest", "ruff", "snakemake"} & runtime.keys()
-    assert not {"h5py", "openvino", "tensorboard", "itk", "itk-filtering"} & runtime.keys()  # extras, and 1 GB that nothing calls
+    others = {"h5py", "openvino", "tensorboard", "itk", "itk-filtering"}  # extras, and 1 GB that nothing calls
+    assert not others & runtime.keys()
     assert runtime.items() <= ours.items()
     assert needed().keys() - {"torch"} <= locked("deploy").keys()
     assert {version.split("+")[0] for version in locked("torch_cpu").values()} == {locked("torch")["torch"]}
