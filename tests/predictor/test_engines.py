@@ -48,6 +48,7 @@ def properties(part: Any) -> dict[str, Any]:
 def test_features_and_probabilities_are_those_of_pytorch(
     size: tuple[int, ...], network: RegionNetwork, converted: OpenVINONetwork
 ) -> None:
+    torch.manual_seed(0)
     image = torch.rand(1, 1, *size)
     kept, expected = converted.encode(image), network.encode(image)
     assert len(kept) == len(expected) == 3 and expected[1].shape != expected[2].shape
@@ -67,6 +68,7 @@ def test_features_and_probabilities_are_those_of_pytorch(
 @needs_openvino
 @torch.no_grad()
 def test_float32_unless_autocast_asks_for_bfloat16(network: RegionNetwork, converted: OpenVINONetwork) -> None:
+    torch.manual_seed(0)
     image, regions = torch.rand(1, 1, 16, 16, 16), torch.tensor([0, 1, 2])
     openvino = load_openvino()
     expected = network(image).sigmoid()
@@ -78,7 +80,8 @@ def test_float32_unless_autocast_asks_for_bfloat16(network: RegionNetwork, conve
         }
     with torch.autocast("cpu", torch.bfloat16):
         rough = converted.decode(converted.encode(image), regions).sigmoid()
-    assert (rough - expected).abs().mean() < 0.02
+        rough_in_pytorch = network(image).float().sigmoid()
+    assert (rough - expected).abs().mean() < 2 * (rough_in_pytorch - expected).abs().mean()
     if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         for part in (converted._encoder, converted._decoder):
             assert properties(part)["INFERENCE_PRECISION_HINT"] == openvino.Type.bf16
