@@ -157,9 +157,7 @@ def test_an_engine_that_is_not_installed(run: Path, monkeypatch: pytest.MonkeyPa
     Predictor.load(run, engine="torch")
 
 
-def test_models_that_openvino_does_not_take(
-    run: Path, torchscript: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_models_that_openvino_does_not_take(run: Path, torchscript: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("conemos_bundle.utils.extras.find_spec", lambda name: name)
     with pytest.raises(UserError, match="--engine openvino: takes no TorchScript"):
         Predictor.load(torchscript, engine="openvino")
