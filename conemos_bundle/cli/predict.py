@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conemos_bundle.errors import UsageError
+from conemos_bundle.utils.extras import require_extra
 from conemos_bundle.utils.nearest import check_path, match_region, suggestion
 from conemos_bundle.utils.paths import bundle_folder
 
 FORMATS = ("files", "multichannel", "labelmap", "seg.nrrd")
 MODES = ("window", "whole")
+ENGINES = ("torch", "openvino")
 
 
 def predict(
@@ -22,6 +24,7 @@ def predict(
     output_format: str = "files",
     mode: str = "window",
     device: str | None = None,
+    engine: str = "torch",
     resume: bool = True,
 ) -> None:
     """Segment regions of scans; only those asked for cost time. A scan that cannot be read does not end the others.
@@ -36,6 +39,7 @@ def predict(
             (3D Slicer).
         mode: ``window``: sliding, as large as the training patches; ``whole``: the scan at once, less exact.
         device: such as ``cpu`` or ``cuda:0``.
+        engine: what computes the network: ``torch``, or ``openvino``, faster on a CPU after some seconds of conversion.
         resume: leave out scans whose regions are in ``output`` already, of the same scan, model and settings; False:
             segment all of them again.
 
@@ -44,23 +48,26 @@ def predict(
     """
     listed = regions if isinstance(regions, list | tuple) or regions is None else str(regions).split(",")
     names = None if listed is None else [str(name).strip() for name in listed]
-    _check(scans, names, model, output_format, mode)
+    _check(scans, names, model, output_format, mode, engine)
 
     from conemos_bundle.predictor import Predictor, segment_scans
 
-    predictor = Predictor.load(model, device, mode, names)
+    predictor = Predictor.load(model, device, mode, names, engine)
     if segment_scans(predictor, [Path(str(scan)) for scan in scans], str(output), names, output_format, resume):
         viewer = "3D Slicer" if output_format == "seg.nrrd" else "3D Slicer or ITK-SNAP"
         print(f"next: view the masks in {output} over their scan in {viewer}", flush=True)
 
 
 def _check(
-    scans: Sequence[str], regions: Sequence[str] | None, model: str | None, output_format: str, mode: str
+    scans: Sequence[str], regions: Sequence[str] | None, model: str | None, output_format: str, mode: str, engine: str
 ) -> None:
     """Refuse what can be seen to be wrong before anything is loaded or written."""
-    for option, value, allowed in (("output_format", output_format, FORMATS), ("mode", mode, MODES)):
+    options = (("output_format", output_format, FORMATS), ("mode", mode, MODES), ("engine", engine, ENGINES))
+    for option, value, allowed in options:
         if value not in allowed:
             raise UsageError(f"--{option} {value!r}: use one of {', '.join(allowed)}{suggestion(str(value), allowed)}")
+    if engine == "openvino":
+        require_extra("openvino", "openvino", "OpenVINO")
     folder = bundle_folder() if model is None else check_path(str(model), is_folder=True)
     known = _regions_of(folder)
     for name in regions or [] if known else []:

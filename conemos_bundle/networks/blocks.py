@@ -61,6 +61,8 @@ class ConvBlock(nn.Module):
                 the rows ``b * R … b * R + R - 1``.
         """
         y = upsampled_conv(x, self.conv.weight[:, -x.shape[1] :])
+        if of_skip.shape[0] == 1:  # as in FiLM
+            return self.norm(y.add_(of_skip))
         y.unflatten(0, [of_skip.shape[0], y.shape[0] // of_skip.shape[0]]).add_(of_skip.unsqueeze(1))
         return y if self.norm_with_film else self.norm(y)
 

@@ -36,6 +36,9 @@ class FiLM(nn.Module):
             ``(B * R, C, D, H, W)``.
         """
         gamma, beta = self.projection(z).to(x.dtype).chunk(2, dim=1)
+        if x.shape[0] == 1:  # OpenVINO would change its layout for a sixth axis, and back
+            shape = [gamma.shape[0], gamma.shape[1]] + [1] * (x.dim() - 2)
+            return torch.addcmul(beta.reshape(shape), x, 1 + gamma.reshape(shape))
         shape = [x.shape[0], gamma.shape[0] // x.shape[0], gamma.shape[1]] + [1] * (x.dim() - 2)
         return torch.addcmul(beta.reshape(shape), x.unsqueeze(1), 1 + gamma.reshape(shape)).flatten(0, 1)
 

@@ -14,6 +14,8 @@ import torch
 from conemos_bundle.errors import UserError
 from conemos_bundle.inferers import asked_regions
 from conemos_bundle.inferers.inference import MODES
+from conemos_bundle.networks.interface import RegionNetwork
+from conemos_bundle.predictor.engines import OpenVINONetwork, check_engine
 from conemos_bundle.runs.metadata import read_metadata
 from conemos_bundle.runs.run import check_model, read_record
 from conemos_bundle.runs.weights import fit_weights, load_weights
@@ -73,6 +75,7 @@ def load_model(
     device: str | None = None,
     mode: str | None = None,
     regions: str | Sequence[str] | None = None,
+    engine: str = "torch",
 ) -> tuple[Model, torch.nn.Module]:
     """A model and its network, with weights, in evaluation mode; the options are checked before any weights are read.
 
@@ -81,16 +84,22 @@ def load_model(
         device: where the network is put.
         mode: of `infer`; None: what the configuration says.
         regions: those that will be asked for.
+        engine: what computes the network.
 
     Raises:
-        UserError: there is no such device, mode, model or region, or the weights cannot be read, do not fit or change
-            while they are read.
+        UserError: there is no such device, mode, model, region or engine, the engine does not fit device or model, or
+            the weights cannot be read, do not fit or change while they are read.
     """
-    place = torch_device(device)
+    check_engine(engine)
+    place = torch_device("cpu" if device is None and engine != "torch" else device)
+    if engine != "torch" and place.type != "cpu":
+        raise UserError(f"--engine {engine}: computes on a CPU; leave out --device {device}, or --engine")
     if mode is not None and mode not in MODES:
         raise UserError(f"--mode {mode!r}: use one of {', '.join(MODES)}")
     found = find_model(model)
     asked_regions(regions, found.regions)
+    if engine != "torch" and found.network is not None:
+        raise UserError(f"--engine {engine}: takes no TorchScript; give the bundle or the run, or leave out --engine")
     parser = found.parser
     parser["device"], parser["ckpt_path"] = place, found.weights
     parser["output_dir"] = Path(tempfile.gettempdir())  # needed to build the saver, which is then left out
@@ -101,13 +110,16 @@ def load_model(
     if network is None:
         network = parser.get_parsed_content("network_def")
         assert isinstance(network, torch.nn.Module)
+        if engine != "torch" and not isinstance(network, RegionNetwork):
+            raise UserError(f"--engine {engine}: no network of this package, {type(network).__name__}; leave it out")
         check_model(found.weights, found.regions, parser.get_parsed_content("spacing"), network)
         fit_weights(network, load_weights(found.weights), found.weights)
     if "made_by" in parser:
         parser.get_parsed_content("made_by")  # takes the weights' hash
     if file_stamps(str(found.weights.absolute())) != stamps:
         raise UserError(f"{found.weights}: changed while it was read; start again")
-    return found, network.to(place).eval()
+    network = network.to(place).eval()
+    return found, OpenVINONetwork(network) if engine == "openvino" else network  # type: ignore[arg-type]
 
 
 def find_model(model: str | os.PathLike[str] | None = None) -> Model:

@@ -72,6 +72,7 @@ class Predictor:
         device: str | None = None,
         mode: str | None = "window",
         regions: str | Sequence[str] | None = None,
+        engine: str = "torch",
     ) -> Predictor:
         """Load a model. A bundle's configuration is code and is run: take bundles only from those you trust.
 
@@ -83,12 +84,14 @@ class Predictor:
             mode: ``window``: sliding, as large as the patches of training; ``whole``: the scan at once, less exact;
                 None: what the bundle says.
             regions: those that will be asked for: a wrong name is told before any weights are read. All stay known.
+            engine: what computes the network: ``torch`` or, faster on a CPU once it has begun, ``openvino`` (no
+                TorchScript, and no GPU).
 
         Raises:
-            UserError: the model is none of these, its weights cannot be read or do not fit, there is no such device or
-                mode, or the model does not know a region.
+            UserError: the model is none of these, its weights cannot be read or do not fit, there is no such device,
+                mode or engine, the engine does not fit device or model, or the model does not know a region.
         """
-        return cls(*load_model(model, device, mode, regions))
+        return cls(*load_model(model, device, mode, regions, engine))
 
     def made_by(self, paint_order: Sequence[str] | None = None) -> dict[str, Any] | None:
         """What its masks depend on beside the scan (`model_and_settings`), painted in an order."""

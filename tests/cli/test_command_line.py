@@ -26,6 +26,7 @@ REFUSED = [
     ("predict {file} --regions hippocampus femur", "region 'femur' is unknown; this model knows: hippocampus"),
     ("predict {file} --output_format labelmaps", "--output_format 'labelmaps': use one of files, multichannel"),
     ("predict {file} --mode hole", "use one of window, whole (did you mean whole?)"),
+    ("predict {file} --engine openvno", "--engine 'openvno': use one of torch, openvino (did you mean openvino?)"),
     ("predict nowhere.nii.gz", "nowhere.nii.gz: no such file"),
     ("predict {file} --model runs/mine", "runs/mine: no such folder"),
     ("predict {file} --output", "--output: needs a value"),
