@@ -51,8 +51,10 @@ def predict(
     _check(scans, names, model, output_format, mode, engine)
 
     from conemos_bundle.predictor import Predictor, segment_scans
+    from conemos_bundle.utils.memory import keep_freed_memory
 
     predictor = Predictor.load(model, device, mode, names, engine)
+    keep_freed_memory(predictor.device)
     if segment_scans(predictor, [Path(str(scan)) for scan in scans], str(output), names, output_format, resume):
         viewer = "3D Slicer" if output_format == "seg.nrrd" else "3D Slicer or ITK-SNAP"
         print(f"next: view the masks in {output} over their scan in {viewer}", flush=True)

@@ -16,7 +16,7 @@ def keep_freed_memory(device: str | torch.device = "cpu") -> bool:
 
     glibc gives blocks of more than 32 MB back to the system as soon as they are free, and the system clears each page
     of the next one: more than a quarter of a training step. The peak grows by up to a fifth, and the process never
-    shrinks below it: this is for trainings, not for servers.
+    shrinks below it: this is for processes that end with their work, not for servers.
 
     Args:
         device: where the tensors are; on a GPU PyTorch keeps them itself.
