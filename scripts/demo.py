@@ -1,4 +1,4 @@
-"""The whole of CoNeMOS Bundle in ten minutes: a phantom data set, training, evaluation, two regions on demand."""
+"""The whole of CoNeMOS Bundle in five minutes: a phantom data set, training, evaluation, two regions on demand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def conemos(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "conemos_bundle", *arguments], check=True)
 
 
-def main(folder: str = "demo", epochs: int = 16) -> None:
+def main(folder: str = "demo", epochs: int = 8) -> None:
     """Run the demonstration.
 
     Args:
