@@ -24,6 +24,10 @@ def padding_for(image: torch.Tensor, factor: int, smallest: list[int]) -> list[i
 
 
 def crop(x: torch.Tensor, padding: list[int]) -> torch.Tensor:
-    """Take the padding off again."""
+    """Take the padding off again; x itself where there is none."""
+    if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript compiles what an `and` joins)
+        # F.pad copies also where there is nothing to do, at each decoding all K outputs of a UNet
+        if not torch.compiler.is_compiling() and not torch.jit.is_tracing() and not any(padding):
+            return x
     # a crop, as a padding: slices would fix in torch.export whether there is anything to crop
     return F.pad(x, [-p for p in padding])

@@ -51,3 +51,13 @@ def test_arguments_build_the_same_network(network: UNet) -> None:
     again.load_state_dict(network.state_dict())
     image = torch.randn(1, 1, 8, 8, 8)
     assert torch.equal(again(image), network(image))
+
+
+def test_what_needs_no_cropping_is_not_copied() -> None:
+    """Asked for one of 100 regions at a time, copies of all of them would take most of the time."""
+    network = UNet(num_regions=3, channels=(2, 4), norm="instance").eval()
+    with torch.inference_mode():
+        features = network.encode(torch.rand(1, 1, 8, 8, 8))
+        assert network.decode(features).data_ptr() == features[1].data_ptr()
+        padded = network.encode(torch.rand(1, 1, 7, 8, 8))
+        assert network.decode(padded).shape == (1, 3, 7, 8, 8)
