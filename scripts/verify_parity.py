@@ -51,7 +51,7 @@ def main(reference: str) -> None:
     unknown = torch.where(annotated[:, :, None, None, None] > 0, target, torch.nan)
     ours = loss(logits, unknown).item()
     stored = float(arrays["soft_dice/loss_annotated_only"])
-    print(f"| soft_dice/loss_annotated_only, mean a scan as documented | {abs(ours - stored):.1e} |")
+    print(f"| soft_dice/loss_annotated_only, mean per scan as documented | {abs(ours - stored):.1e} |")
     # the stored value pairs every scan's losses with every scan's mask: the authors' sums drop the axis they divide by
     pairs = [
         loss(logits[i : i + 1], torch.where(annotated[j, None, :, None, None, None] > 0, target[i : i + 1], torch.nan))

@@ -106,10 +106,11 @@ def _of_run(folder: Path) -> dict[str, Any]:
 
 def _device() -> dict[str, Any]:
     import torch
+    from conemos_bundle.utils.device import best_device
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"default": "cuda" if torch.cuda.is_available() else "cpu", "gpus": gpus, "cores": cores}
+    return {"default": str(best_device()), "gpus": gpus, "cores": cores}
 
 
 def _commands() -> dict[str, Any]:

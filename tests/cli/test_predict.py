@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from conemos_bundle.cli import predict
 from conemos_bundle.errors import UserError
+from conemos_bundle.inferers.inference import MODES
+from conemos_bundle.predictor.engines import ENGINES
 from conemos_bundle.utils.paths import bundle_folder
 from nibabel.orientations import axcodes2ornt
 
@@ -18,6 +21,11 @@ from nibabel.orientations import axcodes2ornt
 @pytest.fixture
 def scan(tiny_dataset: Path) -> Path:
     return tiny_dataset / "images" / "test_0.nii.gz"
+
+
+def test_the_options_known_before_anything_is_imported_are_those_of_the_predictor() -> None:
+    command = importlib.import_module("conemos_bundle.cli.predict")
+    assert (command.MODES, command.ENGINES) == (MODES, ENGINES)
 
 
 def test_writes_only_the_regions_asked_for_and_their_volumes(scan: Path, run: Path, tmp_path: Path) -> None:

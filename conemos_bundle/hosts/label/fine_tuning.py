@@ -67,7 +67,7 @@ def verdict(before: dict[str, float], after: dict[str, float], unannotated: Sequ
     """Whether the new model may take the old one's place, and why.
 
     Args:
-        before: the old model's mean Dice a region.
+        before: the old model's mean Dice per region.
         after: the new one's.
         unannotated: regions whose masks are the old model's own; the new one shall still find them.
     """
@@ -143,7 +143,7 @@ def fine_tune(
         pretrained: start from the served model, not anew.
 
     Returns:
-        the entry that is added to ``history.json``: ``replaced``, ``reason``, Dice a region ``before`` and ``after``.
+        the entry that is added to ``history.json``: ``replaced``, ``reason``, Dice per region ``before`` and ``after``.
 
     Raises:
         UserError: the record is missing, or a scan or mask cannot be used.

@@ -11,7 +11,6 @@ from conemos_bundle.inferers.encode_once import EncodeOnce
 from conemos_bundle.paper.bench.groups import Call, Group, synchronized
 from conemos_bundle.paper.bench.networks import METHODS, OTHERS, PEERS
 from conemos_bundle.paper.bench.setup import Setup
-from conemos_bundle.utils.memory import keep_freed_memory
 from conemos_bundle.volumes.geometry import memory_of_machine
 from torch import nn
 
@@ -39,7 +38,6 @@ def build_inference(
         memory_of_machine() / 2
     ):
         raise MemoryError
-    keep_freed_memory(setup.device)
     network, image = build(setup, num_regions).to(setup.device).eval(), image_of(setup)
     if asked is not None:  # as the predictor asks it
         network = EncodeOnce(network, most_bytes=0)

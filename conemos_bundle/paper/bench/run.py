@@ -19,6 +19,7 @@ from conemos_bundle.paper.bench.startup import startup_groups
 from conemos_bundle.paper.bench.steps import step_groups
 from conemos_bundle.paper.bench.tables import measurements, result_table
 from conemos_bundle.paper.figures import save
+from conemos_bundle.utils.memory import keep_freed_memory
 
 TABLES, MEASUREMENTS, PLOT = "bench.md", "bench.csv", "bench.png"
 _TIMED: Mapping[str, Callable[[Setup], Iterator[Group]]] = {
@@ -61,6 +62,7 @@ def run_bench(output: Path, setup: Setup, parts: Sequence[str] = PARTS) -> list[
         UserError: the folder cannot be written to, or another process is writing there.
     """
     results: list[Result] = []
+    keep_freed_memory(setup.device)  # as `conemos train` and `predict` do
     with one_writer(output):
         rates = product_rates(setup)
         for part in parts:

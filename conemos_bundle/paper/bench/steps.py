@@ -13,7 +13,6 @@ from conemos_bundle.networks import parameter_groups
 from conemos_bundle.paper.bench.groups import Call, Group, synchronized
 from conemos_bundle.paper.bench.networks import METHODS, OTHERS, PEERS, basic_unet, plain_unet
 from conemos_bundle.paper.bench.setup import Setup
-from conemos_bundle.utils.memory import keep_freed_memory
 from torch import nn
 
 REGIONS = 5  # K of the networks that take a region, and of PSL loss
@@ -47,7 +46,6 @@ STEPS: Mapping[str, Step] = {
 def build_step(setup: Setup, dtype: str, kind: Step) -> Call:
     """A step as train.json makes it, with Adam and cross-entropy beside soft Dice."""
     device = setup.device
-    keep_freed_memory(device)
     network = kind.build(setup, kind.outputs).to(device)
     optimizer = torch.optim.Adam(parameter_groups(network), lr=1e-3, fused=True)
     loss = RegionLoss(cross_entropy=1.0)
