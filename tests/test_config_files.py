@@ -143,6 +143,7 @@ def test_inference_prepares_scans_as_training_does() -> None:
         "num_regions": regions,
         "channels": train["channels"],
         "n_conditioned": inference["network_def"]["n_conditioned"],  # of the weights
+        "spacings": None,
     }
     networks = [network_of(network) for network in (trained, inference["network_def"])]
     assert networks[0].arguments == networks[1].arguments

@@ -14,8 +14,8 @@ def check(datalist: str, dataset_dir: str | None = None, empty: str | None = Non
     """Read every scan and mask of a datalist and print what is wrong, one line per problem.
 
     Below the problems come the number of annotated scans per split and region, of those where a region is absent, which
-    part of the voxels is known where some are ignored, and which regions contain, overlap or exclude which, with the
-    number of scans that tell.
+    part of the voxels is known where some are ignored, which regions contain, overlap or exclude which, with the number
+    of scans that tell, and at which spacing, and where, each region is looked for with ``--scales own``.
 
     Args:
         datalist: the datalist's file.
@@ -34,8 +34,10 @@ def check(datalist: str, dataset_dir: str | None = None, empty: str | None = Non
     from conemos_bundle.data.absent import check_empty_option, with_absent
     from conemos_bundle.data.annotated import annotated_scans
     from conemos_bundle.data.check import check_data_set
-    from conemos_bundle.data.datalist import read_datalist, scans_folder, write_datalist
+    from conemos_bundle.data.datalist import read_datalist, scan_items, scans_folder, write_datalist
+    from conemos_bundle.data.plan import plan_input
     from conemos_bundle.data.relations import describe
+    from conemos_bundle.data.scale_plan import describe_scales, plan_scales
 
     empty_is_absent = check_empty_option(empty)
     data = read_datalist(datalist)
@@ -57,6 +59,9 @@ def check(datalist: str, dataset_dir: str | None = None, empty: str | None = Non
         print("\n".join(describe(relations, data.regions)))
     if any(line.startswith("error: ") for line in lines):
         raise SystemExit(1)
+    items = scan_items(data, "training", folder)
+    plan = plan_scales(plan_input(items), items, data, "own")
+    print(f"\nscales (train --scales own)\n{describe_scales(plan)}")
     places = () if dataset_dir is None else ("--dataset_dir", str(dataset_dir))
     say_next("train", str(datalist), *places, "--output_dir", "runs/mine")
 

@@ -15,6 +15,7 @@ from conemos_bundle.data.plan import plan_input
 from conemos_bundle.data.refuse import validate_datalist
 from conemos_bundle.data.region_dataset import RegionDataset, check_regions_per_scan
 from conemos_bundle.data.sampling import RegionSampler, Sample
+from conemos_bundle.data.scale_plan import plan_scales
 from conemos_bundle.data.scans import find_scans, reject_no_scans, unfinished_scans
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "find_scans",
     "keep_fraction",
     "plan_input",
+    "plan_scales",
     "read_datalist",
     "region_sampler",
     "reject_no_scans",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from conemos_bundle.data.looks import Seen, draw_box, draw_level, see
 from conemos_bundle.data.sampling import Sample
 from conemos_bundle.errors import UsageError, UserError
+from conemos_bundle.scales import planned_scales
 from conemos_bundle.transforms.masks import expand_regions
 from conemos_bundle.utils.known import IGNORED, to_target
 from conemos_bundle.volumes.fingerprints import file_stamps
@@ -79,7 +82,8 @@ class RegionDataset(torch.utils.data.Dataset):
     The transforms before the first random one run once per scan and are cached; the rest run at each draw, seeded by
     it.
     They get ``image``, ``label``, whose voxels are 0, 1 or `IGNORED`, and two masks ``(1, D, H, W)`` to crop around:
-    ``foreground``, the region drawn, and ``known``, the voxels whose answer is known. A patch without any known voxel
+    ``foreground``, the region drawn, and ``known``, the voxels whose answer is known (with scales, what
+    `RandCropAtScaled` takes instead). A patch without any known voxel
     is drawn anew.
 
     Args:
@@ -94,6 +98,8 @@ class RegionDataset(torch.utils.data.Dataset):
             of the patch, ``(M, D, H, W)``, and ``regions`` their indices ``(M,)``; M is the most that a scan has, and
             where there are fewer the rest is NaN and -1, and so is a region without any known voxel in the patch (but
             for the one drawn). The patch is the same.
+        plan: of the network's input. Where it has ``scales``, the label has the annotated regions that are looked at as
+            closely as the one drawn, and ``regions`` are the indices of regions at that scale, ``k + K * level``.
         cache: ``"memory"``, ``"disk"`` (in ``cache_dir``; survives the run) or ``"none"``.
         cache_dir: folder of the disk cache.
         progress: show a progress bar while the memory cache fills; None: on a terminal.
@@ -113,6 +119,7 @@ class RegionDataset(torch.utils.data.Dataset):
         cache_dir: str | None = None,
         progress: bool | None = None,
         regions_per_scan: int | str = 1,
+        plan: Mapping[str, Any] | None = None,
     ) -> None:
         if not data:
             raise UserError("the datalist has no training scan with an annotated region: nothing to train on")
@@ -124,6 +131,9 @@ class RegionDataset(torch.utils.data.Dataset):
         self.regions = list(regions)
         self.target = target
         self.only_the_drawn = target == "region" and regions_per_scan == 1
+        self.scales = planned_scales(plan or {}, self.regions)
+        self.spacing = (plan or {}).get("spacing")
+        self._seen: dict[int, Seen] = {}  # of each scan that was drawn
         self.most_annotated = max(len(item["masks"].keys() & set(self.regions)) for item in self.data)
         first_random = transform.get_index_of_first(lambda t: isinstance(t, RandomizableTrait))
         first_random = len(transform) if first_random is None else first_random
@@ -178,28 +188,55 @@ class RegionDataset(torch.utils.data.Dataset):
         scan = self.scans[draw.scan]
         annotated = [int(k) for k in scan["annotated"]]
         label = torch.as_tensor(scan["label"])
-        channel = annotated.index(draw.region)
-        drawn = label[channel : channel + 1]
-        self._reject_empty(draw.scan, draw.region, drawn)
-        if self.only_the_drawn:
-            label, channel = drawn, 0
-        known = drawn != IGNORED
-        masks = {"label": label, "foreground": (drawn == 1).to(drawn.dtype), "known": known.to(drawn.dtype)}
-        item: dict[str, Any] = {"image": torch.as_tensor(scan["image"]), **masks}
-        for attempt in range(1 if known.all() else TRIES):
+        channel, level = annotated.index(draw.region), 0
+        item: dict[str, Any] = {"image": torch.as_tensor(scan["image"])}
+        if self.scales is None:
+            drawn = label[channel : channel + 1]
+            self._reject_empty(draw.scan, draw.region, drawn)
+            known = drawn != IGNORED
+            item |= {"foreground": (drawn == 1).to(drawn.dtype), "known": known.to(drawn.dtype)}
+            tries = 1 if known.all() else TRIES
+        else:
+            level, tries, look = self._look(draw, label, annotated)
+            item |= look
+        learned = [i for i, k in enumerate(annotated) if i == channel or self._learns(k, level)]
+        if len(learned) < len(annotated):
+            label, annotated, channel = label[learned], [annotated[i] for i in learned], learned.index(channel)
+        item |= {"label": label, "channel": channel}
+        for attempt in range(tries):
             patch = self._augment(item, (draw.seed + 7919 * attempt) % 2**31)
             image, label = patch["image"].float(), patch["label"]
             if bool((label[channel] != IGNORED).any()):
                 break
         if self.target == "annotated":
             return {"image": image, "label": expand_regions(label, annotated, len(self.regions))}
-        unknown = [k for k in range(len(self.regions)) if k not in annotated]
+        every = [int(k) for k in scan["annotated"]]
+        unknown = [k for k in range(len(self.regions)) if k not in every]
         unannotated = torch.tensor([unknown[draw.seed % len(unknown)] if unknown else -1])
+        codes = [k + len(self.regions) * level for k in annotated]
         if self.only_the_drawn:
-            label, regions = to_target(label), torch.tensor([draw.region])
+            label, regions = to_target(label), torch.tensor(codes)
         else:
-            label, regions = self._known(label, annotated, channel)
+            label, regions = self._known(label, codes, channel)
         return {"image": image, "label": label, "regions": regions, "unannotated": unannotated}
+
+    def _learns(self, region: int, level: int) -> bool:
+        """Whether a region beside the drawn one is learned from a patch of this level."""
+        return not self.only_the_drawn and (self.scales is None or level in self.scales.levels[region])
+
+    def _look(self, draw: Sample, label: torch.Tensor, annotated: list[int]) -> tuple[int, int, dict[str, Any]]:
+        """The level that the region drawn is looked at, how often, and what `RandCropAtScaled` needs."""
+        assert self.scales is not None and self.spacing is not None
+        if draw.scan not in self._seen:
+            self._seen[draw.scan] = see(label, annotated)
+        boxes, partly_known = self._seen[draw.scan]
+        if draw.region not in boxes:  # there, or declared absent
+            self._reject_empty(draw.scan, draw.region, label[annotated.index(draw.region)])
+        random = np.random.default_rng(draw.seed)
+        level = draw_level(draw.region, self.scales, random)
+        box = draw_box(draw.region, level, boxes, label.shape[1:], self.spacing, self.scales, random)
+        look = {"factor": self.scales.factors[level], "box": box, "region_box": boxes.get(draw.region)}
+        return level, TRIES if partly_known else 1, look
 
     def _known(self, masks: torch.Tensor, annotated: list[int], drawn: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Target ``(M, D, H, W)`` and indices ``(M,)`` of the regions with a known voxel, and of the channel drawn."""

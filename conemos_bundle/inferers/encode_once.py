@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import torch
 from torch import nn
 
@@ -19,7 +21,8 @@ class EncodeOnce(nn.Module):
     """Keeps the features of the windows of a scan, as long as they fit; what does not is encoded each time.
 
     Regions are decoded a few at a time: the memory of a window does not grow with how many are asked for. Call `forget`
-    before another scan, and `begin` before its windows, which come in the same order each time.
+    before another scan, and `begin` before the windows of it, or of a part of it, which come in the same order each
+    time.
 
     Args:
         network: a `RegionNetwork`; another one, or a TorchScript, is called for a few regions at a time.
@@ -32,16 +35,17 @@ class EncodeOnce(nn.Module):
         self.network = network
         self.most_bytes = most_bytes
         self.voxels_decoded = voxels_decoded
-        self._features: list[list[torch.Tensor]] = []
+        self._features: dict[Hashable, list[list[torch.Tensor]]] = {}
+        self._part: Hashable = None
         self._next = self._bytes = 0
 
     def forget(self) -> None:
         """Another scan comes."""
-        self._features, self._next, self._bytes = [], 0, 0
+        self._features, self._part, self._next, self._bytes = {}, None, 0, 0
 
-    def begin(self) -> None:
-        """The scan's first window comes."""
-        self._next = 0
+    def begin(self, part: Hashable = None) -> None:
+        """The first window comes, of the scan, or of a part of it, by what that is known by."""
+        self._part, self._next = part, 0
 
     def forward(self, image: torch.Tensor, regions: torch.Tensor) -> torch.Tensor:
         """Logits ``(B, R, D, H, W)`` of a window ``(B, C, D, H, W)``; regions as for `RegionNetwork`."""
@@ -55,11 +59,12 @@ class EncodeOnce(nn.Module):
 
     def _encoded(self, image: torch.Tensor) -> list[torch.Tensor]:
         place, self._next = self._next, self._next + 1
-        if place < len(self._features):
-            return self._features[place]
+        kept = self._features.setdefault(self._part, [])
+        if place < len(kept):
+            return kept[place]
         features: list[torch.Tensor] = self.network.encode(image)  # type: ignore[operator]
         size = sum(tensor.numel() * tensor.element_size() for tensor in features)
-        if place == len(self._features) and self._bytes + size <= self.most_bytes:
-            self._features.append(features)
+        if place == len(kept) and self._bytes + size <= self.most_bytes:
+            kept.append(features)
             self._bytes += size
         return features

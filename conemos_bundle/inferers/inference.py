@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from conemos_bundle.inferers.containment import keep_inside, with_ancestors
+from conemos_bundle.inferers.encode_once import EncodeOnce
+from conemos_bundle.inferers.own_scale import Box, Look, each_at_its_scale
 from conemos_bundle.inferers.windows import count_windows, skip_air
 from conemos_bundle.networks.pairs import VOXELS_AT_ONCE
+from conemos_bundle.scales import Scales
 from monai.inferers import SlidingWindowInferer
 from tqdm import tqdm
 
@@ -23,6 +26,7 @@ def infer(
     overlap: float = 0.5,
     bfloat16: bool = False,
     parents: Mapping[int, int] | None = None,
+    scales: Scales | None = None,
     voxels_at_once: int = VOXELS_AT_ONCE,
     progress: str | None = None,
 ) -> torch.Tensor:
@@ -43,6 +47,9 @@ def infer(
         parents: region index to that of the region it lies inside of, and never leaves (`keep_inside`); not with
             regions of each image's own. Regions that were not asked for are computed where one that was lies inside of
             them.
+        scales: of each region (`region_scales`); the image has the plan's spacing. Each region is looked for in the box
+            of the one that it lies within, with a margin, at its own spacing (`each_at_its_scale`), and what is logged
+            where that one is not found; not with regions of each image's own. None: one spacing, the whole scan.
         voxels_at_once: of pairs of an image and a region of its own that are decoded in one go, see `decode_pairs`.
         progress: what a bar that counts the windows is called; it is shown on a terminal only. None: no bar.
 
@@ -60,6 +67,21 @@ def infer(
     if asked is not None:
         needed = with_ancestors(asked, parents or {})
         regions = torch.tensor(needed, device=inputs.device)
+    if scales is not None and (regions is None or regions.dim() == 1):
+        every = list(range(len(scales.level))) if needed is None else needed
+
+        def look(part: torch.Tensor, codes: list[int], known_by: tuple[int, Box]) -> torch.Tensor:
+            if isinstance(network, EncodeOnce):
+                network.begin(known_by)
+            indices = torch.tensor(codes, device=part.device)
+            return infer(part, network, indices, mode, window, overlap, bfloat16, progress=progress)
+
+        logits = torch.stack(
+            [_at_own_scales(image[None], every, scales, window or image.shape[1:], look) for image in inputs]
+        )
+        if parents:
+            logits = keep_inside(logits, every, parents)
+        return logits if asked is None else logits[:, : len(asked)]
     given = {} if regions is None else {"regions": regions}
 
     with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=bfloat16):
@@ -73,6 +95,14 @@ def infer(
     if parents and (regions is None or asked is not None):
         logits = keep_inside(logits, range(logits.shape[1]) if needed is None else needed, parents)
     return logits if asked is None else logits[:, : len(asked)]
+
+
+def _at_own_scales(
+    image: torch.Tensor, regions: Sequence[int], scales: Scales, window: Sequence[int], look: Look
+) -> torch.Tensor:
+    """Logits ``(R, D, H, W)`` of an image ``(1, C, D, H, W)``."""
+    logits = {found.region: found.logits for found in each_at_its_scale(image, regions, scales, window, look)}
+    return torch.stack([logits[region] for region in regions])
 
 
 def _of_windows(

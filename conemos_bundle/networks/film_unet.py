@@ -8,10 +8,27 @@ from itertools import pairwise
 import torch
 from conemos_bundle.networks.backbone import Backbone, keras_initialization
 from conemos_bundle.networks.film import FiLM
-from conemos_bundle.networks.interface import RegionNetwork, indices, one_hot
+from conemos_bundle.networks.interface import RegionNetwork, indices
 from torch import nn
 
 FILM_INITS = ("glorot", "identity")
+
+
+def region_codes(num_regions: int, spacings: Sequence[Sequence[float]] | None = None) -> torch.Tensor:
+    """What is told of each index: the region one-hot and, where there are spacings, the logarithm of each.
+
+    Args:
+        num_regions: K.
+        spacings: L voxel spacings, three numbers in mm each.
+
+    Returns:
+        ``(K, K)``, or ``(K * L, K + 3)``, the row of region k at spacing l at ``k + K * l``.
+    """
+    one_hot = torch.eye(num_regions)
+    if spacings is None:
+        return one_hot
+    of_level = torch.tensor([list(spacing) for spacing in spacings]).log()
+    return torch.cat([one_hot.repeat(len(of_level), 1), of_level.repeat_interleave(num_regions, 0)], 1)
 
 
 class FiLMUNet(RegionNetwork):
@@ -30,6 +47,9 @@ class FiLMUNet(RegionNetwork):
         film_position: ``"after_activation"`` (the paper) or ``"before_activation"`` (see `ConvBlock`).
         film_init: ``"glorot"`` (the authors), or ``"identity"``: γ and β of every region begin at 0, so training
             begins with one network for all regions and takes them apart from there.
+        spacings: voxel spacings (three numbers in mm each) that regions may be asked for at; the condition is then the
+            region and the logarithm of the spacing (as Lemay et al., MELBA 2021, condition on metadata), and the index
+            of region k at spacing l is ``k + K * l``. None: one, which the network is not told.
 
     Raises:
         ValueError: an option has no such value.
@@ -40,6 +60,8 @@ class FiLMUNet(RegionNetwork):
         >>> network(image, torch.tensor([2, 0])).shape
         torch.Size([1, 2, 32, 32, 32])
     """
+
+    codes: torch.Tensor
 
     def __init__(
         self,
@@ -54,11 +76,15 @@ class FiLMUNet(RegionNetwork):
         skip: str = "last",
         film_position: str = "after_activation",
         film_init: str = "glorot",
+        spacings: Sequence[Sequence[float]] | None = None,
     ) -> None:
         super().__init__(locals())
         if film_init not in FILM_INITS:
             raise ValueError(f"film_init={film_init!r}: use one of {FILM_INITS}")
-        widths = [num_regions] + [mlp_width] * mlp_depth
+        # what the embedding reads of each index; no parameter, and made anew by whoever loads weights
+        codes = region_codes(num_regions, spacings)
+        self.register_buffer("codes", codes, persistent=False)
+        widths = [codes.shape[1]] + [mlp_width] * mlp_depth
         self.embedding = nn.Sequential(*[m for a, b in pairwise(widths) for m in (nn.Linear(a, b), nn.LeakyReLU(0.2))])
         self.backbone = Backbone(
             in_channels, 1, channels, convs_per_level, norm, skip,
@@ -80,8 +106,8 @@ class FiLMUNet(RegionNetwork):
         batch = image.shape[0]
         asked = indices(regions, self.num_regions, batch, image.device)
         if regions is None or regions.dim() == 1:  # embedded once for all images
-            z = self.embedding(one_hot(asked[0], self.num_regions, image.dtype)).repeat(batch, 1)
+            z = self.embedding(nn.functional.embedding(asked[0], self.codes)).repeat(batch, 1)
         else:
-            z = self.embedding(one_hot(asked.flatten(), self.num_regions, image.dtype))
+            z = self.embedding(nn.functional.embedding(asked.flatten(), self.codes))
         logits = self.backbone.decode(features, z)
         return logits.unflatten(0, [batch, logits.shape[0] // batch]).squeeze(2)

@@ -26,7 +26,8 @@ class OneRegion(nn.Module):
 class IndividualNetworks(RegionNetwork):
     """K plain UNets that share nothing; those of regions not asked for are not computed.
 
-    Args: as for `UNet`.
+    Args: as for `UNet`, and ``spacings`` as for `FiLMUNet`: a region's network is the same at all of them, and not told
+    which.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class IndividualNetworks(RegionNetwork):
         convs_per_level: int = 2,
         norm: str | None = None,
         skip: str = "last",
+        spacings: Sequence[Sequence[float]] | None = None,
     ) -> None:
         super().__init__(locals())
         self.networks = RegionBranches(
@@ -50,4 +52,7 @@ class IndividualNetworks(RegionNetwork):
     def decode(self, features: list[torch.Tensor], regions: torch.Tensor | None = None) -> torch.Tensor:
         """Logits ``(B, R, D, H, W)``, as `RegionNetwork.decode`."""
         image = features[0]
-        return self.networks(features, indices(regions, self.num_regions, image.shape[0], image.device))
+        asked = indices(regions, self.num_regions, image.shape[0], image.device)
+        if self.num_indices > self.num_regions:
+            asked = asked % self.num_regions
+        return self.networks(features, asked)

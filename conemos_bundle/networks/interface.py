@@ -18,7 +18,8 @@ from torch.nn.modules.module import _IncompatibleKeys
 class RegionNetwork(nn.Module):
     """A network that segments the regions it is asked for.
 
-    ``num_regions`` is K; ``arguments`` is what a finished run needs to build the network again.
+    ``num_regions`` is K; ``num_indices`` is K, or K times the number of ``spacings`` that it was made for;
+    ``arguments`` is what a finished run needs to build the network again.
     """
 
     def __init__(self, arguments: dict[str, Any]) -> None:
@@ -27,11 +28,12 @@ class RegionNetwork(nn.Module):
         self.arguments = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in arguments.items()
-            if name not in ("self", "__class__")
+            if name not in ("self", "__class__") and not (name == "spacings" and value is None)
         }
         self.num_regions = int(arguments["num_regions"])
         if self.num_regions < 1:
             raise ValueError(f"num_regions={self.num_regions}: at least one region is needed")
+        self.num_indices = self.num_regions * len(arguments.get("spacings") or [None])
         self.register_load_state_dict_post_hook(reject_missing_weights)
 
     def encode(self, image: torch.Tensor) -> list[torch.Tensor]:

@@ -35,7 +35,8 @@ def reorder_regions(
     if isinstance(network, FiLMUNet):  # columns of what reads the one-hot code
         first = "embedding.0.weight"  # without a dense layer, each FiLM reads the code itself
         names = [first] if first in weights else [name for name in weights if name.endswith("projection.weight")]
-        moved.update({name: weights[name][:, places] for name in names})
+        # behind the code stands the spacing, where the network is told it
+        moved.update({name: weights[name][:, [*places, *range(len(places), weights[name].shape[1])]] for name in names})
     elif isinstance(network, DoDNet):  # the one-hot code stands behind the pooled features
         weight = weights["controller.weight"]
         features, code = weight[:, : -len(places)], weight[:, -len(places) :]

@@ -54,7 +54,7 @@ class OpenVINONetwork(nn.Module):
 
     def __init__(self, network: RegionNetwork) -> None:
         super().__init__()
-        self.num_regions = network.num_regions
+        self.num_regions, self.num_indices = network.num_regions, network.num_indices
         self._encoder, self._decoder = _Compiled(network, "encode"), _Compiled(network, "decode")
         # what a branch computes hangs on which regions are asked for, which no graph says
         self._with_branches: RegionNetwork | None = None
@@ -77,9 +77,9 @@ class OpenVINONetwork(nn.Module):
             regions: indices ``(R,)`` or ``(B, R)``.
 
         Raises:
-            IndexError: an index is below 0 or not below K.
+            IndexError: there is no such index.
         """
-        if bool((regions < 0).any()) or bool((regions >= self.num_regions).any()):
+        if bool((regions < 0).any()) or bool((regions >= self.num_indices).any()):
             raise IndexError(f"index of a region out of range: {regions.tolist()}")  # OpenVINO would count from the end
         if self._with_branches is not None:
             return self._with_branches.decode(features, regions)

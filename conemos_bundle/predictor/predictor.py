@@ -20,6 +20,7 @@ from conemos_bundle.inferers.encode_once import EncodeOnce
 from conemos_bundle.predictor.loading import Model, load_model
 from conemos_bundle.predictor.scans import Image, ScanInput, scan_image, scan_key
 from conemos_bundle.predictor.segmentation import Segmentation, collect
+from conemos_bundle.scales import Scales
 from monai.data import MetaTensor
 from monai.transforms import AsDiscreted, Compose
 
@@ -57,6 +58,8 @@ class Predictor:
         self._made_by: dict[str, Any] | None = parser.get_parsed_content("made_by") if "made_by" in parser else None
         self._inferer: partial[torch.Tensor] = parser.get_parsed_content("inferer")
         self._parents: dict[int, int] = self._inferer.keywords.get("parents") or {}
+        self._scales: Scales | None = self._inferer.keywords.get("scales")
+        self._window: Sequence[int] = self._inferer.keywords.get("window") or ()
         self._preparation: Compose = parser.get_parsed_content("preprocessing")
         steps: Sequence[Any] = parser.get_parsed_content("postprocessing").transforms
         threshold = next(i for i, step in enumerate(steps) if isinstance(step, AsDiscreted))
@@ -169,7 +172,8 @@ class Predictor:
     ) -> Iterator[Segmentation]:
         names = {self.regions.index(region): region for region in asked}
         image = item["image"][None].to(self.device)
-        for region, logits in infer_each(self._inferer, image, network, names, self._parents):
+        each = infer_each(self._inferer, image, network, names, self._parents, scales=self._scales, window=self._window)
+        for region, logits in each:
             found = self._finish(item, names[region], logits.cpu(), probabilities, confidences)
             del logits  # before the next region's
             yield found

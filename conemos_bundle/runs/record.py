@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import torch
 from conemos_bundle import networks
 from conemos_bundle.names import MOST_REGIONS, RegionName, check_inside, same_file, told_apart
+from conemos_bundle.scales import MOST_LEVELS, RegionScale, check_scales, spacings
 from conemos_bundle.utils.records import Strict, Text, read_as
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from torch import nn
@@ -47,6 +48,7 @@ class Plan(Strict):
         PatchSize, AfterValidator(lambda sides: sides if math.prod(sides) <= MOST_VOXELS else _refuse("too large"))
     ]
     whole_scans: bool | None = None
+    scales: dict[RegionName, RegionScale] | None = None
 
 
 def _known_network(name: str) -> str:
@@ -73,6 +75,7 @@ class NetworkConfig(Strict):
     film_position: Literal["after_activation", "before_activation"] = "after_activation"
     film_init: Literal["glorot", "identity"] = "glorot"
     last_relu: bool = True
+    spacings: Annotated[list[Spacing], Field(min_length=1, max_length=MOST_LEVELS)] | None = None
 
     @model_validator(mode="after")
     def _of_this_package(self) -> NetworkConfig:
@@ -157,6 +160,11 @@ class Run(Strict):
         if self.plan.in_channels != self.network.in_channels:
             raise ValueError("'plan' and 'network' differ in 'in_channels'")
         check_inside(self.inside, self.regions)
+        plan = self.plan.model_dump(exclude_unset=True)
+        if self.plan.scales is not None:
+            check_scales(plan["scales"], self.regions)
+        if spacings(plan) != self.network.spacings:
+            raise ValueError("'plan' and 'network' differ in the spacings of regions")
         columns = {"scans", *self.regions}
         if any(set(counts) != columns for counts in self.data.annotated.values()):
             raise ValueError("'data.annotated' counts other regions than 'regions'; train again")

@@ -39,9 +39,10 @@ def decoder_convolutions(channels: Sequence[int], convs_per_level: int = 2) -> i
 def cross_entropy(plan: Mapping[str, Any]) -> float:
     """The weight of cross-entropy beside soft Dice: 0 where a patch covers a whole scan, else 1.
 
-    A patch of a larger scan may miss the region, and then soft Dice has nothing to say.
+    A patch of a larger scan may miss the region, and then soft Dice has nothing to say. With a scale of its own, a
+    region is looked for where it is, and 0 it is again: small regions are lost to cross-entropy.
 
     Args:
         plan: of the network's input, see `plan_input`.
     """
-    return 0.0 if plan["whole_scans"] else 1.0
+    return 0.0 if plan["whole_scans"] or plan.get("scales") else 1.0

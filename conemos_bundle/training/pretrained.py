@@ -73,6 +73,23 @@ def pretrained_convolutions(path: str | os.PathLike[str] | None, channels: Seque
     return record.network.n_conditioned
 
 
+def pretrained_scales(path: str | os.PathLike[str] | None) -> str | dict[str, Any]:
+    """The ``scales`` of weights, as `plan_scales` takes them; ``"one"`` where they have one, or nothing says.
+
+    Raises:
+        UserError: there is no such file, or its record is broken.
+    """
+    record = None if path is None else _record_beside(weights_file(path))
+    return "one" if record is None else recorded_scales(record)
+
+
+def recorded_scales(record: Run) -> str | dict[str, Any]:
+    """The scales of a finished run, as `plan_scales` takes them."""
+    if record.plan.scales is None:
+        return "one"
+    return {region: scale.model_dump(exclude_unset=True) for region, scale in record.plan.scales.items()}
+
+
 def load_pretrained(
     path: str | os.PathLike[str] | None,
     network: nn.Module,

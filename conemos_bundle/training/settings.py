@@ -8,6 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from conemos_bundle.errors import UsageError
+from conemos_bundle.scales import spacings
+from torch import nn
+
 _IN_THE_DATALIST = {"fraction"}  # whose hash the identity has
 # recorded by the checkpoint alone; records of runs have always been without
 _NOT_RECORDED = {"film_weight_decay", "val_interval", "rotation_degrees", "flip_probability", "pretrained"}
@@ -30,6 +34,23 @@ def began_with(identity: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint says that its training began with; settings that came later are as they were before."""
     every = identity.get("method") in ALWAYS_LEARN_ALL
     return {"regions_per_scan": "all" if every else 1, **identity}
+
+
+def check_scaled(network: nn.Module, plan: Mapping[str, Any]) -> None:
+    """A step of a configuration: refuse regions at their own scales with a network that knows of one.
+
+    Args:
+        network: that shall be trained.
+        plan: of its input.
+
+    Raises:
+        UsageError: it has other spacings than the plan.
+    """
+    if network.arguments.get("spacings") != spacings(plan):  # type: ignore[union-attr, operator]
+        raise UsageError(
+            f"--scales: {type(network).__name__} has one spacing for all regions; leave it out, or train CoNeMOS or "
+            "individual networks"
+        )
 
 
 def recorded(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from conemos_bundle.errors import UserError
 from conemos_bundle.transforms.intensity import ScalePercentilesd
+from conemos_bundle.transforms.own_scale import RandCropAtScaled
 from conemos_bundle.transforms.spatial import RandDeformd
 from monai.transforms import (
     Compose,
@@ -19,6 +20,7 @@ from monai.transforms import (
     RandGaussianSmoothd,
     RandSimulateLowResolutiond,
     RandSpatialCropd,
+    Transform,
 )
 
 ANISOTROPIC = 2.0
@@ -40,10 +42,13 @@ def rotation_range(degrees: float, spacing: Sequence[float]) -> list[float]:
     return [radians if axis == coarsest else 0.0 for axis in range(3)]
 
 
-def _crop_around_region(patch_size: Sequence[int], margin: float, **values: Any) -> RandCropByPosNegLabeld:
+def _crop_around_region(plan: Mapping[str, Any], margin: float, **values: Any) -> Transform:
     """A crop around a voxel of the region drawn, or one whose answer is known; ``margin`` times the patch, for what the
     deformation that follows takes from beyond it. `RegionDataset` makes the two masks."""
-    size = [int(margin * side) for side in patch_size]
+    if plan.get("scales"):
+        return RandCropAtScaled(BOTH, plan["patch_size"], margin, **values)
+    values.pop("elsewhere", None)
+    size = [int(margin * side) for side in plan["patch_size"]]
     return RandCropByPosNegLabeld(BOTH, "foreground", size, image_key="known", allow_smaller=True, **values)
 
 
@@ -78,7 +83,7 @@ def augmentation(
         return Compose([RandFlipd(BOTH, prob, axis) for axis, prob in enumerate(flip_probability)])
 
     known: dict[str, Callable[..., Any]] = {
-        "crop_around_region": lambda **values: _crop_around_region(patch_size, **values),
+        "crop_around_region": lambda **values: _crop_around_region(plan, **values),
         "deform": deform,
         "crop_anywhere": lambda: RandSpatialCropd(BOTH, patch_size, random_size=False),
         "flip": flip,

@@ -24,8 +24,8 @@ from conemos_bundle.hosts.label.app import RegionApp  # noqa: F401
 '''
 # what a predictor and MONAI Label read of inference.json; the server brings the scans and writes the results
 _READ = (
-    "imports", "bundle_root", "device", "mode", "overlap", "bfloat16", "inside", "spacing", "window", "network_def",
-    "preprocessing", "inferer", "postprocessing",
+    "imports", "bundle_root", "device", "mode", "overlap", "bfloat16", "inside", "scales", "spacing", "window",
+    "network_def", "preprocessing", "inferer", "postprocessing",
 )  # fmt: skip
 _TAKEN_FOR_OTHER_TASKS = ("deepedit", "deepgrow", "detection", "classification")
 

@@ -20,6 +20,7 @@ from conemos_bundle.files import part_folder, write_in_one_step
 from conemos_bundle.names import RegionName
 from conemos_bundle.runs.run import read_record, recorded_network
 from conemos_bundle.runs.weights import fit_weights, load_weights
+from conemos_bundle.training.pretrained import recorded_scales
 from conemos_bundle.training.workflows import run_training_config
 from conemos_bundle.utils.records import Amount, Share, Strict, Text, one_line, read_json, read_table
 from pydantic import Field, TypeAdapter, ValidationError
@@ -164,6 +165,7 @@ def fine_tune(
         "network_def": record.network.as_config,
         "inside": record.inside,
         "spacing": record.plan.spacing,
+        "scales": recorded_scales(record),
         "patch_size": record.plan.patch_size,
         "max_epochs": max_epochs,
         "steps_per_epoch": steps_per_epoch,

@@ -1,0 +1,149 @@
+"""Inference of each region at its own voxel spacing, looked for inside the region that contains it."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from conemos_bundle.inferers.containment import with_ancestors
+from conemos_bundle.inferers.windows import OUTSIDE
+from conemos_bundle.scales import Scales, with_margin
+from conemos_bundle.transforms.own_scale import pool
+from scipy import ndimage
+
+logger = logging.getLogger(__name__)
+SPECK = 0.1  # of a region's largest part: what is smaller does not widen the box that others are looked for in
+_MOST_SURE = 16.0  # a logit: float32 has no probability closer to 1
+
+Box = tuple[tuple[int, int, int], tuple[int, int, int]]  # first voxel and end, of the scan as it was prepared
+Look = Callable[[torch.Tensor, list[int], tuple[int, Box]], torch.Tensor]
+
+
+class Found(NamedTuple):
+    """One region: its logits ``(D, H, W)`` on the grid of the whole scan, and the box that it was looked for in."""
+
+    region: int
+    logits: torch.Tensor
+    box: Box
+    missed: int | None  # the region within which it should have been looked for, if that one was not found
+
+
+def each_at_its_scale(
+    image: torch.Tensor, asked: Sequence[int], scales: Scales, window: Sequence[int], look: Look
+) -> Iterator[Found]:
+    """The regions asked for and those within which they are looked for, outer ones first.
+
+    Regions of one spacing that are looked for in one box are asked for together: it is encoded once for them.
+
+    Args:
+        image: ``(1, C, D, H, W)``.
+        asked: indices of regions.
+        scales: of all K regions.
+        window: voxels that the network was trained on: a smaller box is widened to it.
+        look: called with a part of the image, at a scale, ``(1, C, d, h, w)``, the indices ``k + K * level`` to ask for
+            there, and what that part is known by; gives logits ``(1, R, d, h, w)``.
+    """
+    places = _Places(image, scales, window, look)
+    boxes: dict[int, Box | None] = {}  # that the regions were found in; None: not found
+    pending = with_ancestors(asked, scales.within)
+    while pending:
+        now = [k for k in pending if scales.within.get(k) is None or scales.within[k] in boxes]
+        searched = {k: _around(boxes.get(scales.within.get(k, k)), places.whole) for k in now}
+        refined = dict(searched)
+        coarse = {k: level for k in now if (level := scales.found_at[k]) is not None}
+        for group in _groups(coarse, coarse, searched):
+            for k, logits, box in places.ask(group, coarse[group[0]], searched[group[0]]):
+                refined[k] = bounding_box(logits, scales.factors[coarse[k]], box) or searched[k]
+        for group in _groups(now, dict(enumerate(scales.level)), refined):
+            level = scales.level[group[0]]
+            for k, logits, box in places.ask(group, level, refined[group[0]]):
+                boxes[k] = bounding_box(logits, scales.factors[level], box)
+                outer = scales.within.get(k)
+                missed = outer if outer is not None and boxes[outer] is None else None
+                if missed is not None:
+                    logger.info(f"region {k}: looked for in the whole scan, since region {missed} was not found in it")
+                yield Found(k, places.on_scan(logits, level, box), box, missed)
+        pending = [k for k in pending if k not in now]
+
+
+def bounding_box(logits: torch.Tensor, factor: Sequence[int], box: Box) -> Box | None:
+    """The box of a region, without specks; None where it is not there.
+
+    Args:
+        logits: ``(d, h, w)``, of a part of a scan.
+        factor: voxels of the scan per voxel of it.
+        box: of that part.
+    """
+    parts, number = ndimage.label((logits > 0).cpu().numpy())
+    if not number:
+        return None
+    sizes = ndimage.sum_labels(parts > 0, parts, range(1, number + 1))
+    kept = [place for place, size in zip(ndimage.find_objects(parts), sizes, strict=True) if size >= SPECK * max(sizes)]
+    ends = [(min(p[axis].start for p in kept), max(p[axis].stop for p in kept)) for axis in range(3)]
+    first = tuple(origin + a * side for origin, (a, _), side in zip(box[0], ends, factor, strict=True))
+    end = tuple(origin + b * side for origin, (_, b), side in zip(box[0], ends, factor, strict=True))
+    return first, end  # type: ignore[return-value]
+
+
+def _around(box: Box | None, whole: Box) -> Box:
+    return whole if box is None else box
+
+
+def _groups(
+    regions: Sequence[int] | Mapping[int, int], level: Mapping[int, int], boxes: Mapping[int, Box]
+) -> list[list[int]]:
+    """The regions of each level and box."""
+    groups: dict[tuple[int, Box], list[int]] = {}
+    for k in regions:
+        groups.setdefault((level[k], boxes[k]), []).append(k)
+    return list(groups.values())
+
+
+class _Places:
+    """Parts of one scan at the scales of regions."""
+
+    def __init__(self, image: torch.Tensor, scales: Scales, window: Sequence[int], look: Look) -> None:
+        self.image, self.scales, self.window, self.look = image, scales, window, look
+        self.shape = tuple(image.shape[2:])
+        self.whole: Box = (0, 0, 0), self.shape  # type: ignore[assignment]
+        self._pooled: dict[int, torch.Tensor] = {}
+
+    def ask(self, regions: Sequence[int], level: int, box: Box) -> list[tuple[int, torch.Tensor, Box]]:
+        """Logits ``(d, h, w)`` of regions around a box, and what part of the scan they are of."""
+        factor = self.scales.factors[level]
+        if level not in self._pooled:
+            self._pooled[level] = pool(self.image[0], factor)[None]
+        pooled = self._pooled[level]
+        first, end = (box[0], box[1]) if box == self.whole else with_margin(*box, factor)
+        starts, stops = [], []
+        for a, b, side, wanted, length in zip(first, end, factor, self.window, pooled.shape[2:], strict=True):
+            start, stop = max(0, math.floor(a / side)), min(length, math.ceil(b / side))
+            missing = max(0, min(wanted, length) - (stop - start))  # what the network knows is a window of tissue
+            start = min(max(0, start - missing // 2), length - (stop - start) - missing)
+            starts.append(start)
+            stops.append(max(stop, start + min(wanted, length)))
+        part = (slice(None), *(slice(a, b) for a, b in zip(starts, stops, strict=True)))
+        of_scan: Box = (  # type: ignore[assignment]
+            tuple(a * side for a, side in zip(starts, factor, strict=True)),
+            tuple(min(b * side, n) for b, side, n in zip(stops, factor, self.shape, strict=True)),
+        )
+        number = len(self.scales.level)
+        codes = [k + number * level for k in regions]
+        logits = self.look(pooled[0][part][None], codes, (level, of_scan))
+        return [(k, channel, of_scan) for k, channel in zip(regions, logits[0], strict=True)]
+
+    def on_scan(self, logits: torch.Tensor, level: int, box: Box) -> torch.Tensor:
+        """Logits ``(d, h, w)`` of a part of the scan on its whole grid; probabilities are interpolated, not logits."""
+        factor = self.scales.factors[level]
+        if any(side > 1 for side in factor):
+            probabilities = logits.sigmoid()[None, None]
+            fine = F.interpolate(probabilities, scale_factor=[float(f) for f in factor], mode="trilinear")[0, 0]
+            logits = fine.logit().clamp(OUTSIDE, _MOST_SURE)
+        volume = logits.new_full(self.shape, OUTSIDE)
+        size = [b - a for a, b in zip(*box, strict=True)]
+        volume[tuple(slice(a, b) for a, b in zip(*box, strict=True))] = logits[tuple(slice(0, n) for n in size)]
+        return volume
