@@ -23,13 +23,14 @@ MOST_LEVELS = 16
 class RegionScale(Strict):
     """How one region is looked at.
 
-    ``extent_mm`` is the median length of its bounding box along each axis (RAS); ``factor`` its own scale; ``within``
-    the region whose box it is looked for in, None for the whole scan; ``found_at`` a coarser factor at which it is
-    found first, None where it is segmented at once.
+    ``extent_mm`` is the median length of its bounding box along each axis (RAS); ``factor`` its own scale;
+    ``patch_size`` the voxels of a patch there; ``within`` the region whose box it is looked for in, None for the whole
+    scan; ``found_at`` a coarser factor at which it is found first, None where it is segmented at once.
     """
 
     extent_mm: Annotated[list[Annotated[float, Field(gt=0, le=1e5)]], Field(min_length=3, max_length=3)]
     factor: _Factor
+    patch_size: Annotated[list[Annotated[int, Field(ge=1, le=512)]], Field(min_length=3, max_length=3)]
     within: RegionName | None = None
     found_at: _Factor | None = None
 
@@ -44,6 +45,7 @@ class Scales(NamedTuple):
     """The scales of K regions, by their indices."""
 
     factors: list[Factor]  # of each level, finest first
+    patch_sizes: list[list[int]]  # of each level
     level: list[int]  # of each region
     found_at: list[int | None]  # level at which it is found first
     within: dict[int, int]  # region to the one in whose box it is looked for
@@ -91,8 +93,8 @@ def region_scales(scales: Mapping[str, Mapping[str, Any]] | None, regions: Seque
 
     Example::
 
-        >>> brain = {"extent_mm": [90, 70, 80], "factor": [2, 2, 2]}
-        >>> eyes = {"extent_mm": [40, 15, 15], "factor": [1, 1, 1], "within": "brain"}
+        >>> brain = {"extent_mm": [90, 70, 80], "factor": [2, 2, 2], "patch_size": [56, 56, 56]}
+        >>> eyes = {"extent_mm": [40, 15, 15], "factor": [1, 1, 1], "patch_size": [48, 48, 48], "within": "brain"}
         >>> region_scales({"brain": brain, "eyes": eyes}, ["brain", "eyes"]).within
         {1: 0}
     """
@@ -103,8 +105,11 @@ def region_scales(scales: Mapping[str, Mapping[str, Any]] | None, regions: Seque
     index = {region: k for k, region in enumerate(regions)}
     ordered = [scales[region] for region in regions]
     coarse = [scale.get("found_at") for scale in ordered]
+    patches = [[scale["patch_size"] for scale in ordered if tuple(scale["factor"]) == factor] for factor in factors]
+    largest = [max(sides) for sides in zip(*(scale["patch_size"] for scale in ordered), strict=True)]
     return Scales(
         factors,
+        [[max(sides) for sides in zip(*of_level, strict=True)] or largest for of_level in patches],
         [factors.index(tuple(scale["factor"])) for scale in ordered],
         [None if factor is None else factors.index(tuple(factor)) for factor in coarse],
         {index[region]: index[scale["within"]] for region, scale in scales.items() if scale.get("within")},

@@ -10,10 +10,22 @@ from pydantic import ValidationError
 
 REGIONS = ["uterus", "body", "brain", "eyes"]
 PLANNED: dict[str, dict[str, Any]] = {
-    "uterus": {"extent_mm": [280.0, 200.0, 150.0], "factor": [4, 4, 2]},
-    "body": {"extent_mm": [200.0, 100.0, 100.0], "factor": [2, 2, 1], "within": "uterus", "found_at": [4, 4, 2]},
-    "brain": {"extent_mm": [90.0, 70.0, 80.0], "factor": [1, 1, 1], "within": "body", "found_at": [2, 2, 1]},
-    "eyes": {"extent_mm": [50.0, 20.0, 20.0], "factor": [1, 1, 1], "within": "brain"},
+    "uterus": {"extent_mm": [280.0, 200.0, 150.0], "factor": [4, 4, 2], "patch_size": [8, 8, 8]},
+    "body": {
+        "extent_mm": [200.0, 100.0, 100.0],
+        "factor": [2, 2, 1],
+        "patch_size": [16, 8, 8],
+        "within": "uterus",
+        "found_at": [4, 4, 2],
+    },
+    "brain": {
+        "extent_mm": [90.0, 70.0, 80.0],
+        "factor": [1, 1, 1],
+        "patch_size": [8, 24, 16],
+        "within": "body",
+        "found_at": [2, 2, 1],
+    },
+    "eyes": {"extent_mm": [50.0, 20.0, 20.0], "factor": [1, 1, 1], "patch_size": [16, 16, 24], "within": "brain"},
 }
 
 
@@ -25,11 +37,19 @@ def test_scales_by_index() -> None:
     scales = region_scales(PLANNED, REGIONS)
     assert scales is not None
     assert scales.factors == [(1, 1, 1), (2, 2, 1), (4, 4, 2)]
+    assert scales.patch_sizes == [[16, 24, 24], [16, 8, 8], [8, 8, 8]]  # what holds all regions of a level
     assert scales.level == [2, 1, 0, 0]
     assert scales.found_at == [None, 2, 1, None]
     assert scales.within == {1: 0, 2: 1, 3: 2}
     assert scales.levels == [{2}, {1, 2}, {0, 1}, {0}]
     assert scales.extent_mm[3] == [50, 20, 20]
+
+
+def test_at_a_level_of_finding_alone_patches_are_the_largest() -> None:
+    found_coarsely = {**PLANNED["uterus"], "found_at": [8, 8, 4]}
+    scales = region_scales({"uterus": found_coarsely, "eyes": {**PLANNED["eyes"], "within": None}}, ["uterus", "eyes"])
+    assert scales is not None
+    assert scales.patch_sizes == [[16, 16, 24], [8, 8, 8], [16, 16, 24]]
 
 
 def test_without_scales_there_is_one_spacing() -> None:

@@ -25,8 +25,9 @@ def region_sampler(
         rank: this process among several.
     """
     return RegionSampler(
-        dataset.annotated, len(dataset.regions), steps * batch_size, rule, seed, rank, absent=dataset.absent
-    )
+        dataset.annotated, len(dataset.regions), steps * batch_size, rule, seed, rank, absent=dataset.absent,
+        scales=dataset.scales, batch_size=batch_size,
+    )  # fmt: skip
 
 
 def scan_dataset(data: Sequence[Any], transform: Callable[..., Any], cache: str = "memory") -> CacheDataset:

@@ -13,7 +13,6 @@ from conemos_bundle.utils.known import IGNORED
 
 Box = npt.NDArray[np.float64]  # 2×3: first voxel and end
 
-FOUND = 1 / 3  # of the draws of a region that is found first, coarsely
 WRONG = 0.1  # how far the sides of a predicted box are from the true ones, at most, as part of its length
 
 
@@ -38,12 +37,6 @@ def see(label: torch.Tensor, annotated: Sequence[int]) -> Seen:
             along = [inside.any(dim=b).any(dim=a).nonzero().flatten() for a, b in ((1, 2), (0, 2), (0, 1))]
             boxes[region] = np.array([[int(i[0]) for i in along], [int(i[-1]) + 1 for i in along]], float)
     return Seen(boxes, bool((label == IGNORED).any()))
-
-
-def draw_level(region: int, scales: Scales, random: np.random.Generator) -> int:
-    """The level at which the drawn region is learned: its own, or the one at which it is found."""
-    found_at = scales.found_at[region]
-    return scales.level[region] if found_at is None or random.random() >= FOUND else found_at
 
 
 def draw_box(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from conemos_bundle.data.looks import Seen, draw_box, draw_level, see
+from conemos_bundle.data.looks import Seen, draw_box, see
 from conemos_bundle.data.sampling import Sample
 from conemos_bundle.errors import UsageError, UserError
 from conemos_bundle.scales import planned_scales
@@ -188,7 +188,7 @@ class RegionDataset(torch.utils.data.Dataset):
         scan = self.scans[draw.scan]
         annotated = [int(k) for k in scan["annotated"]]
         label = torch.as_tensor(scan["label"])
-        channel, level = annotated.index(draw.region), 0
+        channel, level = annotated.index(draw.region), draw.level
         item: dict[str, Any] = {"image": torch.as_tensor(scan["image"])}
         if self.scales is None:
             drawn = label[channel : channel + 1]
@@ -197,7 +197,7 @@ class RegionDataset(torch.utils.data.Dataset):
             item |= {"foreground": (drawn == 1).to(drawn.dtype), "known": known.to(drawn.dtype)}
             tries = 1 if known.all() else TRIES
         else:
-            level, tries, look = self._look(draw, label, annotated)
+            tries, look = self._look(draw, label, annotated)
             item |= look
         learned = [i for i, k in enumerate(annotated) if i == channel or self._learns(k, level)]
         if len(learned) < len(annotated):
@@ -224,8 +224,8 @@ class RegionDataset(torch.utils.data.Dataset):
         """Whether a region beside the drawn one is learned from a patch of this level."""
         return not self.only_the_drawn and (self.scales is None or level in self.scales.levels[region])
 
-    def _look(self, draw: Sample, label: torch.Tensor, annotated: list[int]) -> tuple[int, int, dict[str, Any]]:
-        """The level that the region drawn is looked at, how often, and what `RandCropAtScaled` needs."""
+    def _look(self, draw: Sample, label: torch.Tensor, annotated: list[int]) -> tuple[int, dict[str, Any]]:
+        """How often to try for a patch of the region drawn with a known voxel, and what `RandCropAtScaled` needs."""
         assert self.scales is not None and self.spacing is not None
         if draw.scan not in self._seen:
             self._seen[draw.scan] = see(label, annotated)
@@ -233,10 +233,9 @@ class RegionDataset(torch.utils.data.Dataset):
         if draw.region not in boxes:  # there, or declared absent
             self._reject_empty(draw.scan, draw.region, label[annotated.index(draw.region)])
         random = np.random.default_rng(draw.seed)
-        level = draw_level(draw.region, self.scales, random)
-        box = draw_box(draw.region, level, boxes, label.shape[1:], self.spacing, self.scales, random)
-        look = {"factor": self.scales.factors[level], "box": box, "region_box": boxes.get(draw.region)}
-        return level, TRIES if partly_known else 1, look
+        box = draw_box(draw.region, draw.level, boxes, label.shape[1:], self.spacing, self.scales, random)
+        scale = {"factor": self.scales.factors[draw.level], "patch_size": self.scales.patch_sizes[draw.level]}
+        return TRIES if partly_known else 1, {**scale, "box": box, "region_box": boxes.get(draw.region)}
 
     def _known(self, masks: torch.Tensor, annotated: list[int], drawn: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Target ``(M, D, H, W)`` and indices ``(M,)`` of the regions with a known voxel, and of the channel drawn."""

@@ -6,17 +6,21 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from conemos_bundle.errors import UsageError
+from conemos_bundle.scales import Scales
 from torch.utils.data import Sampler
 
+FOUND = 1 / 3  # of the draws of a region that is found first, coarsely, show it at that scale
 RULES = ("inverse_size", "uniform", "proportional", "in_turn")
 
 
 class Sample(NamedTuple):
-    """One draw: a scan and a region annotated or absent in it (indices), and the seed of its augmentation."""
+    """One draw: a scan and a region annotated or absent in it (indices), the seed of its augmentation, its level."""
 
     scan: int
     region: int
     seed: int
+    level: int = 0
 
 
 def region_probabilities(sizes: Sequence[int], rule: str = "inverse_size") -> np.ndarray:
@@ -40,6 +44,16 @@ def region_probabilities(sizes: Sequence[int], rule: str = "inverse_size") -> np
     return weights / weights.sum()
 
 
+def level_probabilities(scales: Scales) -> np.ndarray:
+    """``(K, L)``: how often region k is drawn at each level: at its own, or, a third of it, at that of finding it."""
+    chances = np.zeros((len(scales.level), len(scales.factors)))
+    for region, (own, found_at) in enumerate(zip(scales.level, scales.found_at, strict=True)):
+        chances[region, own] = 1.0 if found_at is None else 1 - FOUND
+        if found_at is not None:
+            chances[region, found_at] += FOUND
+    return chances
+
+
 class RegionSampler(Sampler[Sample]):
     """Draws a region k by a rule, then a scan uniformly in D_k (paper, section 3.4).
 
@@ -60,6 +74,12 @@ class RegionSampler(Sampler[Sample]):
         seed: seed of the whole run.
         rank: this process among several.
         absent: for each scan, the indices of the regions known to be absent.
+        scales: of the regions. The draws of a batch are of one level then, whose patches have one size; how often a
+            region is drawn at which of its levels stays as without batches.
+        batch_size: draws per batch.
+
+    Raises:
+        UsageError: regions in turn cannot be of one level.
     """
 
     def __init__(
@@ -71,6 +91,8 @@ class RegionSampler(Sampler[Sample]):
         seed: int = 0,
         rank: int = 0,
         absent: Sequence[Sequence[int]] = (),
+        scales: Scales | None = None,
+        batch_size: int = 1,
     ) -> None:
         self.scans = [[i for i, regions in enumerate(annotated) if k in regions] for k in range(num_regions)]
         self.absent = [[i for i, regions in enumerate(absent) if k in regions] for k in range(num_regions)]
@@ -80,6 +102,13 @@ class RegionSampler(Sampler[Sample]):
         self.seed = seed
         self.rank = rank
         self.epoch = 1
+        self.batch_size = batch_size
+        # how often a region is drawn at each level
+        self.of_levels = None if scales is None else self.probabilities[:, None] * level_probabilities(scales)
+        if scales is not None and rule == "in_turn" and any(p != scales.patch_sizes[0] for p in scales.patch_sizes):
+            raise UsageError(
+                "--sampling_rule in_turn: patches of several sizes cannot be in one batch; pass --patch_size too"
+            )
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose draws come next (from 1)."""
@@ -91,8 +120,14 @@ class RegionSampler(Sampler[Sample]):
     def __iter__(self) -> Iterator[Sample]:
         random = np.random.default_rng([self.seed, self.rank, self.epoch])
         annotated = np.flatnonzero(self.probabilities)
+        level = 0
         for i in range(self.num_samples):
-            if self.rule == "in_turn":
+            if self.of_levels is not None and self.rule != "in_turn":
+                if i % self.batch_size == 0:
+                    level = int(random.choice(self.of_levels.shape[1], p=self.of_levels.sum(0)))
+                chances = self.of_levels[:, level]
+                region = int(random.choice(len(chances), p=chances / chances.sum()))
+            elif self.rule == "in_turn":
                 region = int(annotated[i % len(annotated)])
             else:
                 region = int(random.choice(len(self.scans), p=self.probabilities))
@@ -100,4 +135,8 @@ class RegionSampler(Sampler[Sample]):
             if absent and random.random() < min(0.5, len(absent) / (len(absent) + len(scans))):
                 scans = absent
             scan = scans[int(random.integers(len(scans)))]
-            yield Sample(scan, region, int(random.integers(2**31)))
+            seed = int(random.integers(2**31))
+            if self.of_levels is not None and self.rule == "in_turn":
+                chances = self.of_levels[region]
+                level = int(random.choice(len(chances), p=chances / chances.sum()))
+            yield Sample(scan, region, seed, level)

@@ -21,6 +21,8 @@ from pydantic import ValidationError
 MODES = ("one", "own")
 COARSEST = 64
 LONGEST = 48  # voxels that a region's longest side spans at its own scale, at most; at least half of it
+SMALLEST = 16  # voxels of a patch's sides
+AROUND = 1.2  # times the region's longest side, at most LONGEST
 MOST_READ = 16  # scans per region
 FEWEST = 3  # scans that must tell that a region contains another
 FEWEST_BOXES = 10  # that its box does: chance alone would have it so in a few
@@ -50,8 +52,9 @@ def plan_scales(
         items: training items as `scan_items` gives them.
         datalist: says what the regions are, and which it declares inside which.
         scales: ``"one"``: one spacing for all regions; ``"own"``; or, by the names of regions, what shall be otherwise
-            than ``"own"`` finds: some of ``factor``, ``within``, ``found_at``.
-        patch_size: voxels of a patch; None: `scale_patch`.
+            than ``"own"`` finds: some of ``factor``, ``within``, ``found_at``, ``patch_size``.
+        patch_size: voxels of a patch at every scale; None: a cube that holds the region and a tenth of its longest side
+            around it, as far as the scan goes.
 
     Raises:
         UserError: a mask cannot be read, or ``scales`` is none of these.
@@ -65,6 +68,8 @@ def plan_scales(
             raise UsageError(f"--scales: {unknown[0]!r} is no region; use some of {', '.join(regions)}")
     elif scales != "own":
         raise UsageError(f"--scales {str(scales)[:60]!r}: use one, own, or what shall be otherwise per region")
+    for region, scale in by_hand.items():
+        _check_one(region, scale)
     if all("extent_mm" in by_hand.get(region, {}) and "factor" in by_hand[region] for region in regions):
         return _planned(plan, by_hand, regions, patch_size)
     extents, volumes, telling, scan = _measure(items, regions, plan["spacing"])
@@ -72,12 +77,17 @@ def plan_scales(
     found: dict[str, dict[str, Any]] = {}
     for region in regions:
         factor = own_factor(extents[region], plan["spacing"])
-        found[region] = {"extent_mm": [round(e, 1) for e in extents[region]], "factor": list(factor)}
-        found[region]["within"] = within.get(region)
-        found[region].update({name: value for name, value in by_hand.get(region, {}).items() if name != "found_at"})
+        found[region] = {
+            "extent_mm": [round(e, 1) for e in extents[region]],
+            "factor": list(factor),
+            "within": within.get(region),
+            **{
+                name: value for name, value in by_hand.get(region, {}).items() if name not in ("found_at", "patch_size")
+            },
+        }
     for region, scale in found.items():
-        by_plan = _found_at(scale, found, scan, plan)
-        scale["found_at"] = by_hand.get(region, {}).get("found_at", by_plan)
+        own = {"found_at": _found_at(scale, found, scan, plan), "patch_size": _patch(scale, scan, plan["spacing"])}
+        scale.update({name: by_hand.get(region, {}).get(name, value) for name, value in own.items()})
     return _planned(plan, found, regions, patch_size)
 
 
@@ -97,8 +107,18 @@ def _planned(
         raise UsageError(f"--scales: {one_line(error)}") from error
     except ValueError as error:
         raise UsageError(f"--scales: {error}") from error
-    patch = scale_patch(told, plan["spacing"]) if patch_size is None else list(patch_size)
-    return {**plan, "patch_size": patch, "whole_scans": False, "scales": told}
+    if patch_size is not None:
+        told = {region: {**scale, "patch_size": list(patch_size)} for region, scale in told.items()}
+    largest = np.max([scale["patch_size"] for scale in told.values()], axis=0).tolist()
+    return {**plan, "patch_size": largest, "whole_scans": False, "scales": told}
+
+
+def _check_one(region: str, scale: Mapping[str, Any]) -> None:
+    """Refuse what is said by hand of a region, before it is computed with."""
+    try:
+        RegionScale.model_validate({"extent_mm": [1, 1, 1], "factor": [1, 1, 1], "patch_size": [1, 1, 1], **scale})
+    except ValidationError as error:
+        raise UsageError(f"--scales: {region}: {one_line(error)}") from error
 
 
 def factors(coarseness: int, spacing: Sequence[float]) -> Factor:
@@ -129,15 +149,6 @@ def own_factor(extent_mm: Sequence[float], spacing: Sequence[float]) -> Factor:
         ):
             return found
         coarseness *= 2
-
-
-def scale_patch(scales: Mapping[str, Mapping[str, Any]], spacing: Sequence[float], multiple: int = 8) -> list[int]:
-    """A patch that holds most regions, each at its own scale, and a tenth of their sides around them."""
-    sides = [
-        [1.2 * e / (s * f) for e, s, f in zip(scale["extent_mm"], spacing, scale["factor"], strict=True)]
-        for scale in scales.values()
-    ]
-    return [min(LONGEST, max(24, math.ceil(side / multiple) * multiple)) for side in np.max(sides, axis=0)]
 
 
 def describe_scales(plan: Mapping[str, Any]) -> str:
@@ -222,6 +233,14 @@ def _within(
         if surely and volumes[inner] <= SMALLER * volumes[outer]:
             containing.setdefault(inner, []).append(outer)
     return {inner: min(outer, key=lambda region: volumes[region]) for inner, outer in containing.items()}
+
+
+def _patch(scale: Mapping[str, Any], scan: Sequence[float], spacing: Sequence[float], multiple: int = 8) -> list[int]:
+    """A cube that holds the region at its own scale and what is around it; no larger than the scan."""
+    voxel = [s * f for s, f in zip(spacing, scale["factor"], strict=True)]
+    side = min(AROUND * max(e / v for e, v in zip(scale["extent_mm"], voxel, strict=True)), LONGEST)
+    sides = [min(side, length / v) for length, v in zip(scan, voxel, strict=True)]
+    return [max(SMALLEST, math.ceil(side / multiple) * multiple) for side in sides]
 
 
 def _found_at(

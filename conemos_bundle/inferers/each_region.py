@@ -68,7 +68,6 @@ def infer_each(
     parents: Mapping[int, int],
     voxels_at_once: int = VOXELS_AT_ONCE,
     scales: Scales | None = None,
-    window: Sequence[int] = (),
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Logits of regions one after the other, the outer ones first: those of `infer` of all regions together.
 
@@ -84,7 +83,6 @@ def infer_each(
         parents: as for `infer`.
         voxels_at_once: of the image, times regions, whose logits are in memory at once; one region at least.
         scales: as for `infer`.
-        window: as for `each_at_its_scale`, with ``scales``.
 
     Yields:
         the index of a region asked for, and its logits ``(D, H, W)``.
@@ -94,7 +92,7 @@ def infer_each(
         at_once = max(1, voxels_at_once // image[0, 0].numel())
         found = _some_at_once(inferer, image, network, asked, order, at_once)
     else:
-        found = _at_own_scales(inferer, image, network, asked, order, scales, window)
+        found = _at_own_scales(inferer, image, network, asked, order, scales)
     for region, logits in each_inside(found, order, parents):
         channel = [logits]
         del logits
@@ -129,14 +127,14 @@ def _at_own_scales(
     asked: Mapping[int, str],
     order: Sequence[int],
     scales: Scales,
-    window: Sequence[int],
 ) -> Iterator[tuple[int, torch.Tensor]]:
     def look(part: torch.Tensor, codes: list[int], known_by: tuple[int, Box]) -> torch.Tensor:
         network.begin(known_by)
         bar = ", ".join(asked.get(code % len(scales.level), "…") for code in codes[:3])
         indices = torch.tensor(codes, device=part.device)
-        return inferer(part, network, regions=indices, parents=None, scales=None, progress=bar)
+        window = scales.patch_sizes[known_by[0]]
+        return inferer(part, network, regions=indices, window=window, parents=None, scales=None, progress=bar)
 
-    for found in each_at_its_scale(image, order, scales, window or image.shape[2:], look):
+    for found in each_at_its_scale(image, order, scales, look):
         if found.region in order:
             yield found.region, found.logits

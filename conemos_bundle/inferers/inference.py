@@ -41,7 +41,7 @@ def infer(
             windows of nothing but air left out (`skip_air`);
             ``"whole"``: the scan as it is. Instance norm averages over all that it is given: on validation scans of up
             to 1.5 windows per side, ``"whole"`` lost 0.2 to 1.7 Dice points (docs/results.md).
-        window: window size in voxels; needed for ``"window"``.
+        window: window size in voxels; needed for ``"window"``; with scales, each has its own.
         overlap: overlap of neighboring windows, in [0, 1); Gaussian weights blend them.
         bfloat16: autocast to bfloat16, on a CPU as on a GPU; needs no loss scaling.
         parents: region index to that of the region it lies inside of, and never leaves (`keep_inside`); not with
@@ -74,11 +74,10 @@ def infer(
             if isinstance(network, EncodeOnce):
                 network.begin(known_by)
             indices = torch.tensor(codes, device=part.device)
-            return infer(part, network, indices, mode, window, overlap, bfloat16, progress=progress)
+            of_level = scales.patch_sizes[known_by[0]]
+            return infer(part, network, indices, mode, of_level, overlap, bfloat16, progress=progress)
 
-        logits = torch.stack(
-            [_at_own_scales(image[None], every, scales, window or image.shape[1:], look) for image in inputs]
-        )
+        logits = torch.stack([_at_own_scales(image[None], every, scales, look) for image in inputs])
         if parents:
             logits = keep_inside(logits, every, parents)
         return logits if asked is None else logits[:, : len(asked)]
@@ -97,11 +96,9 @@ def infer(
     return logits if asked is None else logits[:, : len(asked)]
 
 
-def _at_own_scales(
-    image: torch.Tensor, regions: Sequence[int], scales: Scales, window: Sequence[int], look: Look
-) -> torch.Tensor:
+def _at_own_scales(image: torch.Tensor, regions: Sequence[int], scales: Scales, look: Look) -> torch.Tensor:
     """Logits ``(R, D, H, W)`` of an image ``(1, C, D, H, W)``."""
-    logits = {found.region: found.logits for found in each_at_its_scale(image, regions, scales, window, look)}
+    logits = {found.region: found.logits for found in each_at_its_scale(image, regions, scales, look)}
     return torch.stack([logits[region] for region in regions])
 
 

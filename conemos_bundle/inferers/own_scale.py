@@ -32,9 +32,7 @@ class Found(NamedTuple):
     missed: int | None  # the region within which it should have been looked for, if that one was not found
 
 
-def each_at_its_scale(
-    image: torch.Tensor, asked: Sequence[int], scales: Scales, window: Sequence[int], look: Look
-) -> Iterator[Found]:
+def each_at_its_scale(image: torch.Tensor, asked: Sequence[int], scales: Scales, look: Look) -> Iterator[Found]:
     """The regions asked for and those within which they are looked for, outer ones first.
 
     Regions of one spacing that are looked for in one box are asked for together: it is encoded once for them.
@@ -43,11 +41,11 @@ def each_at_its_scale(
         image: ``(1, C, D, H, W)``.
         asked: indices of regions.
         scales: of all K regions.
-        window: voxels that the network was trained on: a smaller box is widened to it.
-        look: called with a part of the image, at a scale, ``(1, C, d, h, w)``, the indices ``k + K * level`` to ask for
-            there, and what that part is known by; gives logits ``(1, R, d, h, w)``.
+        look: called with a part of the image at a scale, ``(1, C, d, h, w)``, no smaller than the patches of training;
+            the indices ``k + K * level`` to ask for there; and what that part is known by, its level and box. Gives
+            logits ``(1, R, d, h, w)``.
     """
-    places = _Places(image, scales, window, look)
+    places = _Places(image, scales, look)
     boxes: dict[int, Box | None] = {}  # that the regions were found in; None: not found
     pending = with_ancestors(asked, scales.within)
     while pending:
@@ -106,8 +104,8 @@ def _groups(
 class _Places:
     """Parts of one scan at the scales of regions."""
 
-    def __init__(self, image: torch.Tensor, scales: Scales, window: Sequence[int], look: Look) -> None:
-        self.image, self.scales, self.window, self.look = image, scales, window, look
+    def __init__(self, image: torch.Tensor, scales: Scales, look: Look) -> None:
+        self.image, self.scales, self.look = image, scales, look
         self.shape = tuple(image.shape[2:])
         self.whole: Box = (0, 0, 0), self.shape  # type: ignore[assignment]
         self._pooled: dict[int, torch.Tensor] = {}
@@ -120,7 +118,9 @@ class _Places:
         pooled = self._pooled[level]
         first, end = (box[0], box[1]) if box == self.whole else with_margin(*box, factor)
         starts, stops = [], []
-        for a, b, side, wanted, length in zip(first, end, factor, self.window, pooled.shape[2:], strict=True):
+        for a, b, side, wanted, length in zip(
+            first, end, factor, self.scales.patch_sizes[level], pooled.shape[2:], strict=True
+        ):
             start, stop = max(0, math.floor(a / side)), min(length, math.ceil(b / side))
             missing = max(0, min(wanted, length) - (stop - start))  # what the network knows is a window of tissue
             start = min(max(0, start - missing // 2), length - (stop - start) - missing)

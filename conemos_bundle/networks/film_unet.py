@@ -61,8 +61,6 @@ class FiLMUNet(RegionNetwork):
         torch.Size([1, 2, 32, 32, 32])
     """
 
-    codes: torch.Tensor
-
     def __init__(
         self,
         in_channels: int = 1,
@@ -105,9 +103,10 @@ class FiLMUNet(RegionNetwork):
         image = features[0]
         batch = image.shape[0]
         asked = indices(regions, self.num_regions, batch, image.device)
+        codes: torch.Tensor = self.codes  # type: ignore[assignment]
         if regions is None or regions.dim() == 1:  # embedded once for all images
-            z = self.embedding(nn.functional.embedding(asked[0], self.codes)).repeat(batch, 1)
+            z = self.embedding(nn.functional.embedding(asked[0], codes)).repeat(batch, 1)
         else:
-            z = self.embedding(nn.functional.embedding(asked.flatten(), self.codes))
+            z = self.embedding(nn.functional.embedding(asked.flatten(), codes))
         logits = self.backbone.decode(features, z)
         return logits.unflatten(0, [batch, logits.shape[0] // batch]).squeeze(2)

@@ -59,7 +59,6 @@ class Predictor:
         self._inferer: partial[torch.Tensor] = parser.get_parsed_content("inferer")
         self._parents: dict[int, int] = self._inferer.keywords.get("parents") or {}
         self._scales: Scales | None = self._inferer.keywords.get("scales")
-        self._window: Sequence[int] = self._inferer.keywords.get("window") or ()
         self._preparation: Compose = parser.get_parsed_content("preprocessing")
         steps: Sequence[Any] = parser.get_parsed_content("postprocessing").transforms
         threshold = next(i for i, step in enumerate(steps) if isinstance(step, AsDiscreted))
@@ -172,7 +171,7 @@ class Predictor:
     ) -> Iterator[Segmentation]:
         names = {self.regions.index(region): region for region in asked}
         image = item["image"][None].to(self.device)
-        each = infer_each(self._inferer, image, network, names, self._parents, scales=self._scales, window=self._window)
+        each = infer_each(self._inferer, image, network, names, self._parents, scales=self._scales)
         for region, logits in each:
             found = self._finish(item, names[region], logits.cpu(), probabilities, confidences)
             del logits  # before the next region's

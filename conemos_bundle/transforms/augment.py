@@ -46,7 +46,7 @@ def _crop_around_region(plan: Mapping[str, Any], margin: float, **values: Any) -
     """A crop around a voxel of the region drawn, or one whose answer is known; ``margin`` times the patch, for what the
     deformation that follows takes from beyond it. `RegionDataset` makes the two masks."""
     if plan.get("scales"):
-        return RandCropAtScaled(BOTH, plan["patch_size"], margin, **values)
+        return RandCropAtScaled(BOTH, margin, **values)
     values.pop("elsewhere", None)
     size = [int(margin * side) for side in plan["patch_size"]]
     return RandCropByPosNegLabeld(BOTH, "foreground", size, image_key="known", allow_smaller=True, **values)
@@ -69,11 +69,14 @@ def augmentation(
             ``low_resolution``, ``contrast``, ``noise``, ``scale_intensities``.
 
     Raises:
-        UserError: there is no such step, or ``flip_probability`` is not of three axes.
+        UserError: there is no such step, ``flip_probability`` is not of three axes, or regions have scales of their own
+            and no step crops around them.
     """
     if len(flip_probability) != 3:
         raise UserError(f"--flip_probability {list(flip_probability)}: give three numbers, one per axis")
     patch_size = list(plan["patch_size"])
+    if plan.get("scales") and "crop_around_region" not in steps:
+        raise UserError("--scales: takes the augmentation step crop_around_region; leave --scales out, or the overlay")
 
     def deform(every_axis: bool = False, **values: Any) -> RandDeformd:
         rotation = rotation_range(rotation_degrees, (1, 1, 1) if every_axis else plan["spacing"])

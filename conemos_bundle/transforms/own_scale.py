@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -71,15 +71,14 @@ def _fullest(part: torch.Tensor) -> torch.Tensor:
 class RandCropAtScaled(Randomizable, MapTransform):
     """Crop image and masks to a patch and a margin, in voxels of a coarser grid, and bring them onto that grid.
 
-    Beside its keys, an item has ``factor``, the voxels per axis of that grid's voxels; ``box``, 2×3, first and end
-    voxel of where the region is looked for; ``region_box``, those of the region itself, None where it is absent; and
-    ``channel``, the region's among the masks. The patch is centered on a
-    voxel of the region, or it lies in the box (holds all of it, where it is smaller), or, for what is asked for in the
-    wrong place, anywhere in the scan.
+    Beside its keys, an item has ``factor``, the voxels per axis of that grid's voxels; ``patch_size``, on that grid;
+    ``box``, 2×3, first and end voxel of where the region is looked for; ``region_box``, those of the region itself,
+    None where it is absent; and ``channel``, the region's among the masks. The patch is centered on a voxel of the
+    region, or it lies in the box (holds all of it, where it is smaller), or, for what is asked for in the wrong place,
+    anywhere in the scan.
 
     Args:
         keys: image first, then masks of 0, 1 and `IGNORED`.
-        patch_size: voxels of the patch, on the coarser grid.
         margin: the crop's sides, times the patch's, for what a deformation takes from beyond it.
         pos: weight of patches around a voxel of the region.
         neg: weight of the others.
@@ -87,23 +86,16 @@ class RandCropAtScaled(Randomizable, MapTransform):
     """
 
     def __init__(
-        self,
-        keys: KeysCollection,
-        patch_size: Sequence[int],
-        margin: float = 1.25,
-        pos: float = 1,
-        neg: float = 2,
-        elsewhere: float = 0.1,
+        self, keys: KeysCollection, margin: float = 1.25, pos: float = 1, neg: float = 2, elsewhere: float = 0.1
     ) -> None:
         MapTransform.__init__(self, keys)
-        self.patch_size = np.asarray(patch_size)
         self.margin, self.pos, self.neg, self.elsewhere = margin, pos, neg, elsewhere
         self.center = np.zeros(3)
 
     def randomize(self, data: Mapping[Hashable, Any]) -> None:
         """Draw the center of the patch, in voxels of the scan."""
         shape = np.array(data[self.keys[0]].shape[1:])
-        length = self.patch_size * np.asarray(data["factor"])
+        length = np.asarray(data["patch_size"]) * np.asarray(data["factor"])
         around = self.R.random() < self.pos / (self.pos + self.neg)
         anywhere = self.R.random() < self.elsewhere
         if around and data["region_box"] is not None:
@@ -122,7 +114,7 @@ class RandCropAtScaled(Randomizable, MapTransform):
         self.randomize(item)
         factor: Factor = item["factor"]
         shape = np.array(item[self.keys[0]].shape[1:])
-        size = np.minimum((self.margin * self.patch_size).astype(int) * np.array(factor), shape)
+        size = np.minimum((self.margin * np.asarray(item["patch_size"])).astype(int) * np.array(factor), shape)
         start = np.clip(np.round(self.center - size / 2).astype(int), 0, shape - size)
         places = (slice(None), *(slice(int(a), int(a + n)) for a, n in zip(start, size, strict=True)))
         image_key, *mask_keys = self.key_iterator(item)

@@ -56,7 +56,7 @@ class RandDeformd(RandomizableTransform, MapTransform):
 
     Args:
         keys: image first, then masks of 0, 1 and `IGNORED`, each ``(C, D, H, W)``.
-        patch_size: size of the result in voxels.
+        patch_size: size of the result in voxels, where the item itself has no ``patch_size``.
         prob: probability of the deformation.
         rotation: ± radians about each axis.
         scaling: each axis is scaled by 1 ± this.
@@ -86,12 +86,12 @@ class RandDeformd(RandomizableTransform, MapTransform):
         self.shearing = shearing
         self.translation = translation
         self.elastic_std = elastic_std
-        self.nodes = [max(2, math.ceil(n / elastic_grid) + 1) for n in self.patch_size]
+        self.elastic_grid = elastic_grid
         self.matrix = np.eye(4)
         self.displacement: torch.Tensor | None = None
 
     def randomize(self, data: Any = None) -> None:
-        """Draw the next deformation."""
+        """Draw the next deformation, for a patch of that size."""
         super().randomize(None)
         self.matrix, self.displacement = np.eye(4), None
         if not self._do_transform:
@@ -105,13 +105,15 @@ class RandDeformd(RandomizableTransform, MapTransform):
         ]
         self.matrix = np.linalg.multi_dot([np.asarray(factor) for factor in factors])
         if self.elastic_std > 0:
-            field = random.normal(0, random.uniform(0, self.elastic_std), (3, *self.nodes))
+            nodes = [max(2, math.ceil(n / self.elastic_grid) + 1) for n in (self.patch_size if data is None else data)]
+            field = random.normal(0, random.uniform(0, self.elastic_std), (3, *nodes))
             self.displacement = torch.from_numpy(field).float()
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Deform image and masks alike."""
         item = dict(data)
-        self.randomize()
+        patch_size = [int(n) for n in item.get("patch_size", self.patch_size)]
+        self.randomize(patch_size)
         image_key, *mask_keys = self.key_iterator(item)
         image = torch.as_tensor(item[image_key]).float()
         masks = [torch.as_tensor(item[key]).float() for key in mask_keys]
@@ -119,9 +121,9 @@ class RandDeformd(RandomizableTransform, MapTransform):
         partly = (stacked == IGNORED).flatten(1).any(1)
         channels = torch.cat([image, (stacked == 1).float(), (stacked[partly] == 0).float()])
         # where volume and patch differ by an odd number, center on a voxel: half a voxel aside would blur
-        odd = [(n - m) % 2 / 2 for n, m in zip(channels.shape[1:], self.patch_size, strict=True)]
+        odd = [(n - m) % 2 / 2 for n, m in zip(channels.shape[1:], patch_size, strict=True)]
         matrix = np.asarray(create_translate(3, odd)) @ self.matrix
-        deformed = deform(channels, self.patch_size, matrix, self.displacement)
+        deformed = deform(channels, patch_size, matrix, self.displacement)
         item[image_key], inside, outside = deformed.split([len(image), len(stacked), int(partly.sum())])
         result = (inside > 0.5).float()
         result[partly] = torch.where(outside > 0.5, 0.0, torch.where(inside[partly] > 0.5, 1.0, float(IGNORED)))

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from conemos_bundle.data.looks import FOUND, draw_box, draw_level, see
+from conemos_bundle.data.looks import draw_box, see
 from conemos_bundle.scales import region_scales
 from conemos_bundle.utils.known import IGNORED
 
+PATCH = {"patch_size": [16, 16, 16]}
 REGIONS = ["body", "brain", "eyes"]
 SCALES = region_scales(
     {
-        "body": {"extent_mm": [60.0, 40.0, 40.0], "factor": [2, 2, 2]},
-        "brain": {"extent_mm": [40.0, 30.0, 20.0], "factor": [1, 1, 1], "within": "body", "found_at": [2, 2, 2]},
-        "eyes": {"extent_mm": [10.0, 4.0, 4.0], "factor": [1, 1, 1], "within": "brain"},
+        "body": {"extent_mm": [60.0, 40.0, 40.0], "factor": [2, 2, 2], **PATCH},
+        "brain": {
+            "extent_mm": [40.0, 30.0, 20.0],
+            "factor": [1, 1, 1],
+            **PATCH,
+            "within": "body",
+            "found_at": [2, 2, 2],
+        },
+        "eyes": {"extent_mm": [10.0, 4.0, 4.0], "factor": [1, 1, 1], **PATCH, "within": "brain"},
     },
     REGIONS,
 )
@@ -69,11 +76,3 @@ def test_a_region_that_was_found_is_looked_for_in_its_own_box() -> None:
 def test_an_absent_region_is_looked_for_around_the_parent_or_anywhere() -> None:
     assert all((box[1] < 50).all() for box in drawn(2, 0, {1: BRAIN}))
     assert all((box == [[0, 0, 0], SHAPE]).all() for box in drawn(2, 0, {}))
-
-
-def test_a_part_of_the_draws_is_at_the_level_of_finding() -> None:
-    assert SCALES is not None
-    random = np.random.default_rng(0)
-    levels = [draw_level(1, SCALES, random) for _ in range(3000)]
-    assert abs(np.mean(levels) - FOUND) < 0.03
-    assert {draw_level(0, SCALES, random) for _ in range(50)} == {1}

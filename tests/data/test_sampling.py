@@ -5,7 +5,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from conemos_bundle.data.sampling import RegionSampler, Sample, region_probabilities
+from conemos_bundle.data.sampling import RULES, RegionSampler, Sample, region_probabilities
+from conemos_bundle.errors import UsageError
+from conemos_bundle.scales import Scales, region_scales
 
 ANNOTATED = [[0], [0, 1], [0], [1, 3], [0], []]  # region 0: four scans, 1: two, 2: none, 3: one
 SCANS = [{0, 1, 2, 4}, {1, 3}, set(), {3}]
@@ -107,3 +109,40 @@ def test_the_first_epoch_is_1() -> None:
 def test_a_longer_epoch_begins_like_a_shorter_one() -> None:
     assert list(sampler(samples=80))[:50] == list(sampler())
     assert len(sampler(samples=80)) == 80
+
+
+def scales(*, patch_sizes: tuple[int, int] = (8, 16)) -> Scales:
+    """Regions 0 and 1 at level 1; 2 and 3 at level 0, region 3 found at level 1 first."""
+    coarse = {"extent_mm": [9.0] * 3, "factor": [2] * 3, "patch_size": [patch_sizes[1]] * 3}
+    fine = {"extent_mm": [9.0] * 3, "factor": [1] * 3, "patch_size": [patch_sizes[0]] * 3}
+    found = region_scales({"a": coarse, "b": coarse, "c": fine, "d": {**fine, "found_at": [2] * 3}}, list("abcd"))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("rule", ["inverse_size", "uniform", "proportional"])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_batch_is_of_one_level_and_regions_come_as_often_as_ever(rule: str, batch_size: int) -> None:
+    drawn = list(RegionSampler(ANNOTATED, 4, 18_000, rule, scales=scales(), batch_size=batch_size))
+    batches = [drawn[i : i + batch_size] for i in range(0, len(drawn), batch_size)]
+    assert all(len({draw.level for draw in batch}) == 1 for batch in batches)
+    assert all(draw.scan in SCANS[draw.region] for draw in drawn)
+    frequencies = Counter((draw.region, draw.level) for draw in drawn)
+    expected = region_probabilities([len(scans) for scans in SCANS], rule)
+    shares = {(0, 1): expected[0], (1, 1): expected[1], (3, 0): expected[3] * 2 / 3, (3, 1): expected[3] / 3}
+    assert set(frequencies) == set(shares)
+    for pair, share in shares.items():
+        assert frequencies[pair] / len(drawn) == pytest.approx(share, abs=0.025)
+
+
+def test_regions_in_turn_take_patches_of_one_size() -> None:
+    with pytest.raises(UsageError, match="in_turn: patches of several sizes"):
+        RegionSampler(ANNOTATED, 4, 6, "in_turn", scales=scales(), batch_size=3)
+    drawn = list(RegionSampler(ANNOTATED, 4, 600, "in_turn", scales=scales(patch_sizes=(8, 8)), batch_size=3))
+    assert [draw.region for draw in drawn[:6]] == [0, 1, 3, 0, 1, 3]
+    assert Counter((draw.region, draw.level) for draw in drawn)[3, 1] == pytest.approx(200 / 3, abs=25)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_without_scales_every_draw_is_of_level_0(rule: str) -> None:
+    assert {draw.level for draw in sampler(rule)} == {0}

@@ -9,15 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 from conemos_bundle.data.datalist import Datalist
-from conemos_bundle.data.scale_plan import (
-    FEWEST,
-    FEWEST_BOXES,
-    describe_scales,
-    factors,
-    own_factor,
-    plan_scales,
-    scale_patch,
-)
+from conemos_bundle.data.scale_plan import FEWEST, FEWEST_BOXES, describe_scales, factors, own_factor, plan_scales
 from conemos_bundle.errors import UsageError, UserError
 
 SHAPE = (60, 40, 30)
@@ -80,18 +72,19 @@ def test_one_scale_leaves_the_plan_as_it_is(tmp_path: Path) -> None:
 def test_extent_spacing_and_place_of_each_region(tmp_path: Path) -> None:
     plan = plan_scales(PLAN, scans(tmp_path, FEWEST_BOXES), named(REGIONS), "own")
     assert not plan["whole_scans"]
+    patches = {region: scale.pop("patch_size") for region, scale in plan["scales"].items()}
+    # cubes of 1.2 times the longest side, at their own spacing, within the scan's 120 x 80 x 60 mm
+    assert patches == {"body": [32, 24, 16], "brain": [24, 24, 24], "eyes": [16, 16, 16], "other": [16, 16, 16]}
     assert plan["scales"] == {
         "body": {"extent_mm": [112, 64, 48], "factor": [2, 2, 2]},
         "brain": {"extent_mm": [40, 36, 24], "factor": [1, 1, 1], "within": "body", "found_at": [2, 2, 2]},
         "eyes": {"extent_mm": [4, 12, 4], "factor": [1, 1, 1], "within": "brain"},
         "other": {"extent_mm": [20, 20, 20], "factor": [1, 1, 1], "within": "body", "found_at": [2, 2, 2]},
     }
-    assert plan["patch_size"] == scale_patch(plan["scales"], plan["spacing"]) == [40, 24, 24]
-    assert plan_scales(PLAN, scans(tmp_path, 3), named(REGIONS), "own", patch_size=[8, 9, 10])["patch_size"] == [
-        8,
-        9,
-        10,
-    ]
+    assert plan["patch_size"] == [32, 24, 24]
+    same = plan_scales(PLAN, scans(tmp_path, 3), named(REGIONS), "own", patch_size=[8, 9, 10])
+    assert same["patch_size"] == [8, 9, 10]
+    assert all(scale["patch_size"] == [8, 9, 10] for scale in same["scales"].values())
     assert describe_scales(plan).splitlines()[2] == (
         "brain   40 x 36 x 24   2 x 2 x 2     in the box of body, first at 4 x 4 x 4 mm"
     )
@@ -137,12 +130,20 @@ def test_in_a_large_scan_a_region_is_found_first(tmp_path: Path) -> None:
     plan = {**PLAN, "spacing": [0.5, 0.5, 0.5]}
     items = scans(tmp_path, 1, other=BOXES["other"])
     found = plan_scales(plan, items, named(["other"]), "own")["scales"]["other"]
+    assert found.pop("patch_size") == [48, 48, 48]
     assert found == {"extent_mm": [20, 20, 20], "factor": [1, 1, 1], "found_at": [2, 2, 2]}  # 240 x 160 x 120 voxels
 
 
 def test_scales_by_hand(tmp_path: Path) -> None:
-    by_hand = {"eyes": {"within": "body", "factor": [2, 1, 1]}, "brain": {"found_at": None}, "other": {"within": None}}
+    by_hand = {
+        "eyes": {"within": "body", "factor": [2, 1, 1]},
+        "brain": {"found_at": None},
+        "other": {"within": None, "patch_size": [8, 8, 8]},
+    }
     found = plan_scales(PLAN, scans(tmp_path, 10), named(REGIONS), by_hand)["scales"]
+    assert found["other"].pop("patch_size") == [8, 8, 8]
+    assert found["eyes"].pop("patch_size") == [16, 16, 16]
+    assert found["brain"].pop("patch_size") == [24, 24, 24]
     assert found["eyes"] == {"extent_mm": [4, 12, 4], "factor": [2, 1, 1], "within": "body", "found_at": [2, 2, 2]}
     assert found["brain"] == {"extent_mm": [40, 36, 24], "factor": [1, 1, 1], "within": "body"}
     assert "within" not in found["other"]

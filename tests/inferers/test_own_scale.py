@@ -27,7 +27,7 @@ PLACES = {
 
 
 def scales(**changes: dict[str, Any]) -> Scales:
-    extent = {"extent_mm": [10.0, 10.0, 10.0]}
+    extent = {"extent_mm": [10.0, 10.0, 10.0], "patch_size": list(WINDOW)}
     planned: dict[str, dict[str, Any]] = {
         "body": {**extent, "factor": [2, 2, 2]},
         "brain": {**extent, "factor": [1, 1, 1], "within": "body", "found_at": [2, 2, 2]},
@@ -207,10 +207,10 @@ def test_one_region_after_the_other_as_all_together(asked: list[int], parents: d
     together = ask(image, *asked, parents=parents)[0]
 
     def inferer(*arguments: Any, **options: Any) -> torch.Tensor:
-        return infer(*arguments, mode="window", window=WINDOW, **options)
+        return infer(*arguments, mode="window", **options)
 
     names = {k: REGIONS[k] for k in asked}
-    each = dict(infer_each(inferer, image, EncodeOnce(Seeing()), names, parents, scales=scales(), window=WINDOW))
+    each = dict(infer_each(inferer, image, EncodeOnce(Seeing()), names, parents, scales=scales()))
     assert sorted(each) == sorted(asked)
     for place, k in enumerate(asked):
         assert torch.equal(each[k], together[place])

@@ -44,15 +44,25 @@ def test_the_condition_the_patches_and_the_record_know_the_scales(build: Build, 
     assert record["network"]["spacings"] == [[2.5, 2, 2], [5, 4, 4]]
 
 
-def test_regions_beside_the_drawn_one_are_those_of_its_level(build: Build) -> None:
-    """The third training scan annotates the inner region, the fourth both."""
-    get = build(scales=SCALES)
-    dataset = get("train::dataset")
-    for seed in range(12):
-        item = dataset[Sample(3, 0, seed)]
-        assert sorted(code for code in item["regions"].tolist() if code >= 0) == [2, 3]
-    inner = [dataset[Sample(3, 1, seed)]["regions"].tolist() for seed in range(40)]
-    assert {tuple(sorted(code for code in codes if code >= 0)) for codes in inner} == {(1,), (2, 3)}
+@pytest.mark.parametrize(
+    ("draw", "codes"),
+    [(Sample(3, 0, 1, level=1), [2, 3]), (Sample(3, 1, 1, level=1), [2, 3]), (Sample(3, 1, 1, level=0), [1])],
+)
+def test_regions_beside_the_drawn_one_are_those_of_its_level(build: Build, draw: Sample, codes: list[int]) -> None:
+    """The fourth training scan annotates both regions."""
+    item = build(scales=SCALES)("train::dataset")[draw]
+    assert sorted(code for code in item["regions"].tolist() if code >= 0) == codes
+
+
+def test_each_level_has_patches_of_its_own_size(build: Build) -> None:
+    sizes = {"outer": {**SCALES["outer"], "patch_size": [16, 16, 8]}, "inner core": {**SCALES["inner core"]}}
+    get = build(scales=sizes)
+    dataset, seen = get("train::dataset"), set()
+    for draw in get("train::sampler"):
+        item = dataset[draw]
+        seen.add((draw.level, tuple(item["image"].shape[1:])))
+        assert item["label"].shape[1:] == item["image"].shape[1:]
+    assert seen == {(0, (16, 16, 16)), (1, (16, 16, 8))}
 
 
 def test_soft_dice_alone_by_default(build: Build) -> None:

@@ -66,7 +66,8 @@ def item(factor: int, box: Any, region: tuple[int, int, int] | None = (20, 21, 2
     if region is not None:
         label[1][region] = 1
         found = np.array([region, np.array(region) + 1], float)
-    return {"image": grid, "label": label, "channel": 1, "factor": (factor,) * 3, "box": box, "region_box": found}
+    return {"image": grid, "label": label, "channel": 1, "factor": (factor,) * 3, "patch_size": [8, 8, 8],
+            "box": box, "region_box": found}  # fmt: skip
 
 
 def crops(crop: RandCropAtScaled, given: dict[str, Any], number: int = 40) -> list[dict[str, Any]]:
@@ -86,7 +87,7 @@ def ends(crop: dict[str, Any], factor: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("factor", [1, 2])
 def test_patches_lie_in_a_larger_box(factor: int) -> None:
     box = np.array([[2, 4, 6], [40, 44, 46]], float)
-    crop = RandCropAtScaled(["image", "label"], [8, 8, 8], margin=1, pos=0, neg=1, elsewhere=0)
+    crop = RandCropAtScaled(["image", "label"], margin=1, pos=0, neg=1, elsewhere=0)
     found = [ends(each, factor) for each in crops(crop, item(factor, box))]
     assert all((first >= box[0] - 1).all() and (last <= box[1]).all() for first, last in found)
     assert len({tuple(first) for first, _ in found}) > 20
@@ -95,14 +96,14 @@ def test_patches_lie_in_a_larger_box(factor: int) -> None:
 
 def test_patches_hold_a_smaller_box() -> None:
     box = np.array([[20, 20, 20], [26, 26, 26]], float)
-    crop = RandCropAtScaled(["image", "label"], [8, 8, 8], margin=1, pos=0, neg=1, elsewhere=0)
+    crop = RandCropAtScaled(["image", "label"], margin=1, pos=0, neg=1, elsewhere=0)
     for each in crops(crop, item(2, box)):
         first, last = ends(each, 2)
         assert (first <= box[0] + 1).all() and (last >= box[1] - 2).all()
 
 
 def test_patches_around_the_region_hold_it() -> None:
-    crop = RandCropAtScaled(["image", "label"], [8, 8, 8], margin=1.25, pos=1, neg=0)
+    crop = RandCropAtScaled(["image", "label"], margin=1.25, pos=1, neg=0)
     for each in crops(crop, item(1, np.array([[0, 0, 0], [4, 4, 4]], float))):
         assert each["label"].shape == (2, 10, 10, 10)
         assert each["label"][1].sum() == 1
@@ -111,17 +112,19 @@ def test_patches_around_the_region_hold_it() -> None:
 
 def test_some_patches_are_from_elsewhere() -> None:
     box = np.array([[0, 0, 0], [12, 12, 12]], float)
-    crop = RandCropAtScaled(["image", "label"], [8, 8, 8], margin=1, pos=0, neg=1, elsewhere=0.5)
+    crop = RandCropAtScaled(["image", "label"], margin=1, pos=0, neg=1, elsewhere=0.5)
     outside = [bool((ends(each, 1)[1] > 13).any()) for each in crops(crop, item(1, box), 100)]
     assert 25 < sum(outside) < 75
 
 
 def test_an_absent_region_is_looked_for_in_the_box() -> None:
     box = np.array([[0, 0, 0], [12, 12, 12]], float)
-    crop = RandCropAtScaled(["image", "label"], [8, 8, 8], margin=1, pos=1, neg=0, elsewhere=0)
+    crop = RandCropAtScaled(["image", "label"], margin=1, pos=1, neg=0, elsewhere=0)
     assert all((ends(each, 1)[1] <= 13).all() for each in crops(crop, item(1, box, region=None)))
 
 
 def test_a_scan_smaller_than_the_patch_is_taken_whole() -> None:
-    crop = RandCropAtScaled(["image", "label"], [40, 8, 8], margin=1)
-    assert crops(crop, item(2, np.array([[0, 0, 0], [48, 48, 48]], float)), 1)[0]["image"].shape == (3, 24, 8, 8)
+    crop = RandCropAtScaled(["image", "label"], margin=1)
+    assert crops(crop, {**item(2, np.array([[0, 0, 0], [48, 48, 48]], float)), "patch_size": [40, 8, 8]}, 1)[0][
+        "image"
+    ].shape == (3, 24, 8, 8)
