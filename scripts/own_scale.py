@@ -1,8 +1,10 @@
 """Each region at its own scale against one scale for all, at equal training time.
 
     conemos phantom ph3 --fidelity full --size 128 --complete_test --workers 2
-    python scripts/own_scale.py ph3/datalist.json --output scales/phantom --minutes 15
-    python scripts/own_scale.py ph3/datalist.json --output scales/phantom --only "[own, psl_6mm]" --seed 1   # goes on
+    python scripts/own_scale.py phantom ph3 --output scales/phantom --minutes 15
+    python scripts/own_scale.py phantom ph3 --output scales/phantom --only "[own, psl_6mm]" --seed 1   # goes on
+    python scripts/own_scale.py chaos DATA/chaos_t2spir --output scales/chaos --minutes 5
+    python scripts/own_scale.py atlas DATA/fetal_brain_atlas --output scales/atlas --minutes 5
 
 One thread each. How many steps fit in the time is measured once per method, in turn with one that all are compared with
 (`rates.json`), so that a busy machine is fair to all. `scales.csv` has every run: steps, masks, seconds, validation
@@ -11,6 +13,7 @@ Dice, and, where it was evaluated, Dice and SD95 (mm, on the scans' own grid) of
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -21,39 +24,50 @@ from statistics import median
 from typing import Any
 
 import fire
+import numpy as np
 import pandas as pd
+from conemos_bundle.cli import datalist
 from conemos_bundle.data import read_datalist, write_datalist
 from conemos_bundle.training.curve import read_curve
+from experiment_grids import ANY_POSE, PILOT_DATASETS, REGIONS
 
 EPOCHS = 6
-TRIAL_STEPS, TRIALS = 12, 3
-REFERENCE = "psl_6mm"
-ANY_POSE = {"rotation_degrees": 180, "flip_probability": [0.5, 0.5, 0.5]}
-COMMON = {"channels": [8, 16, 32, 64], "sampling_rule": "uniform", "val_interval": EPOCHS // 2, **ANY_POSE}
+TRIAL_STEPS, TRIALS = 20, 3
+VALIDATED, TESTED = 12, 32  # scans of the phantom: those with most regions annotated; every other one first
+ATLAS = {"brain": [1, 2, 3, 4, 5, 6, 7, 8], "cerebellum": [3], "brainstem": [7], "corpus_callosum": [8]}
+ATLAS_SPLIT = {"train": 9, "val": 2, "test": 4}
+ATLAS_ANNOTATED = 0.5  # of the masks in training
+
+PSL, DODNET, INDIVIDUAL = ({"overlay": name} for name in ("psl_loss", "dodnet", "individual"))
 FINE, COARSE = {"spacing": [3, 3, 3], "patch_size": [64, 64, 64]}, {"spacing": [6, 6, 6], "patch_size": [48, 48, 48]}
-OWN = {"spacing": [3, 3, 3], "patch_size": [40, 40, 40], "scales": "own"}
-METHODS: dict[str, dict[str, Any]] = {
-    "psl_3mm": {"overlay": "psl_loss", **FINE},
-    "psl_6mm": {"overlay": "psl_loss", **COARSE},
-    "dodnet_3mm": {"overlay": "dodnet", **FINE},
-    "dodnet_6mm": {"overlay": "dodnet", **COARSE},
-    "conemos_3mm": FINE,
-    "conemos_6mm": COARSE,
-    "individual_3mm": {"overlay": "individual", **FINE},
-    "individual_6mm": {"overlay": "individual", **COARSE},
-    "own": OWN,
-    "individual_own": {"overlay": "individual", **OWN},
+OWN: dict[str, Any] = {"scales": "own"}
+# batches of one spacing cannot hold every region
+CASCADE: dict[str, Any] = {**INDIVIDUAL, **OWN, "train::sampler::rule": "uniform", "train::dataloader::batch_size": 2}
+METHODS: dict[str, dict[str, dict[str, Any]]] = {
+    "phantom": {
+        "psl_6mm": {**PSL, **COARSE},
+        "psl_3mm": {**PSL, **FINE},
+        "dodnet_6mm": {**DODNET, **COARSE},
+        "dodnet_3mm": {**DODNET, **FINE},
+        "conemos_6mm": COARSE,
+        "conemos_3mm": FINE,
+        "individual_6mm": {**INDIVIDUAL, **COARSE},
+        "own": OWN,
+        "individual_own": CASCADE,
+    },
+    "chaos": {"conemos": PILOT_DATASETS["chaos_t2spir"], "own": OWN},
+    "atlas": {"conemos": {}, "own": OWN},
 }
+COMMON: dict[str, dict[str, Any]] = {"phantom": {"sampling_rule": "uniform", **ANY_POSE}, "chaos": {}, "atlas": {}}
 
 
 def main(
-    datalist: str,
+    data_set: str,
+    data: str,
     output: str = "scales",
     minutes: float = 15,
-    only: Sequence[str] = tuple(METHODS),
+    only: Sequence[str] | None = None,
     seed: int = 0,
-    validated: int = 12,
-    tested: int = 32,
     evaluate: bool = False,
     name: str | None = None,
     **options: Any,
@@ -61,28 +75,25 @@ def main(
     """Train each method as long as the others, and evaluate it.
 
     Args:
-        datalist: of the data set, beside which its scans lie.
+        data_set: phantom, chaos or atlas.
+        data: its folder.
         output: folder of the runs.
         minutes: of training, on one core.
         only: of ``METHODS``.
         seed: of weights, draws and augmentation.
-        validated: validation scans, those with most regions annotated.
-        tested: test scans, every other one first, that many mothers are among them.
         evaluate: look at the test scans.
         name: of the run, where options differ.
         options: settings of the trainings, as for ``conemos train``.
     """
     folder = Path(output).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    data = read_datalist(datalist)
-    fullest = sorted(data.validation, key=lambda scan: -len(scan.masks))  # else no scan with the uterus
-    chosen = {"validation": fullest[:validated], "test": (data.test[::2] + data.test[1::2])[:tested]}
-    study = Path(datalist).absolute().with_name("own_scale_study.json")
-    write_datalist(data.model_copy(update=chosen), study)
-    for method in [only] if isinstance(only, str) else only:
-        settings = {**COMMON, **METHODS[method], **options}
+    study = STUDIES[data_set](Path(data).absolute(), folder)
+    for method in [only] if isinstance(only, str) else only or METHODS[data_set]:
+        settings = {"channels": [8, 16, 32, 64], **COMMON[data_set], **METHODS[data_set][method], **options}
+        settings["val_interval"] = EPOCHS // 2
         run = folder / "runs" / (name or method) / f"seed{seed}"
-        steps = _steps(folder, study, name or method, settings, minutes)
+        reference = {"channels": [8, 16, 32, 64], **COMMON[data_set], **next(iter(METHODS[data_set].values()))}
+        steps = _steps(folder, study, name or method, settings, reference, minutes)
         if len(read_curve(run / "curve.csv")) < EPOCHS:
             epochs = {"max_epochs": EPOCHS, "steps_per_epoch": max(1, steps // EPOCHS), "seed": seed}
             _conemos("train", study, **{"output_dir": run, **settings, **epochs})
@@ -92,18 +103,54 @@ def main(
     print(_table(folder).to_string(index=False))
 
 
-def _steps(folder: Path, study: Path, method: str, settings: dict[str, Any], minutes: float) -> int:
-    """How many steps fit in the time: seconds per step over those of the reference, times what those are when quiet."""
+def _phantom(data: Path, folder: Path) -> Path:
+    found = read_datalist(data / "datalist.json")
+    fullest = sorted(found.validation, key=lambda scan: -len(scan.masks))  # else no scan with the uterus
+    chosen = {"validation": fullest[:VALIDATED], "test": (found.test[::2] + found.test[1::2])[:TESTED]}
+    write_datalist(found.model_copy(update=chosen), data / "own_scale_study.json")
+    return data / "own_scale_study.json"
+
+
+def _chaos(data: Path, folder: Path) -> Path:
+    regions: Any = REGIONS["chaos_t2spir"]
+    table = str(data / "partial_annotations.csv")
+    datalist(str(data), str(folder / "datalist.json"), csv=table, regions=regions, name="chaos")
+    return folder / "datalist.json"
+
+
+def _atlas(data: Path, folder: Path) -> Path:
+    """Half of the masks of the training weeks are kept, at least one a week; validation and test have all."""
+    random = np.random.default_rng(0)
+    names = sorted(file.name.removesuffix(".nii.gz") for file in (data / "images").iterdir())
+    splits = random.permutation([split for split, number in ATLAS_SPLIT.items() for _ in range(number)])
+    with (folder / "annotated.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["scan", "split", *ATLAS])
+        for name, split in zip(names, splits, strict=True):
+            annotated = random.random(len(ATLAS)) < (ATLAS_ANNOTATED if split == "train" else 1)
+            annotated[random.integers(len(ATLAS))] = True
+            writer.writerow([name, split, *annotated.astype(int)])
+    regions: Any = ATLAS
+    datalist(str(data), str(folder / "datalist.json"), csv=str(folder / "annotated.csv"), regions=regions, name="atlas")
+    return folder / "datalist.json"
+
+
+STUDIES = {"phantom": _phantom, "chaos": _chaos, "atlas": _atlas}
+
+
+def _steps(
+    folder: Path, study: Path, method: str, settings: dict[str, Any], reference: dict[str, Any], minutes: float
+) -> int:
+    """How many steps fit in the time: seconds per step over those of the reference, times what those were first."""
     file = folder / "rates.json"
     rates: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
     if method not in rates:
-        reference = {**COMMON, **METHODS[REFERENCE]}
         mine, others = [], []
         for trial in range(TRIALS):
             mine.append(_trial(folder / "trials" / f"{method}{trial}", study, settings))
             others.append(_trial(folder / "trials" / f"{method}{trial}_reference", study, reference))
-        rates.setdefault(REFERENCE, median(others))
-        rates[method] = rates[REFERENCE] * median(a / b for a, b in zip(mine, others, strict=True))
+        rates.setdefault("reference", median(others))
+        rates[method] = rates["reference"] * median(a / b for a, b in zip(mine, others, strict=True))
         file.write_text(json.dumps(rates, indent=1) + "\n")
     return int(60 * minutes / rates[method])
 

@@ -88,6 +88,7 @@ def with_earlier(result: dict[str, Any], output_dir: str | os.PathLike[str], nam
     held = {region for regions in contents.values() for region in regions}
     regions = {region: size for region, size in earlier.get("regions", {}).items() if region in held}
     for region, size in result["regions"].items():
-        regions[region] = {**regions.get(region, {}), **size}
+        before = {name: value for name, value in regions.get(region, {}).items() if name != "not_found"}
+        regions[region] = {**before, **size}
     made = {file: key for file, key in {**earlier.get("made", {}), **result["made"]}.items() if file in contents}
     return {**earlier, **result, "outputs": list(contents), "contents": contents, "regions": regions, "made": made}

@@ -74,8 +74,8 @@ class RegionSampler(Sampler[Sample]):
         seed: seed of the whole run.
         rank: this process among several.
         absent: for each scan, the indices of the regions known to be absent.
-        scales: of the regions. The draws of a batch are of one level then, whose patches have one size; how often a
-            region is drawn at which of its levels stays as without batches.
+        scales: of the regions. The draws of a batch are of one level then, whose patches have one size; each level has
+            as many batches, and the rule says how often each of its regions is drawn.
         batch_size: draws per batch.
 
     Raises:
@@ -124,7 +124,7 @@ class RegionSampler(Sampler[Sample]):
         for i in range(self.num_samples):
             if self.of_levels is not None and self.rule != "in_turn":
                 if i % self.batch_size == 0:
-                    level = int(random.choice(self.of_levels.shape[1], p=self.of_levels.sum(0)))
+                    level = int(random.choice(np.flatnonzero(self.of_levels.sum(0))))
                 chances = self.of_levels[:, level]
                 region = int(random.choice(len(chances), p=chances / chances.sum()))
             elif self.rule == "in_turn":

@@ -20,9 +20,10 @@ from pydantic import ValidationError
 
 MODES = ("one", "own")
 COARSEST = 64
-LONGEST = 48  # voxels that a region's longest side spans at its own scale, at most; at least half of it
+LONGEST = 64  # voxels that a region's longest side spans at its own scale, at most; at least half of it
+LARGEST = 48  # voxels of a patch's sides
 SMALLEST = 16  # voxels of a patch's sides
-AROUND = 1.2  # times the region's longest side, at most LONGEST
+AROUND = 1.2  # times the region's longest side, at most LARGEST
 MOST_READ = 16  # scans per region
 FEWEST = 3  # scans that must tell that a region contains another
 FEWEST_BOXES = 10  # that its box does: chance alone would have it so in a few
@@ -41,7 +42,7 @@ def plan_scales(
     """The plan, with the scale of each region where ``scales`` is not ``"one"``.
 
     Of up to 16 training scans per region, the median extent of its bounding box decides: the spacing is the plan's
-    times the smallest power of two at which the longest side spans at most 48 voxels, in each axis as far as voxels
+    times the smallest power of two at which the longest side spans at most 64 voxels, in each axis as far as voxels
     become cubes. A region is looked for within the smallest one that contains it (by declaration, or in all scans that
     annotate both, three at least) or whose box does, with its margin (in ten scans at least). One that is finer than
     the region that it is looked for within is found first at that one's spacing; so is one that may be anywhere in a
@@ -129,7 +130,7 @@ def factors(coarseness: int, spacing: Sequence[float]) -> Factor:
 
 
 def own_factor(extent_mm: Sequence[float], spacing: Sequence[float]) -> Factor:
-    """The smallest `factors` at which no side of a box spans more than 48 voxels.
+    """The smallest `factors` at which no side of a box spans more than 64 voxels.
 
     Args:
         extent_mm: its sides.
@@ -238,7 +239,7 @@ def _within(
 def _patch(scale: Mapping[str, Any], scan: Sequence[float], spacing: Sequence[float], multiple: int = 8) -> list[int]:
     """A cube that holds the region at its own scale and what is around it; no larger than the scan."""
     voxel = [s * f for s, f in zip(spacing, scale["factor"], strict=True)]
-    side = min(AROUND * max(e / v for e, v in zip(scale["extent_mm"], voxel, strict=True)), LONGEST)
+    side = min(AROUND * max(e / v for e, v in zip(scale["extent_mm"], voxel, strict=True)), LARGEST)
     sides = [min(side, length / v) for length, v in zip(scan, voxel, strict=True)]
     return [max(SMALLEST, math.ceil(side / multiple) * multiple) for side in sides]
 
@@ -255,6 +256,6 @@ def _found_at(
     while True:
         found = [max(a, b) for a, b in zip(factors(coarseness, plan["spacing"]), own, strict=True)]
         voxels = math.prod(length / (s * f) for length, s, f in zip(scan, plan["spacing"], found, strict=True))
-        if voxels <= MOST_SEARCHED * LONGEST**3 or coarseness >= COARSEST:
+        if voxels <= MOST_SEARCHED * LARGEST**3 or coarseness >= COARSEST:
             return None if found == list(own) else found
         coarseness *= 2

@@ -68,6 +68,7 @@ def infer_each(
     parents: Mapping[int, int],
     voxels_at_once: int = VOXELS_AT_ONCE,
     scales: Scales | None = None,
+    missed: dict[int, int] | None = None,
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Logits of regions one after the other, the outer ones first: those of `infer` of all regions together.
 
@@ -83,6 +84,8 @@ def infer_each(
         parents: as for `infer`.
         voxels_at_once: of the image, times regions, whose logits are in memory at once; one region at least.
         scales: as for `infer`.
+        missed: gets each region that was looked for in the whole scan since the one that it should lie within was not
+            found, and which that is.
 
     Yields:
         the index of a region asked for, and its logits ``(D, H, W)``.
@@ -92,7 +95,7 @@ def infer_each(
         at_once = max(1, voxels_at_once // image[0, 0].numel())
         found = _some_at_once(inferer, image, network, asked, order, at_once)
     else:
-        found = _at_own_scales(inferer, image, network, asked, order, scales)
+        found = _at_own_scales(inferer, image, network, asked, order, scales, {} if missed is None else missed)
     for region, logits in each_inside(found, order, parents):
         channel = [logits]
         del logits
@@ -127,6 +130,7 @@ def _at_own_scales(
     asked: Mapping[int, str],
     order: Sequence[int],
     scales: Scales,
+    missed: dict[int, int],
 ) -> Iterator[tuple[int, torch.Tensor]]:
     def look(part: torch.Tensor, codes: list[int], known_by: tuple[int, Box]) -> torch.Tensor:
         network.begin(known_by)
@@ -136,5 +140,7 @@ def _at_own_scales(
         return inferer(part, network, regions=indices, window=window, parents=None, scales=None, progress=bar)
 
     for found in each_at_its_scale(image, order, scales, look):
+        if found.missed is not None:
+            missed[found.region] = found.missed
         if found.region in order:
             yield found.region, found.logits

@@ -129,6 +129,7 @@ def _show(item: dict[str, Any], result: dict[str, Any]) -> None:
     files = [item["image"]] if isinstance(item["image"], str) else item["image"]
     print(", ".join(map(printable, files)))
     for region, size in result.get("regions", {}).items():
-        print(f"  {region}: {size['voxels']} voxels, {size['volume_ml']:.3f} ml")
+        searched = f"; looked for in the whole scan: no {size['not_found']} was found" if "not_found" in size else ""
+        print(f"  {region}: {size['voxels']} voxels, {size['volume_ml']:.3f} ml{searched}")
     for written in result.get("outputs", []):
         print(f"  {printable(written)}", flush=True)

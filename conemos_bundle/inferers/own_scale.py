@@ -16,7 +16,8 @@ from conemos_bundle.transforms.own_scale import pool
 from scipy import ndimage
 
 logger = logging.getLogger(__name__)
-SPECK = 0.1  # of a region's largest part: what is smaller does not widen the box that others are looked for in
+SPECK = 0.3  # of a region's largest part: what is smaller does not widen the box that others are looked for in
+NEAR = 2  # voxels, of those it was found at, that a region may reach beyond
 _MOST_SURE = 16.0  # a logit: float32 has no probability closer to 1
 
 Box = tuple[tuple[int, int, int], tuple[int, int, int]]  # first voxel and end, of the scan as it was prepared
@@ -50,21 +51,26 @@ def each_at_its_scale(image: torch.Tensor, asked: Sequence[int], scales: Scales,
     pending = with_ancestors(asked, scales.within)
     while pending:
         now = [k for k in pending if scales.within.get(k) is None or scales.within[k] in boxes]
-        searched = {k: _around(boxes.get(scales.within.get(k, k)), places.whole) for k in now}
-        refined = dict(searched)
+        searched = {k: boxes.get(scales.within.get(k, k)) or places.whole for k in now}
+        refined, near = dict(searched), {}
         coarse = {k: level for k in now if (level := scales.found_at[k]) is not None}
         for group in _groups(coarse, coarse, searched):
             for k, logits, box in places.ask(group, coarse[group[0]], searched[group[0]]):
-                refined[k] = bounding_box(logits, scales.factors[coarse[k]], box) or searched[k]
+                found_in = bounding_box(logits, scales.factors[coarse[k]], box)
+                if found_in is not None:
+                    refined[k], near[k] = found_in, (logits > 0, coarse[k], box)
         for group in _groups(now, dict(enumerate(scales.level)), refined):
             level = scales.level[group[0]]
             for k, logits, box in places.ask(group, level, refined[group[0]]):
-                boxes[k] = bounding_box(logits, scales.factors[level], box)
                 outer = scales.within.get(k)
                 missed = outer if outer is not None and boxes[outer] is None else None
                 if missed is not None:
                     logger.info(f"region {k}: looked for in the whole scan, since region {missed} was not found in it")
-                yield Found(k, places.on_scan(logits, level, box), box, missed)
+                on_scan = places.on_scan(logits, level, box)
+                if k in near:
+                    on_scan = places.keep_near(on_scan, *near.pop(k))
+                boxes[k] = bounding_box(on_scan, (1, 1, 1), places.whole)
+                yield Found(k, on_scan, box, missed)
         pending = [k for k in pending if k not in now]
 
 
@@ -85,10 +91,6 @@ def bounding_box(logits: torch.Tensor, factor: Sequence[int], box: Box) -> Box |
     first = tuple(origin + a * side for origin, (a, _), side in zip(box[0], ends, factor, strict=True))
     end = tuple(origin + b * side for origin, (_, b), side in zip(box[0], ends, factor, strict=True))
     return first, end  # type: ignore[return-value]
-
-
-def _around(box: Box | None, whole: Box) -> Box:
-    return whole if box is None else box
 
 
 def _groups(
@@ -147,3 +149,13 @@ class _Places:
         size = [b - a for a, b in zip(*box, strict=True)]
         volume[tuple(slice(a, b) for a, b in zip(*box, strict=True))] = logits[tuple(slice(0, n) for n in size)]
         return volume
+
+    def keep_near(self, logits: torch.Tensor, found: torch.Tensor, level: int, box: Box) -> torch.Tensor:
+        """Logits ``(D, H, W)`` of a region, `OUTSIDE` but near to where it was found ``(d, h, w)``, coarsely."""
+        wide = F.max_pool3d(found[None, None].float(), 2 * NEAR + 1, 1, NEAR)
+        near = F.interpolate(wide, scale_factor=[float(f) for f in self.scales.factors[level]], mode="nearest")[0, 0]
+        kept = torch.full_like(logits, OUTSIDE)
+        part = tuple(slice(a, b) for a, b in zip(*box, strict=True))
+        size = tuple(slice(0, b - a) for a, b in zip(*box, strict=True))
+        kept[part] = torch.where(near[size] > 0, logits[part], kept[part])
+        return kept

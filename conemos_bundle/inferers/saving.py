@@ -41,7 +41,8 @@ class SaveImageRegionsd(MapTransform):
       for; regions are painted in ``paint_order``, later ones over earlier ones (lossless for nested regions only);
     - ``seg.nrrd``: ``<name>.seg.nrrd`` for 3D Slicer, with overlaps;
     - always ``<name>_volumes.json``: ``image``, ``output_format``, ``outputs``, ``contents`` (which regions each output
-      holds), and voxels and volume (ml) of each region before any painting. What an earlier run left of the same scan
+      holds), and voxels and volume (ml) of each region before any painting; ``not_found`` is the region within which it
+      should lie, if that was not found and the whole scan was searched. What an earlier run left of the same scan
       and is still there stays listed (`with_earlier`). ``data["result"]`` gets what this run wrote alone.
 
     MONAI Label and the Deploy App SDK drop transforms whose class name contains ``SaveImage``; they save by themselves.
@@ -112,7 +113,12 @@ class SaveImageRegionsd(MapTransform):
         return self.save_each(zip(self.regions, masks, strict=True), affine, prediction.meta, name)
 
     def save_each(
-        self, masks: Iterable[Mask], affine: npt.NDArray[np.float64], meta: Mapping[str, Any], name: str | None = None
+        self,
+        masks: Iterable[Mask],
+        affine: npt.NDArray[np.float64],
+        meta: Mapping[str, Any],
+        name: str | None = None,
+        notes: Mapping[str, Mapping[str, str]] | None = None,
     ) -> dict[str, Any]:
         """Write masks as they come, in any order; as ``files`` or ``labelmap``, one is in memory at once.
 
@@ -121,6 +127,7 @@ class SaveImageRegionsd(MapTransform):
             affine: 4x4, voxels to mm in RAS.
             meta: of the scan, as a prediction has it.
             name: of the scan; None: its file's.
+            notes: what else to say of a region, beside its size; read when its mask comes.
 
         Returns:
             what ``data["result"]`` gets.
@@ -156,6 +163,7 @@ class SaveImageRegionsd(MapTransform):
                 result["regions"][region] = region_size(mask, affine)
                 if self.output_format == "labelmap":
                     result["regions"][region]["value"] = self.region_names.index(region) + 1
+                result["regions"][region].update((notes or {}).get(region, {}))
                 yield region, mask
 
         try:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from conemos_bundle.data import find_scans, reject_no_scans, unfinished_scans
 from conemos_bundle.data.results import absolute
 from conemos_bundle.files import reject_unwritable
@@ -60,7 +62,13 @@ def segment_scans(
     def segment(item: dict[str, Any]) -> dict[str, Any]:
         found = predictor.each(item["image"], asked)
         first = next(found)  # what is wrong with the scan is said before anything is written
-        masks = ((one.regions[0], one.masks[0]) for one in chain([first], found))
-        return save.save_each(masks, first.affine, first.meta, item["name"])
+        notes: dict[str, dict[str, str]] = {}
+
+        def masks() -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
+            for one in chain([first], found):
+                notes.update({region: {"not_found": outer} for region, outer in one.missed.items()})
+                yield one.regions[0], one.masks[0]
+
+        return save.save_each(masks(), first.affine, first.meta, item["name"], notes)
 
     return segment_items(items, segment)

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -171,11 +172,14 @@ class Predictor:
     ) -> Iterator[Segmentation]:
         names = {self.regions.index(region): region for region in asked}
         image = item["image"][None].to(self.device)
-        each = infer_each(self._inferer, image, network, names, self._parents, scales=self._scales)
+        missed: dict[int, int] = {}
+        each = infer_each(self._inferer, image, network, names, self._parents, scales=self._scales, missed=missed)
         for region, logits in each:
             found = self._finish(item, names[region], logits.cpu(), probabilities, confidences)
             del logits  # before the next region's
-            yield found
+            told = {self.regions[inner]: self.regions[outer] for inner, outer in missed.items()}
+            yield replace(found, missed=told)
+            missed.clear()
 
     def _kept(self, image: Image) -> dict[str, Any]:
         """The scan as the network takes it: that of the last call, where it is the same."""

@@ -20,6 +20,8 @@ class Segmentation:
     in RAS. ``found["anterior"]`` is the mask ``(D, H, W)`` of a region. Where they were asked for, ``probabilities``
     are ``(R, D, H, W)`` in [0, 1], and ``confidences`` say how sure the network is of each region, in [0, 1]
     (`soft_dice_confidence`, on the grid of the network). ``meta`` is what is known of the scan: its file, its header.
+    ``missed`` has the regions that were looked for in the whole scan, since the one within which they should lie was
+    not found, and which that is.
     """
 
     regions: list[str]
@@ -28,6 +30,7 @@ class Segmentation:
     probabilities: npt.NDArray[np.float32] | None = None
     confidences: dict[str, float] | None = None
     meta: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    missed: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, region: str) -> npt.NDArray[np.uint8]:
         return self.masks[self.regions.index(region)]
@@ -52,6 +55,7 @@ def collect(parts: Iterable[Segmentation], regions: Sequence[str]) -> Segmentati
     masks: npt.NDArray[np.uint8] | None = None
     probabilities: npt.NDArray[np.float32] | None = None
     sure: dict[str, float] = {}
+    missed: dict[str, str] = {}
     for part in parts:
         place, shape = list(regions).index(part.regions[0]), (len(regions), *part.masks.shape[1:])
         if masks is None:
@@ -61,6 +65,7 @@ def collect(parts: Iterable[Segmentation], regions: Sequence[str]) -> Segmentati
         if probabilities is not None and part.probabilities is not None:
             probabilities[place] = part.probabilities[0]
         sure |= part.confidences or {}
+        missed |= part.missed
     assert masks is not None, "no region"
     confidences = {region: sure[region] for region in regions} if sure else None
-    return Segmentation(list(regions), masks, affine, probabilities, confidences, meta)
+    return Segmentation(list(regions), masks, affine, probabilities, confidences, meta, missed)

@@ -13,7 +13,7 @@ from conemos_bundle.data.scale_plan import FEWEST, FEWEST_BOXES, describe_scales
 from conemos_bundle.errors import UsageError, UserError
 
 SHAPE = (60, 40, 30)
-PLAN: dict[str, Any] = {"in_channels": 1, "spacing": [2.0, 2.0, 2.0], "patch_size": [32, 32, 32], "whole_scans": True}
+PLAN: dict[str, Any] = {"in_channels": 1, "spacing": [1.5, 1.5, 1.5], "patch_size": [32, 32, 32], "whole_scans": True}
 BOXES = {
     "body": ((2, 4, 4), (58, 36, 28)),
     "brain": ((4, 8, 8), (24, 26, 20)),
@@ -47,12 +47,12 @@ def scans(folder: Path, number: int, affine: np.ndarray | None = None, **boxes: 
 @pytest.mark.parametrize(
     ("extent", "spacing", "expected"),
     [
-        ((96, 40, 40), (2, 2, 2), (1, 1, 1)),  # 48 voxels
-        ((97, 40, 40), (2, 2, 2), (2, 2, 2)),
-        ((30, 40, 400), (2, 2, 2), (8, 8, 8)),
+        ((128, 40, 40), (2, 2, 2), (1, 1, 1)),  # 64 voxels
+        ((129, 40, 40), (2, 2, 2), (2, 2, 2)),
+        ((30, 40, 530), (2, 2, 2), (8, 8, 8)),
         ((10, 10, 10), (2, 2, 2), (1, 1, 1)),  # never finer than the scans
-        ((280, 200, 250), (1.5, 1.5, 6), (4, 4, 1)),  # in plane, until voxels are cubes
-        ((280, 200, 570), (1.5, 1.5, 6), (8, 8, 2)),
+        ((280, 200, 350), (1.5, 1.5, 6), (4, 4, 1)),  # in plane, until voxels are cubes
+        ((280, 200, 760), (1.5, 1.5, 6), (8, 8, 2)),
     ],
 )
 def test_own_factor(extent: tuple[float, ...], spacing: tuple[float, ...], expected: tuple[int, ...]) -> None:
@@ -74,19 +74,19 @@ def test_extent_spacing_and_place_of_each_region(tmp_path: Path) -> None:
     assert not plan["whole_scans"]
     patches = {region: scale.pop("patch_size") for region, scale in plan["scales"].items()}
     # cubes of 1.2 times the longest side, at their own spacing, within the scan's 120 x 80 x 60 mm
-    assert patches == {"body": [32, 24, 16], "brain": [24, 24, 24], "eyes": [16, 16, 16], "other": [16, 16, 16]}
+    assert patches == {"body": [40, 32, 24], "brain": [32, 32, 32], "eyes": [16, 16, 16], "other": [16, 16, 16]}
     assert plan["scales"] == {
         "body": {"extent_mm": [112, 64, 48], "factor": [2, 2, 2]},
         "brain": {"extent_mm": [40, 36, 24], "factor": [1, 1, 1], "within": "body", "found_at": [2, 2, 2]},
         "eyes": {"extent_mm": [4, 12, 4], "factor": [1, 1, 1], "within": "brain"},
         "other": {"extent_mm": [20, 20, 20], "factor": [1, 1, 1], "within": "body", "found_at": [2, 2, 2]},
     }
-    assert plan["patch_size"] == [32, 24, 24]
+    assert plan["patch_size"] == [40, 32, 32]
     same = plan_scales(PLAN, scans(tmp_path, 3), named(REGIONS), "own", patch_size=[8, 9, 10])
     assert same["patch_size"] == [8, 9, 10]
     assert all(scale["patch_size"] == [8, 9, 10] for scale in same["scales"].values())
     assert describe_scales(plan).splitlines()[2] == (
-        "brain   40 x 36 x 24   2 x 2 x 2     in the box of body, first at 4 x 4 x 4 mm"
+        "brain   40 x 36 x 24   1.5 x 1.5 x 1.5  in the box of body, first at 3 x 3 x 3 mm"
     )
 
 
@@ -143,7 +143,7 @@ def test_scales_by_hand(tmp_path: Path) -> None:
     found = plan_scales(PLAN, scans(tmp_path, 10), named(REGIONS), by_hand)["scales"]
     assert found["other"].pop("patch_size") == [8, 8, 8]
     assert found["eyes"].pop("patch_size") == [16, 16, 16]
-    assert found["brain"].pop("patch_size") == [24, 24, 24]
+    assert found["brain"].pop("patch_size") == [32, 32, 32]
     assert found["eyes"] == {"extent_mm": [4, 12, 4], "factor": [2, 1, 1], "within": "body", "found_at": [2, 2, 2]}
     assert found["brain"] == {"extent_mm": [40, 36, 24], "factor": [1, 1, 1], "within": "body"}
     assert "within" not in found["other"]

@@ -149,10 +149,30 @@ def test_a_speck_far_away_does_not_widen_the_box() -> None:
     image = scan(BODY, BRAIN, EYES)
     network = Seeing()
     ask(image, EYES, network=network)
-    image[0, 1 + BRAIN, 38, 30, 34] = 1  # a tenth of the brain it is not
+    image[0, 1 + BRAIN, 37:39, 29:31, 33:35] = 1  # a third of the brain it is not
     again = Seeing()
     assert torch.equal(masks(ask(image, EYES, network=again))[0], image[0, 1 + EYES] > 0)
     assert len(again.asked) == len(network.asked)
+
+
+class Doubting(Seeing):
+    """Sees the brain, at its own scale, in all of the body too."""
+
+    def forward(self, image: torch.Tensor, regions: torch.Tensor) -> torch.Tensor:
+        logits = super().forward(image, regions)
+        fine = (regions == BRAIN).view(1, -1, 1, 1, 1)
+        return torch.where(fine, 20 * image[:, 1 + BODY : 2 + BODY] - 9, logits)
+
+
+def test_what_was_found_coarsely_stays_near_to_there() -> None:
+    """Two parts are found; what the network sees between them, at its own scale, is not."""
+    image = scan(BODY, BRAIN)
+    image[0, 1 + BRAIN, 28:38, 16:26, 24:34] = 1
+    found = masks(ask(image, BRAIN, network=Doubting()))[0]
+    assert found[image[0, 1 + BRAIN] > 0].all()
+    near = torch.nn.functional.max_pool3d(image[:, 1 + BRAIN], 9, 1, 4)[0] > 0  # two coarse voxels
+    assert not found[~near].any()
+    assert (image[0, 1 + BODY, 8:36, 10:26, 8:34] > 0).sum() > 1.5 * found.sum()
 
 
 def test_what_is_not_found_coarsely_is_looked_for_finely() -> None:

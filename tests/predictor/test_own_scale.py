@@ -15,7 +15,8 @@ import pytest
 import torch
 from conemos_bundle.cli import evaluate, export, pack, train
 from conemos_bundle.hosts.bundle.exporting import FORMATS
-from conemos_bundle.predictor import Predictor
+from conemos_bundle.inferers.encode_once import EncodeOnce
+from conemos_bundle.predictor import Predictor, segment_scans
 from monai.bundle import ckpt_export
 
 REGIONS = ["outer", "inner core"]
@@ -112,6 +113,47 @@ def test_evaluation_looks_at_scales_too(scaled: Path, tiny_dataset: Path, expect
         mask = labels > k
         dice = 2 * (mask & (expected[k] > 0)).sum() / (mask.sum() + expected[k].sum())
         assert table.loc[region, "dice"] == pytest.approx(dice, abs=1e-4)
+
+
+class _Blind(torch.nn.Module):
+    """Finds the inner region wherever the image is bright, and the outer one never."""
+
+    num_regions = 2
+
+    def forward(self, image: torch.Tensor, regions: torch.Tensor) -> torch.Tensor:
+        inner = (regions % 2 == 1).view(1, -1, 1, 1, 1)
+        return torch.where(inner, 20 * image - 10, -10.0)
+
+
+@pytest.fixture
+def blind(scaled: Path, monkeypatch: pytest.MonkeyPatch) -> Predictor:
+    monkeypatch.setattr("conemos_bundle.predictor.predictor.EncodeOnce", lambda *_, **__: EncodeOnce(_Blind()))
+    return Predictor.load(scaled)
+
+
+def test_a_container_that_is_not_found_is_told(
+    blind: Predictor, scan: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = blind(scan)
+    assert found.missed == {"inner core": "outer"}
+    assert found["inner core"].any() and not found["outer"].any()
+    assert blind(scan, "outer").missed == {}
+    segment_scans(blind, scan, tmp_path)
+    said = "looked for in the whole scan: no outer was found"
+    lines = capsys.readouterr().out.splitlines()
+    assert [said in line for line in lines if "voxels" in line] == [False, True]
+    regions = json.loads((tmp_path / "test_0_volumes.json").read_text())["regions"]
+    assert regions["inner core"]["not_found"] == "outer"
+    assert "not_found" not in regions["outer"]
+
+
+def test_what_was_told_of_an_earlier_result_is_forgotten(
+    blind: Predictor, scaled: Path, scan: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segment_scans(blind, scan, tmp_path)
+    monkeypatch.undo()
+    segment_scans(Predictor.load(scaled), scan, tmp_path, resume=False)
+    assert "not_found" not in json.loads((tmp_path / "test_0_volumes.json").read_text())["regions"]["inner core"]
 
 
 def test_fine_tuning_takes_the_scales(scaled: Path, tiny_dataset: Path, tmp_path: Path) -> None:

@@ -1,0 +1,80 @@
+"""Time and memory of inference with each region at its own scale, against networks that look at the whole scan.
+
+    python scripts/own_scale_time.py ph3/images/test_000_0.nii.gz --own runs/own --others "{'PSL loss': 'runs/psl_3mm'}"
+
+Scans are prepared before; runs take turns, so that a busy machine is fair to all; medians. Each peak is of a process of
+its own, of all regions, loading included.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import median
+
+import fire
+import pandas as pd
+import torch
+from conemos_bundle.predictor import Predictor
+
+
+def main(
+    scan: str,
+    own: str,
+    others: Mapping[str, str],
+    rounds: int = 3,
+    threads: int = 1,
+    output: str | None = None,
+    peak_of: str | None = None,
+) -> None:
+    """Measure.
+
+    Args:
+        scan: a scan's file.
+        own: folder of the run with scales.
+        others: folders of the other runs, by name.
+        rounds: how often each is measured.
+        threads: of PyTorch.
+        output: a CSV file.
+        peak_of: print the peak memory of this run alone, in MiB.
+    """
+    torch.set_num_threads(threads)
+    if peak_of is not None:
+        Predictor.load(peak_of, device="cpu")(scan)
+        print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+        return
+    models = {"own scales": own, **others}
+    asked: dict[str, Callable[[], object]] = {}
+    for name, folder in models.items():
+        predictor = Predictor.load(folder, device="cpu")
+        asked[f"{name}: all"] = lambda predictor=predictor: predictor(scan, keep=True)
+        if name == "own scales":
+            for region in predictor.regions:
+                asked[f"{name}: {region}"] = lambda predictor=predictor, region=region: predictor(scan, region)
+    seconds: dict[str, list[float]] = {name: [] for name in asked}
+    for _ in range(rounds):
+        for name, ask in asked.items():
+            predictor = ask.__defaults__[0]  # type: ignore[attr-defined]
+            predictor._kept(str(Path(scan).absolute()))
+            predictor._encode_once.forget()
+            started = time.perf_counter()
+            ask()
+            seconds[name].append(time.perf_counter() - started)
+    rows = [{"asked": name, "seconds": median(values)} for name, values in seconds.items()]
+    for name, folder in models.items():
+        words = [sys.executable, __file__, scan, own, json.dumps(dict(others)), "--threads", str(threads)]
+        peak = subprocess.run([*words, "--peak_of", folder], check=True, capture_output=True, text=True).stdout
+        next(row for row in rows if row["asked"] == f"{name}: all")["peak_mib"] = float(peak)
+    table = pd.DataFrame(rows)
+    if output is not None:
+        table.to_csv(output, index=False, float_format="%.4g")
+    print(table.to_string(index=False))
+
+
+if __name__ == "__main__":
+    fire.Fire(main)
