@@ -13,6 +13,7 @@ from conemos_bundle.utils.known import IGNORED
 
 Box = npt.NDArray[np.float64]  # 2×3: first voxel and end
 
+MISTAKEN = 0.25  # how often what was found coarsely may be anywhere that the region is looked for
 WRONG = 0.1  # how far the sides of a predicted box are from the true ones, at most, as part of its length
 
 
@@ -51,7 +52,8 @@ def draw_box(
     """The box that a region is looked for in, as wrong as a predicted one may be.
 
     It is that of the region within which it is looked for. Where that one is not annotated, its box has the usual size
-    and holds the region somewhere. A region that was found coarsely is looked for in its own box. Else it is the scan.
+    and holds the region somewhere. A region that was found coarsely is mostly looked for in its own box: what is found
+    coarsely may also be something else. Else it is the scan.
 
     Args:
         region: the one drawn.
@@ -63,7 +65,7 @@ def draw_box(
         random: draws.
     """
     whole = np.array([[0.0, 0.0, 0.0], list(shape)])
-    refined = scales.found_at[region] is not None and level == scales.level[region]
+    refined = scales.found_at[region] is not None and level == scales.level[region] and random.random() >= MISTAKEN
     outer = scales.within.get(region, region)  # itself: in the whole scan
     if refined and region in boxes:
         box = boxes[region]
