@@ -13,14 +13,14 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from statistics import median
 
 import fire
 import pandas as pd
 import torch
 from conemos_bundle.predictor import Predictor
+from conemos_bundle.predictor.scans import scan_image
 
 
 def main(
@@ -49,21 +49,19 @@ def main(
         print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
         return
     models = {"own scales": own, **others}
-    asked: dict[str, Callable[[], object]] = {}
+    asked: dict[str, tuple[Predictor, str | None]] = {}
     for name, folder in models.items():
         predictor = Predictor.load(folder, device="cpu")
-        asked[f"{name}: all"] = lambda predictor=predictor: predictor(scan, keep=True)
+        asked[f"{name}: all"] = predictor, None
         if name == "own scales":
-            for region in predictor.regions:
-                asked[f"{name}: {region}"] = lambda predictor=predictor, region=region: predictor(scan, region)
+            asked |= {f"{name}: {region}": (predictor, region) for region in predictor.regions}
     seconds: dict[str, list[float]] = {name: [] for name in asked}
     for _ in range(rounds):
-        for name, ask in asked.items():
-            predictor = ask.__defaults__[0]  # type: ignore[attr-defined]
-            predictor._kept(str(Path(scan).absolute()))
+        for name, (predictor, region) in asked.items():
+            predictor._kept(scan_image(scan, None))
             predictor._encode_once.forget()
             started = time.perf_counter()
-            ask()
+            predictor(scan, region)
             seconds[name].append(time.perf_counter() - started)
     rows = [{"asked": name, "seconds": median(values)} for name, values in seconds.items()]
     for name, folder in models.items():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from functools import partialmethod
 from typing import Any
 
@@ -9,6 +10,7 @@ from conemos_bundle.networks import FiLMUNet
 from conemos_bundle.networks.backbone import Backbone
 from conemos_bundle.networks.blocks import ConvBlock
 from conemos_bundle.networks.film import FiLM
+from conemos_bundle.networks.film_unet import region_codes
 from torch import nn
 
 K = 3
@@ -264,3 +266,30 @@ def test_wrong_indices(regions: torch.Tensor, message: str) -> None:
 def test_options_without_such_a_value(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         FiLMUNet(**options)
+
+
+def test_what_is_told_of_a_region_and_a_spacing() -> None:
+    codes = region_codes(2, [[1.0, 1.0, math.e], [2.0, 2.0, 4.0]])
+    two, four = math.log(2), math.log(4)
+    expected = [[1, 0, 0, 0, 1], [0, 1, 0, 0, 1], [1, 0, two, two, four], [0, 1, two, two, four]]
+    torch.testing.assert_close(codes, torch.tensor(expected))
+    assert torch.equal(region_codes(3), torch.eye(3))
+
+
+def test_one_region_is_answered_otherwise_at_another_spacing() -> None:
+    torch.manual_seed(0)
+    network = FiLMUNet(num_regions=K, channels=(2, 4), norm="instance", spacings=[[1.0] * 3, [2.0] * 3]).eval()
+    image = torch.rand(1, 1, 8, 8, 8)
+    with torch.no_grad():
+        both = network(image, torch.tensor([0, K, 2 * K - 1]))
+        torch.testing.assert_close(both[:, :1], network(image)[:, :1])  # all regions, at the first spacing
+    assert not torch.allclose(both[:, 0], both[:, 1])
+    with pytest.raises(IndexError):
+        network(image, torch.tensor([2 * K]))
+
+
+def test_without_spacings_weights_and_record_are_as_ever() -> None:
+    network = FiLMUNet(num_regions=K, channels=(2, 4))
+    assert "spacings" not in network.arguments
+    assert not any(name.endswith("codes") for name in network.state_dict())
+    assert network.num_indices == K

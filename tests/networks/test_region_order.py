@@ -9,6 +9,8 @@ from conemos_bundle.networks.region_order import reorder_regions
 
 CASES: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in NETWORKS]
 CASES += [("FiLMUNet", {"mlp_depth": 0}), ("FiLMUNet", {"n_conditioned": 2}), ("MultiLayer", {"last_relu": False})]
+SPACINGS = [[1.0, 1.0, 2.0], [2.0, 2.0, 2.0]]
+CASES += [(name, {"spacings": SPACINGS}) for name in ("FiLMUNet", "IndividualNetworks")]
 
 
 def make(name: str, seed: int, options: dict[str, Any]) -> torch.nn.Module:
@@ -31,6 +33,17 @@ def test_each_region_keeps_its_answer_in_another_place(name: str, options: dict[
         assert min(float((before[:, a] - before[:, b]).abs().max()) for a, b in ((0, 1), (0, 2), (1, 2))) > 0.05
         second = torch.tensor([1])
         torch.testing.assert_close(new(image, regions=second), before[:, [order[1]]], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("options", [{}, {"mlp_depth": 0}])
+def test_spacings_stay_what_they_are(options: dict[str, Any]) -> None:
+    old, new = (make("FiLMUNet", seed, {"spacings": SPACINGS, **options}) for seed in (0, 1))
+    image, order = torch.randn(1, 1, 9, 8, 8), [2, 0, 1]
+    new.load_state_dict(reorder_regions(new, old.state_dict(), order))
+    with torch.no_grad():
+        before, after = (network(image, torch.arange(6)) for network in (old, new))
+    torch.testing.assert_close(after, before[:, [*order, *(3 + k for k in order)]], rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(before[:, :3], before[:, 3:], atol=0.05)
 
 
 def test_another_network_is_not_guessed_at() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from conemos_bundle.errors import UserError
 from conemos_bundle.transforms.augment import augmentation, rotation_range
+from conemos_bundle.transforms.own_scale import RandCropAtScaled
 from conemos_bundle.transforms.spatial import RandDeformd
 from monai.transforms import (
     RandBiasFieldd,
@@ -59,6 +60,15 @@ def test_a_crop_elsewhere_is_where_the_answer_is_known() -> None:
         crop.set_random_state(seed)
         (patch,) = crop(scan)
         assert patch["image"][0, 4, 4, 2] == 1
+
+
+def test_regions_at_their_own_scales_are_cropped_there() -> None:
+    plan = {**PLAN, "scales": {"a": {}}}
+    crop, _ = augmentation(plan, 15, [0, 0, 0], {**CROP, "noise": {}}).transforms
+    assert isinstance(crop, RandCropAtScaled)
+    assert (crop.margin, crop.pos, crop.neg) == (1.25, 1, 0)
+    with pytest.raises(UserError, match="--scales: takes the augmentation step crop_around_region"):
+        augmentation(plan, 15, [0, 0, 0], {"crop_anywhere": {}})
 
 
 def test_the_deformation_has_image_first_and_cuts_the_patch() -> None:

@@ -229,3 +229,11 @@ def test_beyond_the_scan_a_mask_with_ignored_voxels_is_ignored() -> None:
     assert not patch[1].any()
     assert int((patch[0] == 0).sum()) == 4**3 - 1
     assert int((patch[0] == IGNORED).sum()) == 8**3 - 4**3 + 1
+
+
+def test_an_item_may_say_how_large_its_patch_is() -> None:
+    transform = RandDeformd(["image", "label"], [8, 8, 8], prob=1, elastic_std=2, elastic_grid=4)
+    image, label = torch.rand(1, 20, 20, 20), torch.ones(2, 20, 20, 20)
+    for size in ([12, 8, 16], [8, 8, 8]):
+        patch = transform({"image": image, "label": label, "patch_size": size})
+        assert list(patch["image"].shape[1:]) == list(patch["label"].shape[1:]) == size
