@@ -186,7 +186,7 @@ class RegionDataset(torch.utils.data.Dataset):
 
     def __getitem__(self, draw: Sample) -> dict[str, Any]:
         scan = self.scans[draw.scan]
-        annotated = [int(k) for k in scan["annotated"]]
+        every = annotated = [int(k) for k in scan["annotated"]]
         label = torch.as_tensor(scan["label"])
         channel, level = annotated.index(draw.region), draw.level
         item: dict[str, Any] = {"image": torch.as_tensor(scan["image"])}
@@ -199,7 +199,9 @@ class RegionDataset(torch.utils.data.Dataset):
         else:
             tries, look = self._look(draw, label, annotated)
             item |= look
-        learned = [i for i, k in enumerate(annotated) if i == channel or self._learns(k, level)]
+        learned = [
+            i for i, k in enumerate(annotated) if i == channel or (not self.only_the_drawn and self._seen_at(k, level))
+        ]
         if len(learned) < len(annotated):
             label, annotated, channel = label[learned], [annotated[i] for i in learned], learned.index(channel)
         item |= {"label": label, "channel": channel}
@@ -210,19 +212,19 @@ class RegionDataset(torch.utils.data.Dataset):
                 break
         if self.target == "annotated":
             return {"image": image, "label": expand_regions(label, annotated, len(self.regions))}
-        every = [int(k) for k in scan["annotated"]]
-        unknown = [k for k in range(len(self.regions)) if k not in every]
+        base = len(self.regions) * level
+        unknown = [base + k for k in range(len(self.regions)) if k not in every and self._seen_at(k, level)]
         unannotated = torch.tensor([unknown[draw.seed % len(unknown)] if unknown else -1])
-        codes = [k + len(self.regions) * level for k in annotated]
+        codes = [base + k for k in annotated]
         if self.only_the_drawn:
             label, regions = to_target(label), torch.tensor(codes)
         else:
             label, regions = self._known(label, codes, channel)
         return {"image": image, "label": label, "regions": regions, "unannotated": unannotated}
 
-    def _learns(self, region: int, level: int) -> bool:
-        """Whether a region beside the drawn one is learned from a patch of this level."""
-        return not self.only_the_drawn and (self.scales is None or level in self.scales.levels[region])
+    def _seen_at(self, region: int, level: int) -> bool:
+        """Whether a region is asked for at this level."""
+        return self.scales is None or level in self.scales.levels[region]
 
     def _look(self, draw: Sample, label: torch.Tensor, annotated: list[int]) -> tuple[int, dict[str, Any]]:
         """How often to try for a patch of the region drawn with a known voxel, and what `RandCropAtScaled` needs."""

@@ -54,6 +54,14 @@ def test_regions_beside_the_drawn_one_are_those_of_its_level(build: Build, draw:
     assert sorted(code for code in item["regions"].tolist() if code >= 0) == codes
 
 
+def test_what_a_mean_teacher_is_asked_is_of_the_level_of_the_patch(build: Build) -> None:
+    """The first training scan annotates the outer region alone, the third the inner one."""
+    dataset = build(scales=SCALES)("train::dataset")
+    assert dataset[Sample(0, 0, 1, level=1)]["unannotated"].tolist() == [3]
+    assert dataset[Sample(2, 1, 1, level=1)]["unannotated"].tolist() == [2]
+    assert dataset[Sample(2, 1, 1, level=0)]["unannotated"].tolist() == [-1]  # the outer one is not seen so finely
+
+
 def test_each_level_has_patches_of_its_own_size(build: Build) -> None:
     sizes = {"outer": {**SCALES["outer"], "patch_size": [16, 16, 8]}, "inner core": {**SCALES["inner core"]}}
     get = build(scales=sizes)
