@@ -15,6 +15,8 @@ import pytest
 import torch
 from conemos_bundle.cli import evaluate, export, pack, train
 from conemos_bundle.hosts.bundle.exporting import FORMATS
+from conemos_bundle.hosts.label.app_folder import write_app
+from conemos_bundle.hosts.label.served_model import ServedModel
 from conemos_bundle.inferers.encode_once import EncodeOnce
 from conemos_bundle.predictor import Predictor, segment_scans
 from monai.bundle import ckpt_export
@@ -78,6 +80,13 @@ def test_bundle_and_torchscript_find_the_same(packed: Path, scan: str, expected:
     )
     ckpt_export("network_def", str(script), *map(str, places), bundle_root=str(packed))
     assert np.array_equal(Predictor.load(script)(scan).masks, expected)
+
+
+def test_a_label_server_finds_the_same(packed: Path, scan: str, expected: np.ndarray, tmp_path: Path) -> None:
+    (model,) = write_app(packed, tmp_path / "app")
+    served = ServedModel(model)
+    assert np.array_equal(served(scan, ["inner core"]).masks[0], expected[1])
+    assert np.array_equal(served(scan).masks, expected)
 
 
 def test_the_bundle_runs_by_itself(packed: Path, scan: str, expected: np.ndarray, tmp_path: Path) -> None:
