@@ -20,9 +20,12 @@ import torch
 from conemos_bundle.inferers.own_scale import each_at_its_scale
 from conemos_bundle.predictor import Predictor
 from conemos_bundle.predictor.scans import scan_image
+from conemos_bundle.transforms import OrientToRASd, ResampleToSpacingd
 from conemos_bundle.transforms.own_scale import pool
 from matplotlib import pyplot as plt
 from matplotlib.patches import Rectangle
+from monai.data import MetaTensor
+from monai.transforms import Compose
 
 COLORS = ["#e69f00", "#56b4e9", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2"]
 
@@ -52,10 +55,11 @@ def main(
     with torch.no_grad():
         every = list(each_at_its_scale(image, range(len(predictor.regions)), scales, look))
     found = {one.region: one for one in every}
-    drawn = {region: _on_grid(predictor, file, item) for region, file in (masks or {}).items()}
-    figure, panels = plt.subplots(1, len(found), figsize=(3 * len(found), 3.4), facecolor="white")
+    drawn = {region: _on_grid(file, item["image"]) for region, file in (masks or {}).items()}
+    spacing = np.linalg.norm(item["image"].affine.numpy()[:3, :3], axis=0)
+    figure, panels = plt.subplots(1, len(found), figsize=(2.6 * len(found), 3.2), facecolor="white")
     for panel, k in zip(np.atleast_1d(panels), sorted(found, key=lambda k: _depth(k, scales.within)), strict=True):
-        _draw(panel, k, found, image, scales, predictor.regions, drawn, axis)
+        _draw(panel, k, found, image, scales, predictor.regions, drawn, axis, spacing)
     figure.tight_layout(pad=0.4)
     figure.savefig(output, dpi=110)
 
@@ -64,13 +68,14 @@ def _depth(region: int, within: Mapping[int, int]) -> int:
     return 0 if region not in within else 1 + _depth(within[region], within)
 
 
-def _on_grid(predictor: Predictor, file: str, item: dict) -> np.ndarray:
-    """A mask on the grid of the network, which is the scan's but for order and direction of axes."""
-    mask = predictor._prepare(nibabel.load(file))["image"]
-    return np.asarray(mask)[0] > 0.5
+def _on_grid(file: str, image: MetaTensor) -> np.ndarray:
+    """A mask on the grid of a prepared scan."""
+    spacing = np.linalg.norm(image.affine.numpy()[:3, :3], axis=0)
+    prepare = Compose([OrientToRASd("mask"), ResampleToSpacingd("mask", spacing, mode="nearest")])
+    return prepare({"mask": scan_image(nibabel.load(file), None)})["mask"].numpy()[0] > 0.5
 
 
-def _draw(panel, k, found, image, scales, regions, drawn, axis) -> None:
+def _draw(panel, k, found, image, scales, regions, drawn, axis, spacing) -> None:
     one, color = found[k], COLORS[k % len(COLORS)]
     factor = np.array(scales.factors[scales.level[k]])
     mask = (one.logits > 0).numpy()
@@ -90,13 +95,15 @@ def _draw(panel, k, found, image, scales, regions, drawn, axis) -> None:
             panel.add_patch(
                 Rectangle(first - 0.5, *(end - first), fill=False, ec=COLORS[inner % len(COLORS)], lw=1.6, ls="--")
             )
-            panel.text(*(first + 1), regions[inner], color=COLORS[inner % len(COLORS)], fontsize=8)
-    panel.set_xlim(view[0].start - 0.5, min(view[0].stop, shape[0]) - 0.5)
-    panel.set_ylim(view[1].start - 0.5, min(view[1].stop, shape[1]) - 0.5)
-    panel.set_xticks([]), panel.set_yticks([])
+    centers = [(v.start + min(v.stop, n)) / 2 - 0.5 for v, n in zip(view, shape, strict=True)]
+    half = max(min(v.stop, n) - v.start for v, n in zip(view, shape, strict=True)) / 2
+    panel.set(
+        xlim=(centers[0] - half, centers[0] + half), ylim=(centers[1] - half, centers[1] + half), xticks=[], yticks=[]
+    )
     outer = scales.within.get(k)
+    millimeters = float(np.min(spacing * factor))
     place = "whole scan" if outer is None else f"around {regions[outer]}"
-    panel.set_title(f"{regions[k]}\n{place}, {'x'.join(str(side) for side in factor)} voxels", fontsize=9)
+    panel.set_title(f"{regions[k]}\n{place}, {millimeters:.3g} mm", fontsize=9)
 
 
 if __name__ == "__main__":
