@@ -29,7 +29,7 @@ FEWEST = 3  # scans that must tell that a region contains another
 FEWEST_BOXES = 10  # that its box does: chance alone would have it so in a few
 TOLERANCE = 0.005  # of the voxels that may lie outside
 SMALLER = 0.8  # of the volume of the region that it is looked for within, at most
-MOST_SEARCHED = 8  # times 48³ voxels, at a region's own scale: in more than that it is found first
+MOST_SEARCHED = 3  # times 48³ voxels, at a region's own scale: in more than that it is found first
 
 
 def plan_scales(
@@ -44,9 +44,10 @@ def plan_scales(
     Of up to 16 training scans per region, the median extent of its bounding box decides: the spacing is the plan's
     times the smallest power of two at which the longest side spans at most 64 voxels, in each axis as far as voxels
     become cubes. A region is looked for within the smallest one that contains it (by declaration, or in all scans that
-    annotate both, three at least) or whose box does, with its margin (in ten scans at least). One that is finer than
-    the region that it is looked for within is found first at that one's spacing; so is one that may be anywhere in a
-    scan that has more than 8 · 48³ voxels at the region's own spacing, at one where the scan has fewer.
+    annotate both, three at least) or whose box does, with its margin (in ten scans at least). It is found
+    there at that one's spacing first, unless its own is coarser, and then looked at again in its own box: in the middle
+    of a window it is segmented better than at the edge. One that may be anywhere in a scan of more than 3 · 48³ voxels
+    at its own spacing is found first at one where the scan has fewer.
 
     Args:
         plan: of `plan_input`.
@@ -251,7 +252,7 @@ def _found_at(
     own = scale["factor"]
     if scale.get("within") is not None:
         outer = scales.get(scale["within"], scale)["factor"]
-        return list(outer) if math.prod(outer) > math.prod(own) else None
+        return list(outer) if all(a >= b for a, b in zip(outer, own, strict=True)) else None
     coarseness = 1
     while True:
         found = [max(a, b) for a, b in zip(factors(coarseness, plan["spacing"]), own, strict=True)]

@@ -36,7 +36,8 @@ class Found(NamedTuple):
 def each_at_its_scale(image: torch.Tensor, asked: Sequence[int], scales: Scales, look: Look) -> Iterator[Found]:
     """The regions asked for and those within which they are looked for, outer ones first.
 
-    Regions of one spacing that are looked for in one box are asked for together: it is encoded once for them.
+    Regions of one spacing that are looked for in one box are asked for together: it is encoded once for them. What is
+    found first is looked at again in its own box; found at a coarser spacing, it stays near to where it was found.
 
     Args:
         image: ``(1, C, D, H, W)``.
@@ -58,7 +59,9 @@ def each_at_its_scale(image: torch.Tensor, asked: Sequence[int], scales: Scales,
             for k, logits, box in places.ask(group, coarse[group[0]], searched[group[0]]):
                 found_in = bounding_box(logits, scales.factors[coarse[k]], box)
                 if found_in is not None:
-                    refined[k], near[k] = found_in, (logits > 0, coarse[k], box)
+                    refined[k] = found_in
+                if found_in is not None and coarse[k] != scales.level[k]:
+                    near[k] = logits > 0, coarse[k], box
         for group in _groups(now, dict(enumerate(scales.level)), refined):
             level = scales.level[group[0]]
             for k, logits, box in places.ask(group, level, refined[group[0]]):

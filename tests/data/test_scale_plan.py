@@ -78,7 +78,7 @@ def test_extent_spacing_and_place_of_each_region(tmp_path: Path) -> None:
     assert plan["scales"] == {
         "body": {"extent_mm": [112, 64, 48], "factor": [2, 2, 2]},
         "brain": {"extent_mm": [40, 36, 24], "factor": [1, 1, 1], "within": "body", "found_at": [2, 2, 2]},
-        "eyes": {"extent_mm": [4, 12, 4], "factor": [1, 1, 1], "within": "brain"},
+        "eyes": {"extent_mm": [4, 12, 4], "factor": [1, 1, 1], "within": "brain", "found_at": [1, 1, 1]},
         "other": {"extent_mm": [20, 20, 20], "factor": [1, 1, 1], "within": "body", "found_at": [2, 2, 2]},
     }
     assert plan["patch_size"] == [40, 32, 32]
@@ -131,7 +131,7 @@ def test_in_a_large_scan_a_region_is_found_first(tmp_path: Path) -> None:
     items = scans(tmp_path, 1, other=BOXES["other"])
     found = plan_scales(plan, items, named(["other"]), "own")["scales"]["other"]
     assert found.pop("patch_size") == [48, 48, 48]
-    assert found == {"extent_mm": [20, 20, 20], "factor": [1, 1, 1], "found_at": [2, 2, 2]}  # 240 x 160 x 120 voxels
+    assert found == {"extent_mm": [20, 20, 20], "factor": [1, 1, 1], "found_at": [4, 4, 4]}  # 240 x 160 x 120 voxels
 
 
 def test_scales_by_hand(tmp_path: Path) -> None:

@@ -176,6 +176,18 @@ def test_what_was_found_coarsely_stays_near_to_there() -> None:
     assert not found[14, 13, 32]
 
 
+def test_what_is_found_at_its_own_spacing_is_looked_at_again_in_the_middle_of_a_window() -> None:
+    image = scan(BODY, BRAIN)
+    image[0, 1 + EYES, 26:29, 24:27, 18:21] = 1  # at the edge of the brain's box
+    network = Seeing()
+    found = masks(ask(image, EYES, network=network, scales=scales(eyes={"found_at": [1, 1, 1]})))[0]
+    assert torch.equal(found, image[0, 1 + EYES] > 0)
+    once = Seeing()
+    ask(image, EYES, network=once)
+    assert len(network.asked) == len(once.asked) + 1
+    assert network.asked[-1] == ([EYES], WINDOW)
+
+
 def test_what_is_not_found_coarsely_is_looked_for_finely() -> None:
     image = scan(BODY)
     image[0, 1 + BRAIN, 20, 20, 20] = 1  # an eighth of a coarse voxel
