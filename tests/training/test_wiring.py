@@ -183,7 +183,7 @@ def test_the_default_augmentation(build: Build) -> None:
     assert (list(crop.cropper.spatial_size), crop.label_key, crop.image_key) == ([20, 20, 20], "foreground", "known")
     assert crop.cropper.pos_ratio == pytest.approx(1 / 3)
     assert (deform.prob, deform.scaling, deform.shearing, deform.translation) == (0.95, 0.2, 0.012, 4)
-    assert (deform.elastic_std, deform.nodes, deform.patch_size) == (2.0, [3, 3, 3], [16, 16, 16])
+    assert (deform.elastic_std, deform.elastic_grid, deform.patch_size) == (2.0, 12, [16, 16, 16])
     assert deform.rotation == [math.radians(15)] * 3
     bias, smooth = found[RandBiasFieldd], found[RandGaussianSmoothd]
     assert (bias.prob, list(bias.rand_bias_field.coeff_range), bias.rand_bias_field.degree) == (0.5, [0.0, 0.2], 3)
