@@ -32,7 +32,7 @@ from conemos_bundle.training.curve import read_curve
 from experiment_grids import ANY_POSE, PILOT_DATASETS, REGIONS
 
 EPOCHS = 6
-TRIAL_STEPS, TRIALS, TRIAL_SCANS = 30, 3, 24
+TRIAL_STEPS, TRIALS, TRIAL_SCANS = 60, 5, 24
 VALIDATED, TESTED = 12, 32  # scans of the phantom: those with most regions annotated; every other one first
 ATLAS = {"brain": [1, 2, 3, 4, 5, 6, 7, 8], "cerebellum": [3], "brainstem": [7], "corpus_callosum": [8]}
 ATLAS_SPLIT = {"train": 9, "val": 2, "test": 4}
@@ -88,11 +88,11 @@ def main(
     folder = Path(output).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     study = STUDIES[data_set](Path(data).absolute(), folder)
+    common = {"channels": [8, 16, 32, 64], "val_interval": EPOCHS // 2, **COMMON[data_set]}
+    reference = {**common, **next(iter(METHODS[data_set].values()))}
     for method in [only] if isinstance(only, str) else only or METHODS[data_set]:
-        settings = {"channels": [8, 16, 32, 64], **COMMON[data_set], **METHODS[data_set][method], **options}
-        settings["val_interval"] = EPOCHS // 2
+        settings = {**common, **METHODS[data_set][method], **options}
         run = folder / "runs" / (name or method) / f"seed{seed}"
-        reference = {"channels": [8, 16, 32, 64], **COMMON[data_set], **next(iter(METHODS[data_set].values()))}
         steps = _steps(folder, study, name or method, settings, reference, minutes)
         if len(read_curve(run / "curve.csv")) < EPOCHS:
             epochs = {"max_epochs": EPOCHS, "steps_per_epoch": max(1, steps // EPOCHS), "seed": seed}
@@ -150,7 +150,8 @@ def _steps(
             mine.append(_trial(folder / "trials" / f"{method}{trial}", study, settings))
             others.append(_trial(folder / "trials" / f"{method}{trial}_reference", study, reference))
         rates.setdefault("reference", median(others))
-        rates[method] = rates["reference"] * median(a / b for a, b in zip(mine, others, strict=True))
+        ratio = 1.0 if settings == reference else median(a / b for a, b in zip(mine, others, strict=True))
+        rates[method] = rates["reference"] * ratio
         file.write_text(json.dumps(rates, indent=1) + "\n")
     return int(60 * minutes / rates[method])
 
