@@ -9,11 +9,11 @@ its own, of all regions, loading included.
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from statistics import median
 
 import fire
@@ -46,7 +46,9 @@ def main(
     torch.set_num_threads(threads)
     if peak_of is not None:
         Predictor.load(peak_of, device="cpu")(scan)
-        print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+        # not ru_maxrss, which begins with that of the process that started this one
+        status = Path("/proc/self/status").read_text()
+        print(int(status.split("VmHWM:")[1].split()[0]) / 1024)
         return
     models = {"own scales": own, **others}
     asked: dict[str, tuple[Predictor, str | None]] = {}
