@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from conemos_bundle.data.looks import Seen, draw_box, see
 from conemos_bundle.data.sampling import Sample
+from conemos_bundle.data.search_box import ScanBoxes, draw_box, scan_boxes
 from conemos_bundle.errors import UsageError, UserError
 from conemos_bundle.scales import planned_scales
 from conemos_bundle.transforms.masks import expand_regions
@@ -83,8 +83,7 @@ class RegionDataset(torch.utils.data.Dataset):
     it.
     They get ``image``, ``label``, whose voxels are 0, 1 or `IGNORED`, and two masks ``(1, D, H, W)`` to crop around:
     ``foreground``, the region drawn, and ``known``, the voxels whose answer is known (with scales, what
-    `RandCropAtScaled` takes instead). A patch without any known voxel
-    is drawn anew.
+    `RandCropAtScaled` takes instead). A patch without any known voxel is drawn anew.
 
     Args:
         data: items as `scan_items` gives them.
@@ -133,7 +132,7 @@ class RegionDataset(torch.utils.data.Dataset):
         self.only_the_drawn = target == "region" and regions_per_scan == 1
         self.scales = planned_scales(plan or {}, self.regions)
         self.spacing = (plan or {}).get("spacing")
-        self._seen: dict[int, Seen] = {}  # of each scan that was drawn
+        self._boxes: dict[int, ScanBoxes] = {}  # of each scan that was drawn
         self.most_annotated = max(len(item["masks"].keys() & set(self.regions)) for item in self.data)
         first_random = transform.get_index_of_first(lambda t: isinstance(t, RandomizableTrait))
         first_random = len(transform) if first_random is None else first_random
@@ -197,10 +196,10 @@ class RegionDataset(torch.utils.data.Dataset):
             item |= {"foreground": (drawn == 1).to(drawn.dtype), "known": known.to(drawn.dtype)}
             tries = 1 if known.all() else TRIES
         else:
-            tries, look = self._look(draw, label, annotated)
-            item |= look
+            tries, search = self._search(draw, label, annotated)
+            item |= search
         learned = [
-            i for i, k in enumerate(annotated) if i == channel or (not self.only_the_drawn and self._seen_at(k, level))
+            i for i, k in enumerate(annotated) if i == channel or (not self.only_the_drawn and self._asked_at(k, level))
         ]
         if len(learned) < len(annotated):
             label, annotated, channel = label[learned], [annotated[i] for i in learned], learned.index(channel)
@@ -213,7 +212,7 @@ class RegionDataset(torch.utils.data.Dataset):
         if self.target == "annotated":
             return {"image": image, "label": expand_regions(label, annotated, len(self.regions))}
         base = len(self.regions) * level
-        unknown = [base + k for k in range(len(self.regions)) if k not in every and self._seen_at(k, level)]
+        unknown = [base + k for k in range(len(self.regions)) if k not in every and self._asked_at(k, level)]
         unannotated = torch.tensor([unknown[draw.seed % len(unknown)] if unknown else -1])
         codes = [base + k for k in annotated]
         if self.only_the_drawn:
@@ -222,16 +221,16 @@ class RegionDataset(torch.utils.data.Dataset):
             label, regions = self._known(label, codes, channel)
         return {"image": image, "label": label, "regions": regions, "unannotated": unannotated}
 
-    def _seen_at(self, region: int, level: int) -> bool:
+    def _asked_at(self, region: int, level: int) -> bool:
         """Whether a region is asked for at this level."""
         return self.scales is None or level in self.scales.levels[region]
 
-    def _look(self, draw: Sample, label: torch.Tensor, annotated: list[int]) -> tuple[int, dict[str, Any]]:
+    def _search(self, draw: Sample, label: torch.Tensor, annotated: list[int]) -> tuple[int, dict[str, Any]]:
         """How often to try for a patch of the region drawn with a known voxel, and what `RandCropAtScaled` needs."""
         assert self.scales is not None and self.spacing is not None
-        if draw.scan not in self._seen:
-            self._seen[draw.scan] = see(label, annotated)
-        boxes, partly_known = self._seen[draw.scan]
+        if draw.scan not in self._boxes:
+            self._boxes[draw.scan] = scan_boxes(label, annotated)
+        boxes, partly_known = self._boxes[draw.scan]
         if draw.region not in boxes:  # there, or declared absent
             self._reject_empty(draw.scan, draw.region, label[annotated.index(draw.region)])
         random = np.random.default_rng(draw.seed)

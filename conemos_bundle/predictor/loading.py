@@ -165,7 +165,7 @@ def _of_run(folder: Path) -> Model:
         "bundle_root": bundle_folder(),
         "region_names": record.regions,
         "inside": record.inside,
-        "scales": record.plan.model_dump(exclude_unset=True).get("scales"),
+        "scales": record.plan.scales_of_regions,
         "spacing": record.plan.spacing,
         "window": record.plan.patch_size,
         "network_def": record.network.as_config,

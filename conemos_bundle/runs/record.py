@@ -50,6 +50,11 @@ class Plan(Strict):
     whole_scans: bool | None = None
     scales: dict[RegionName, RegionScale] | None = None
 
+    @property
+    def scales_of_regions(self) -> dict[str, dict[str, Any]] | None:
+        """The scales as `plan_scales` gave them; None where all regions have one spacing."""
+        return self.model_dump(exclude_unset=True).get("scales")
+
 
 def _known_network(name: str) -> str:
     if name.removeprefix(PACKAGE) not in networks.NETWORKS:

@@ -85,9 +85,7 @@ def pretrained_scales(path: str | os.PathLike[str] | None) -> str | dict[str, An
 
 def recorded_scales(record: Run) -> str | dict[str, Any]:
     """The scales of a finished run, as `plan_scales` takes them."""
-    if record.plan.scales is None:
-        return "one"
-    return {region: scale.model_dump(exclude_unset=True) for region, scale in record.plan.scales.items()}
+    return record.plan.scales_of_regions or "one"
 
 
 def load_pretrained(

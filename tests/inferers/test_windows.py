@@ -18,7 +18,7 @@ ASKED = torch.tensor([1, 0])
 WINDOWS: dict[str, Any] = {"regions": ASKED, "mode": "window", "window": (8, 8, 8)}
 
 
-class Seen(nn.Module):
+class ScanBoxes(nn.Module):
     """Logits are the intensity plus the index of the region; remembers the windows that it was given."""
 
     def __init__(self) -> None:
@@ -45,13 +45,13 @@ def scan() -> torch.Tensor:
     [((32, 8, 8), (8, 8, 8)), ((31, 9, 5), (8, 8, 8)), ((17, 16, 15), (7, 5, 16)), ((3, 4, 5), (8, 8, 8))],
 )
 def test_windows_are_counted_as_monai_lays_them(size: tuple[int, ...], window: tuple[int, ...], overlap: float) -> None:
-    network = Seen()
+    network = ScanBoxes()
     infer(torch.rand(2, 1, *size), network, ASKED, mode="window", window=window, overlap=overlap)
     assert len(network.windows) == 2 * count_windows(size, window, overlap)
 
 
 def test_windows_of_air_are_not_given_to_the_network(scan: torch.Tensor) -> None:
-    network = Seen()
+    network = ScanBoxes()
     logits = infer(scan, network, **WINDOWS)
     assert len(network.windows) == 2 and count_windows((32, 8, 8), (8, 8, 8), 0.5) == 7
     assert all(window.max() > 0.3 for window in network.windows)
@@ -66,28 +66,28 @@ def test_windows_of_air_are_not_given_to_the_network(scan: torch.Tensor) -> None
 
 def test_air_is_the_smallest_value_alone(scan: torch.Tensor) -> None:
     for plane, value in ((30, 0.25 + 3e-6), (30, 0.9), (slice(16, None), 0.9)):  # nearly air, a voxel, saturation
-        network, image = Seen(), scan.clone()
+        network, image = ScanBoxes(), scan.clone()
         image[:, :, plane, 4 if isinstance(plane, int) else slice(None), 4] = value
         infer(image, network, **WINDOWS)
         assert len(network.windows) > 2
-    network, image = Seen(), scan.clone()
+    network, image = ScanBoxes(), scan.clone()
     image[:, :, 30, 4, 4] += 5e-7  # rounding
     infer(image, network, **WINDOWS)
     assert len(network.windows) == 2
 
 
 def test_air_is_of_each_image_and_of_all_channels(scan: torch.Tensor) -> None:
-    network = Seen()
+    network = ScanBoxes()
     infer(torch.cat([scan, scan + 1]), network, **WINDOWS)
     assert len(network.windows) == 4
-    network, second = Seen(), torch.zeros_like(scan)
+    network, second = ScanBoxes(), torch.zeros_like(scan)
     second[:, :, 31] = 1  # another modality has something in the last window
     infer(torch.cat([scan, second], 1), network, **WINDOWS)
     assert len(network.windows) == 3
 
 
 def test_without_regions_every_window_is_the_network_s(scan: torch.Tensor) -> None:
-    network = Seen()
+    network = ScanBoxes()
     infer(scan, network, mode="window", window=(8, 8, 8))
     assert len(network.windows) == 7
 
@@ -103,12 +103,12 @@ def test_a_bar_is_for_terminals(scan: torch.Tensor, monkeypatch: pytest.MonkeyPa
         (Terminal(), "anterior", True), (Terminal(), None, False), (io.StringIO(), "anterior", False),
     ):  # fmt: skip
         monkeypatch.setattr(sys, "stderr", stream)
-        infer(scan, Seen(), progress=progress, **WINDOWS)
+        infer(scan, ScanBoxes(), progress=progress, **WINDOWS)
         told = stream.getvalue()
         assert bool(told) is shown
         if shown:
             assert "anterior" in told and "1/7" in told and "7/7" in told
             assert told.endswith("\r") and "\n" not in told  # nothing of it stays
     monkeypatch.setattr(sys, "stderr", Terminal())
-    infer(scan[:, :, :8], Seen(), progress="anterior", **WINDOWS)
+    infer(scan[:, :, :8], ScanBoxes(), progress="anterior", **WINDOWS)
     assert sys.stderr.getvalue() == ""  # one window is no wait

@@ -129,7 +129,7 @@ def inference_config(record: Run) -> dict[str, Any]:
     config["spacing"] = record.plan.spacing
     config["window"] = record.plan.patch_size
     config["inside"] = record.inside
-    config["scales"] = record.plan.model_dump(exclude_unset=True).get("scales")
+    config["scales"] = record.plan.scales_of_regions
     config["network_def"] = record.network.as_config
     return config
 

@@ -17,14 +17,14 @@ MISTAKEN = 0.25  # how often what was found coarsely may be anywhere that the re
 WRONG = 0.1  # how far the sides of a predicted box are from the true ones, at most, as part of its length
 
 
-class Seen(NamedTuple):
+class ScanBoxes(NamedTuple):
     """What the masks of a scan show."""
 
     boxes: dict[int, Box]  # of the regions that are there
     partly_known: bool  # whether some voxel is ignored
 
 
-def see(label: torch.Tensor, annotated: Sequence[int]) -> Seen:
+def scan_boxes(label: torch.Tensor, annotated: Sequence[int]) -> ScanBoxes:
     """The bounding boxes of the regions of a scan.
 
     Args:
@@ -37,7 +37,7 @@ def see(label: torch.Tensor, annotated: Sequence[int]) -> Seen:
         if bool(inside.any()):
             along = [inside.any(dim=b).any(dim=a).nonzero().flatten() for a, b in ((1, 2), (0, 2), (0, 1))]
             boxes[region] = np.array([[int(i[0]) for i in along], [int(i[-1]) + 1 for i in along]], float)
-    return Seen(boxes, bool((label == IGNORED).any()))
+    return ScanBoxes(boxes, bool((label == IGNORED).any()))
 
 
 def draw_box(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from conemos_bundle.data.looks import MISTAKEN, draw_box, see
+from conemos_bundle.data.search_box import MISTAKEN, draw_box, scan_boxes
 from conemos_bundle.scales import region_scales
 from conemos_bundle.utils.known import IGNORED
 
@@ -39,11 +39,11 @@ def test_boxes_of_what_is_there() -> None:
     label = torch.zeros(3, 8, 8, 8, dtype=torch.uint8)
     label[0, 1:4, 2:7, 5:6] = 1
     label[2, 0, 0, 0] = IGNORED
-    boxes, partly_known = see(label, [2, 0, 1])
+    boxes, partly_known = scan_boxes(label, [2, 0, 1])
     assert list(boxes) == [2]
     assert boxes[2].tolist() == [[1, 2, 5], [4, 7, 6]]
     assert partly_known
-    assert not see(label[:2], [2, 0]).partly_known
+    assert not scan_boxes(label[:2], [2, 0]).partly_known
 
 
 def test_a_region_without_a_parent_is_looked_for_in_the_whole_scan() -> None:
