@@ -70,6 +70,7 @@ def main(
     seed: int = 0,
     evaluate: bool = False,
     name: str | None = None,
+    trials: int = TRIALS,
     **options: Any,
 ) -> None:
     """Train each method as long as the others, and evaluate it.
@@ -83,6 +84,7 @@ def main(
         seed: of weights, draws and augmentation.
         evaluate: look at the test scans.
         name: of the run, where options differ.
+        trials: of each method's rate.
         options: settings of the trainings, as for ``conemos train``.
     """
     folder = Path(output).absolute()
@@ -93,7 +95,7 @@ def main(
     for method in [only] if isinstance(only, str) else only or METHODS[data_set]:
         settings = {**common, **METHODS[data_set][method], **options}
         run = folder / "runs" / (name or method) / f"seed{seed}"
-        steps = _steps(folder, study, name or method, settings, reference, minutes)
+        steps = _steps(folder, study, name or method, settings, reference, minutes, trials)
         if len(read_curve(run / "curve.csv")) < EPOCHS:
             epochs = {"max_epochs": EPOCHS, "steps_per_epoch": max(1, steps // EPOCHS), "seed": seed}
             _conemos("train", study, **{"output_dir": run, **settings, **epochs})
@@ -139,14 +141,20 @@ STUDIES = {"phantom": _phantom, "chaos": _chaos, "atlas": _atlas}
 
 
 def _steps(
-    folder: Path, study: Path, method: str, settings: dict[str, Any], reference: dict[str, Any], minutes: float
+    folder: Path,
+    study: Path,
+    method: str,
+    settings: dict[str, Any],
+    reference: dict[str, Any],
+    minutes: float,
+    trials: int = TRIALS,
 ) -> int:
     """How many steps fit in the time: seconds per step over those of the reference, times what those were first."""
     file = folder / "rates.json"
     rates: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
     if method not in rates:
         mine, others = [], []
-        for trial in range(TRIALS):
+        for trial in range(trials):
             mine.append(_trial(folder / "trials" / f"{method}{trial}", study, settings))
             others.append(_trial(folder / "trials" / f"{method}{trial}_reference", study, reference))
         rates.setdefault("reference", median(others))
