@@ -25,7 +25,8 @@ class RegionScale(Strict):
 
     ``extent_mm`` is the median length of its bounding box along each axis (RAS); ``factor`` its own scale;
     ``patch_size`` the voxels of a patch there; ``within`` the region whose box it is looked for in, None for the whole
-    scan; ``found_at`` a coarser factor at which it is found first, None where it is segmented at once.
+    scan; ``found_at`` a coarser factor at which it is found first, None where it is segmented at once; ``speck``: a
+    connected part of it that has less than this of its largest part is taken for a mistake, None: none is.
     """
 
     extent_mm: Annotated[list[Annotated[float, Field(gt=0, le=1e5)]], Field(min_length=3, max_length=3)]
@@ -33,6 +34,7 @@ class RegionScale(Strict):
     patch_size: Annotated[list[Annotated[int, Field(ge=1, le=512)]], Field(min_length=3, max_length=3)]
     within: RegionName | None = None
     found_at: _Factor | None = None
+    speck: Annotated[float, Field(ge=0, le=1)] | None = None
 
     @model_validator(mode="after")
     def _coarser_first(self) -> RegionScale:
@@ -50,6 +52,7 @@ class Scales(NamedTuple):
     found_at: list[int | None]  # level at which it is found first
     within: dict[int, int]  # region to the one in whose box it is looked for
     extent_mm: list[list[float]]  # of each region
+    speck: list[float | None]  # of each region
 
     @property
     def levels(self) -> list[set[int]]:
@@ -114,6 +117,7 @@ def region_scales(scales: Mapping[str, Mapping[str, Any]] | None, regions: Seque
         [None if factor is None else factors.index(tuple(factor)) for factor in coarse],
         {index[region]: index[scale["within"]] for region, scale in scales.items() if scale.get("within")},
         [list(scale["extent_mm"]) for scale in ordered],
+        [scale.get("speck") for scale in ordered],
     )
 
 

@@ -11,8 +11,8 @@
     python scripts/gpu_study.py compare --output rehearsal --steps 4 --seconds 900 --quick
 
 Every method has the same batches, steps (or, with `--equal_time`, time), seed and augmentation; the same patches
-too, but for those of own_scale.py. Masks seen and seconds are recorded beside the steps. Other methods, or seeds, come with
-`--methods multi_decoder,individual --steps N` in the next lease.
+too, but for those of own_scale.py. Masks seen and seconds are recorded beside the steps. Other methods, or seeds, come
+with `--methods multi_decoder,individual --steps N` in the next lease.
 """
 
 from __future__ import annotations

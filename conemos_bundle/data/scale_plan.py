@@ -13,10 +13,12 @@ from conemos_bundle.errors import UsageError, UserError
 from conemos_bundle.scales import Factor, RegionScale, check_scales, with_margin
 from conemos_bundle.transforms.masks import LoadRegionMasksd
 from conemos_bundle.transforms.resample import closest_ras
+from conemos_bundle.utils.known import IGNORED
 from conemos_bundle.utils.records import one_line
 from conemos_bundle.volumes import read_geometry
 from monai.data import MetaTensor
 from pydantic import ValidationError
+from scipy import ndimage
 
 MODES = ("one", "own")
 COARSEST = 64
@@ -28,6 +30,9 @@ MOST_READ = 16  # scans per region
 FEWEST = 3  # scans that must tell that a region contains another
 FEWEST_BOXES = 10  # that its box does: chance alone would have it so in a few
 TOLERANCE = 0.005  # of the voxels that may lie outside
+NEARLY_ALL = 0.99  # of a region's volume: in the parts that count
+RARE = 0.1  # of the masks may have smaller parts
+SMALLER_PART = 0.5  # times the smallest part of a mask: a predicted one
 SMALLER = 0.8  # of the volume of the region that it is looked for within, at most
 MOST_SEARCHED = 3  # times 48³ voxels, at a region's own scale: in more than that it is found first
 
@@ -47,14 +52,16 @@ def plan_scales(
     annotate both, three at least) or whose box does, with its margin (in ten scans at least). It is found
     there at that one's spacing first, unless its own is coarser, and then looked at again in its own box: in the middle
     of a window it is segmented better than at the edge. One that may be anywhere in a scan of more than 3 · 48³ voxels
-    at its own spacing is found first at one where the scan has fewer.
+    at its own spacing is found first at one where the scan has fewer. Of what is found, a connected part is dropped
+    that is less than half as large, beside the largest one, as the smallest one of nine masks in ten (among the parts
+    that make 99% of a mask).
 
     Args:
         plan: of `plan_input`.
         items: training items as `scan_items` gives them.
         datalist: says what the regions are, and which it declares inside which.
         scales: ``"one"``: one spacing for all regions; ``"own"``; or, by the names of regions, what shall be otherwise
-            than ``"own"`` finds: some of ``factor``, ``within``, ``found_at``, ``patch_size``.
+            than ``"own"`` finds: some of ``factor``, ``within``, ``found_at``, ``patch_size``, ``speck``.
         patch_size: voxels of a patch at every scale; None: a cube that holds the region and a tenth of its longest side
             around it, as far as the scan goes.
 
@@ -74,7 +81,7 @@ def plan_scales(
         _check_one(region, scale)
     if all("extent_mm" in by_hand.get(region, {}) and "factor" in by_hand[region] for region in regions):
         return _planned(plan, by_hand, regions, patch_size)
-    extents, volumes, telling, scan = _measure(items, regions, plan["spacing"])
+    extents, volumes, telling, specks, scan = _measure(items, regions, plan["spacing"])
     within = {**_within(telling, volumes), **datalist.inside}
     found: dict[str, dict[str, Any]] = {}
     for region in regions:
@@ -83,6 +90,7 @@ def plan_scales(
             "extent_mm": [round(e, 1) for e in extents[region]],
             "factor": list(factor),
             "within": within.get(region),
+            "speck": specks.get(region),
             **{
                 name: value for name, value in by_hand.get(region, {}).items() if name not in ("found_at", "patch_size")
             },
@@ -159,23 +167,29 @@ def describe_scales(plan: Mapping[str, Any]) -> str:
     def spacing(factor: Sequence[int]) -> str:
         return " x ".join(f"{side * f:.3g}" for side, f in zip(plan["spacing"], factor, strict=True))
 
-    rows = [("region", "extent (mm)", "spacing (mm)", "looked for")]
+    rows = [("region", "extent (mm)", "spacing (mm)", "speck", "looked for")]
     for region, scale in plan["scales"].items():
         extent = " x ".join(f"{side:.0f}" for side in scale["extent_mm"])
         place = "in the whole scan" if scale.get("within") is None else f"in the box of {scale['within']}"
         coarse = f", first at {spacing(scale['found_at'])} mm" if scale.get("found_at") else ""
-        rows.append((region, extent, spacing(scale["factor"]), place + coarse))
+        rows.append((region, extent, spacing(scale["factor"]), f"{scale.get('speck', 0):.2g}", place + coarse))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(f"{cell:{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
 def _measure(
     items: Sequence[dict[str, Any]], regions: Sequence[str], spacing: Sequence[float]
-) -> tuple[dict[str, list[float]], dict[str, float], dict[tuple[str, str], list[tuple[float, float]]], list[float]]:
+) -> tuple[
+    dict[str, list[float]],
+    dict[str, float],
+    dict[tuple[str, str], list[tuple[float, float]]],
+    dict[str, float],
+    list[float],
+]:
     """Median extents (mm, RAS) and volumes (mm³) of the regions, how they lie in each other, and a scan's extent.
 
     The third has for two regions, the outer one first, which part of the inner one each scan has in the outer one's
-    mask, and in its box.
+    mask, and in its box; the fourth, which part of its largest part a part of a region has at least.
     """
     chosen: set[int] = set()
     for region in regions:
@@ -190,6 +204,7 @@ def _measure(
     extents: dict[str, list[Any]] = {region: [] for region in regions}
     volumes: dict[str, list[float]] = {region: [] for region in regions}
     telling: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    smallest: dict[str, list[float]] = {}
     scans = []
     for i in sorted(chosen):
         geometry = read_geometry(items[i]["image"])
@@ -205,6 +220,9 @@ def _measure(
             first, end = place.min(0), place.max(0) + 1
             extents[region].append(((end - first) * sides)[in_ras])
             volumes[region].append(float(len(place) * np.prod(sides)))
+            if not (masks[region] == IGNORED).any():
+                inside = masks[region][tuple(slice(a, b) for a, b in zip(first, end, strict=True))] == 1
+                smallest.setdefault(region, []).append(_smallest_part(inside))
             step = np.maximum(1, np.array(spacing)[axes] / sides)
             low, high = with_margin(first, end, step)
             for inner, its in places.items():
@@ -220,8 +238,17 @@ def _measure(
         {region: np.median(found, axis=0).tolist() for region, found in extents.items()},
         {region: float(np.median(found)) for region, found in volumes.items()},
         telling,
+        {region: SMALLER_PART * float(np.quantile(ratios, RARE)) for region, ratios in smallest.items()},
         np.median(scans, axis=0).tolist(),
     )
+
+
+def _smallest_part(inside: np.ndarray) -> float:
+    """The size of the smallest connected part over that of the largest, of those that make 99% of a mask."""
+    labels, _ = ndimage.label(inside, np.ones((3, 3, 3)))
+    sizes = np.sort(np.bincount(labels.ravel())[1:])[::-1]
+    held = sizes.cumsum()
+    return float(sizes[np.searchsorted(held, NEARLY_ALL * held[-1])] / sizes[0])
 
 
 def _within(

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from conemos_bundle.inferers.containment import with_ancestors
@@ -16,7 +17,7 @@ from conemos_bundle.transforms.own_scale import pool
 from scipy import ndimage
 
 logger = logging.getLogger(__name__)
-SPECK = 0.3  # of a region's largest part: what is smaller does not widen the box that others are looked for in
+SPECK = 0.3  # of a region's largest part: what is smaller does not widen its box, where the plan does not say
 NEAR = 2  # voxels, of those it was found at, that a region may reach beyond
 _MOST_SURE = 16.0  # a logit: float32 has no probability closer to 1
 
@@ -38,6 +39,7 @@ def each_at_its_scale(image: torch.Tensor, asked: Sequence[int], scales: Scales,
 
     Regions of one spacing that are looked for in one box are asked for together: it is encoded once for them. What is
     found first is looked at again in its own box; found at a coarser spacing, it stays near to where it was found.
+    Parts of it that are smaller than any in training scans are dropped.
 
     Args:
         image: ``(1, C, D, H, W)``.
@@ -57,11 +59,11 @@ def each_at_its_scale(image: torch.Tensor, asked: Sequence[int], scales: Scales,
         coarse = {k: level for k in now if (level := scales.found_at[k]) is not None}
         for group in _groups(coarse, coarse, searched):
             for k, logits, box in places.ask(group, coarse[group[0]], searched[group[0]]):
-                found_in = bounding_box(logits, scales.factors[coarse[k]], box)
-                if found_in is not None:
-                    refined[k] = found_in
-                if found_in is not None and coarse[k] != scales.level[k]:
-                    near[k] = logits > 0, coarse[k], box
+                parts = without_specks(logits, scales.speck[k], scales.factors[coarse[k]], box)
+                if parts is not None:
+                    refined[k] = parts.box
+                if parts is not None and coarse[k] != scales.level[k]:
+                    near[k] = parts.inside, coarse[k], box
         for group in _groups(now, dict(enumerate(scales.level)), refined):
             level = scales.level[group[0]]
             for k, logits, box in places.ask(group, level, refined[group[0]]):
@@ -72,28 +74,43 @@ def each_at_its_scale(image: torch.Tensor, asked: Sequence[int], scales: Scales,
                 on_scan = places.on_scan(logits, level, box)
                 if k in near:
                     on_scan = places.keep_near(on_scan, *near.pop(k))
-                boxes[k] = bounding_box(on_scan, (1, 1, 1), places.whole)
+                parts = without_specks(on_scan, scales.speck[k], (1, 1, 1), places.whole)
+                boxes[k] = None if parts is None else parts.box
+                if parts is not None:
+                    on_scan[(on_scan > 0) & ~parts.inside] = OUTSIDE
                 yield Found(k, on_scan, box, missed)
         pending = [k for k in pending if k not in now]
 
 
-def bounding_box(logits: torch.Tensor, factor: Sequence[int], box: Box) -> Box | None:
-    """The box of a region, without specks; None where it is not there.
+class Parts(NamedTuple):
+    """What of a region is kept, ``(d, h, w)``, and the box of all but specks."""
+
+    inside: torch.Tensor
+    box: Box
+
+
+def without_specks(logits: torch.Tensor, speck: float | None, factor: Sequence[int], box: Box) -> Parts | None:
+    """The connected parts of a region that are large enough; None where it is not there.
 
     Args:
         logits: ``(d, h, w)``, of a part of a scan.
+        speck: parts with less than this of the largest one are dropped; None: all are kept.
         factor: voxels of the scan per voxel of it.
-        box: of that part.
+        box: of that part of the scan.
     """
-    parts, number = ndimage.label((logits > 0).cpu().numpy())
+    labels, number = ndimage.label((logits > 0).cpu().numpy(), np.ones((3, 3, 3)))
     if not number:
         return None
-    sizes = ndimage.sum_labels(parts > 0, parts, range(1, number + 1))
-    kept = [place for place, size in zip(ndimage.find_objects(parts), sizes, strict=True) if size >= SPECK * max(sizes)]
-    ends = [(min(p[axis].start for p in kept), max(p[axis].stop for p in kept)) for axis in range(3)]
+    sizes = np.bincount(labels.ravel(), minlength=number + 1)
+    sizes[0] = 0
+    large = sizes >= (SPECK if speck is None else speck) * sizes.max()
+    large[0] = False
+    places = [place for place, is_large in zip(ndimage.find_objects(labels), large[1:], strict=True) if is_large]
+    ends = [(min(p[axis].start for p in places), max(p[axis].stop for p in places)) for axis in range(3)]
     first = tuple(origin + a * side for origin, (a, _), side in zip(box[0], ends, factor, strict=True))
     end = tuple(origin + b * side for origin, (_, b), side in zip(box[0], ends, factor, strict=True))
-    return first, end  # type: ignore[return-value]
+    inside = logits > 0 if speck is None else torch.from_numpy(large[labels]).to(logits.device)
+    return Parts(inside, (first, end))  # type: ignore[arg-type]
 
 
 def _groups(

@@ -75,7 +75,8 @@ def test_extent_spacing_and_place_of_each_region(tmp_path: Path) -> None:
     patches = {region: scale.pop("patch_size") for region, scale in plan["scales"].items()}
     # cubes of 1.2 times the longest side, at their own spacing, within the scan's 120 x 80 x 60 mm
     assert patches == {"body": [40, 32, 24], "brain": [32, 32, 32], "eyes": [16, 16, 16], "other": [16, 16, 16]}
-    assert plan["scales"] == {
+    assert all(scale["speck"] == 0.5 for scale in plan["scales"].values())  # each is one part
+    assert {region: {k: v for k, v in scale.items() if k != "speck"} for region, scale in plan["scales"].items()} == {
         "body": {"extent_mm": [112, 64, 48], "factor": [2, 2, 2]},
         "brain": {"extent_mm": [40, 36, 24], "factor": [1, 1, 1], "within": "body", "found_at": [2, 2, 2]},
         "eyes": {"extent_mm": [4, 12, 4], "factor": [1, 1, 1], "within": "brain", "found_at": [1, 1, 1]},
@@ -86,7 +87,7 @@ def test_extent_spacing_and_place_of_each_region(tmp_path: Path) -> None:
     assert same["patch_size"] == [8, 9, 10]
     assert all(scale["patch_size"] == [8, 9, 10] for scale in same["scales"].values())
     assert describe_scales(plan).splitlines()[2] == (
-        "brain   40 x 36 x 24   1.5 x 1.5 x 1.5  in the box of body, first at 3 x 3 x 3 mm"
+        "brain   40 x 36 x 24   1.5 x 1.5 x 1.5  0.5    in the box of body, first at 3 x 3 x 3 mm"
     )
 
 
@@ -130,23 +131,42 @@ def test_in_a_large_scan_a_region_is_found_first(tmp_path: Path) -> None:
     plan = {**PLAN, "spacing": [0.5, 0.5, 0.5]}
     items = scans(tmp_path, 1, other=BOXES["other"])
     found = plan_scales(plan, items, named(["other"]), "own")["scales"]["other"]
-    assert found.pop("patch_size") == [48, 48, 48]
+    assert (found.pop("patch_size"), found.pop("speck")) == ([48, 48, 48], 0.5)
     assert found == {"extent_mm": [20, 20, 20], "factor": [1, 1, 1], "found_at": [4, 4, 4]}  # 240 x 160 x 120 voxels
 
 
 def test_scales_by_hand(tmp_path: Path) -> None:
     by_hand = {
         "eyes": {"within": "body", "factor": [2, 1, 1]},
-        "brain": {"found_at": None},
+        "brain": {"found_at": None, "speck": None},
         "other": {"within": None, "patch_size": [8, 8, 8]},
     }
     found = plan_scales(PLAN, scans(tmp_path, 10), named(REGIONS), by_hand)["scales"]
     assert found["other"].pop("patch_size") == [8, 8, 8]
     assert found["eyes"].pop("patch_size") == [16, 16, 16]
     assert found["brain"].pop("patch_size") == [32, 32, 32]
+    assert found["eyes"].pop("speck") == 0.5
     assert found["eyes"] == {"extent_mm": [4, 12, 4], "factor": [2, 1, 1], "within": "body", "found_at": [2, 2, 2]}
     assert found["brain"] == {"extent_mm": [40, 36, 24], "factor": [1, 1, 1], "within": "body"}
     assert "within" not in found["other"]
+
+
+def test_specks_are_smaller_than_what_most_scans_have(tmp_path: Path) -> None:
+    def speck(*second: int) -> float:
+        """Of scans with two parts each, the first of 100 voxels."""
+        items = []
+        for i, voxels in enumerate(second):
+            item = scan(tmp_path, i, np.diag([2.0, 2.0, 2.0, 1.0]), eyes=((0, 0, 0), (10, 10, 1)))
+            mask = np.zeros(SHAPE, np.uint8)
+            mask[:10, :10, 0] = mask[20, :voxels, 0] = 1
+            nibabel.save(nibabel.Nifti1Image(mask, np.diag([2.0, 2.0, 2.0, 1.0])), item["masks"]["eyes"]["file"])
+            items.append(item)
+        return float(plan_scales(PLAN, items, named(["eyes"]), "own")["scales"]["eyes"]["speck"])
+
+    assert speck(*[20] * 12) == pytest.approx(0.1)
+    assert speck(5, *[20] * 11) == pytest.approx(0.1)  # one that is cut off by the field of view
+    assert speck(*[5] * 3, *[20] * 9) == pytest.approx(0.025)
+    assert speck(1) == pytest.approx(0.5)  # a slip of the hand
 
 
 def test_scales_that_say_all_need_no_mask(tmp_path: Path) -> None:

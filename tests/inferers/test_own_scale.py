@@ -10,7 +10,7 @@ import torch
 from conemos_bundle.inferers import infer
 from conemos_bundle.inferers.each_region import infer_each
 from conemos_bundle.inferers.encode_once import EncodeOnce
-from conemos_bundle.inferers.own_scale import bounding_box
+from conemos_bundle.inferers.own_scale import without_specks
 from conemos_bundle.networks import FiLMUNet
 from conemos_bundle.scales import Scales, region_scales
 
@@ -197,9 +197,44 @@ def test_what_is_not_found_coarsely_is_looked_for_finely() -> None:
 
 def test_the_box_of_a_region_is_in_voxels_of_the_scan() -> None:
     logits = torch.full((10, 10, 10), -1.0)
-    assert bounding_box(logits, (2, 2, 1), ((4, 6, 8), (24, 26, 18))) is None
+    place = (4, 6, 8), (24, 26, 18)
+    assert without_specks(logits, None, (2, 2, 1), place) is None
     logits[2:4, 3:8, 5] = 1
-    assert bounding_box(logits, (2, 2, 1), ((4, 6, 8), (24, 26, 18))) == ((8, 12, 13), (12, 22, 14))
+    parts = without_specks(logits, None, (2, 2, 1), place)
+    assert parts is not None and parts.box == ((8, 12, 13), (12, 22, 14))
+    assert same(parts.inside, logits > 0)
+
+
+def test_specks_are_dropped_and_do_not_widen_the_box() -> None:
+    logits = torch.full((12, 12, 12), -1.0)
+    logits[0:4, 0, 0] = logits[0:3, 6, 6] = logits[10, 10, 10:] = logits[11, 0, 11] = 1.0
+    for speck, voxels, end in ((1, 4, (4, 1, 1)), (0.6, 7, (4, 7, 7)), (0.5, 9, (11, 11, 12)), (0, 10, (12, 11, 12))):
+        parts = without_specks(logits, speck, (1, 1, 1), ((0, 0, 0), (12, 12, 12)))
+        assert parts is not None and parts.box == ((0, 0, 0), end)
+        assert int(parts.inside.sum()) == voxels
+
+
+def test_plans_that_do_not_say_keep_specks_out_of_the_box_alone() -> None:
+    logits = torch.full((12, 12, 12), -1.0)
+    logits[0:4, 0, 0] = logits[11, 0, 11] = 1.0
+    parts = without_specks(logits, None, (1, 1, 1), ((0, 0, 0), (12, 12, 12)))
+    assert parts is not None and parts.box == ((0, 0, 0), (4, 1, 1))
+    assert same(parts.inside, logits > 0)
+
+
+def test_what_touches_by_a_corner_is_one_part() -> None:
+    logits = torch.full((4, 4, 4), -1.0)
+    logits[0, 0, 0] = logits[1, 1, 1] = logits[2, 2, 2] = 1.0
+    parts = without_specks(logits, 1.0, (1, 1, 1), ((0, 0, 0), (4, 4, 4)))
+    assert parts is not None and int(parts.inside.sum()) == 3
+
+
+def test_a_part_too_small_is_dropped_from_what_is_found() -> None:
+    image = scan(BODY, BRAIN, EYES)
+    image[0, 1 + EYES, 24, 24, 16] = 1  # in the brain's box
+    of_all, without = (masks(ask(image, scales=scales(eyes={"speck": speck})))[EYES] for speck in (None, 0.5))
+    assert same(of_all, image[0, 1 + EYES]) and of_all[24, 24, 16]
+    assert same(without, scan(EYES)[0, 1 + EYES]) and not without[24, 24, 16]
 
 
 def test_one_level_in_the_whole_scan_is_inference_without_scales() -> None:
