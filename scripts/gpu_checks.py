@@ -2,6 +2,7 @@
 
 python scripts/gpu_checks.py correctness --output gpu       # gpu/correctness.json
 python scripts/gpu_checks.py table2 --output gpu            # gpu/table2.csv: the paper's Table 2, K = 5, 128³
+python scripts/gpu_checks.py sharing --output gpu           # gpu/sharing.json: trainings side by side, and MPS
 
 What becomes of a training that is killed and resumed on a GPU: scripts/gpu_resume.py.
 """
@@ -9,6 +10,8 @@ What becomes of a training that is killed and resumed on a GPU: scripts/gpu_resu
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +28,7 @@ from conemos_bundle.losses import RegionLoss
 from conemos_bundle.networks import NETWORKS, FiLMUNet
 from conemos_bundle.paper.bench.networks import concatenating
 from conemos_bundle.runs.run import machine
+from gpu_usage import shared_gpu
 
 REGIONS = 5
 # relative, L2, of untrained networks with instance norm; TF32 is how PyTorch convolves in float32 on a GPU by itself
@@ -108,15 +112,16 @@ def correctness(output: str, device: str = "cuda", size: int = 48, seconds: floa
     target[1, 2:] = torch.nan  # regions that are not annotated
     found: list[dict[str, Any]] = []
     left_out: list[str] = []
-    for method in TABLE2:
+    own_scales = ("CoNeMOS, N = 7", {"spacings": [[3, 3, 3], [6, 6, 6]]})
+    for method, options in [own_scales, *((method, {}) for method in TABLE2)]:
         if time.perf_counter() - started > seconds:
             left_out.append(method)
             continue
-        reference = make(method).double()
+        reference = make(method, **options).double()
         with torch.no_grad():
             expected = reference(image.double())
         expected_gradients = gradients(reference, image.double(), target.double(), "float64")
-        network = make(method).to(device)
+        network = make(method, **options).to(device)
         for dtype in LARGEST_ERROR:
             torch.backends.cudnn.allow_tf32 = dtype != "float32"
             with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
@@ -125,7 +130,8 @@ def correctness(output: str, device: str = "cuda", size: int = 48, seconds: floa
             of_gradients = relative_error(
                 gradients(network, image.to(device), target.to(device), dtype), expected_gradients
             )
-            found.append({"what": method, "dtype": dtype, "logits": error, "gradients": of_gradients})
+            what = f"{method}, own scales" if options else method
+            found.append({"what": what, "dtype": dtype, "logits": error, "gradients": of_gradients})
         _write(folder, found, left_out)
     try:
         found += _exports(device, image, size)
@@ -164,6 +170,47 @@ def _exports(device: str, image: torch.Tensor, size: int) -> list[dict[str, Any]
         rows.append((".pt2 (CPU)", run(image, asked)))
         rows.append(("ONNX (CPU)", export_onnx(network, Path(temporary, "m.onnx"))(image, asked)))
     return [{"what": what, "dtype": "float32", "logits": relative_error(logits, expected)} for what, logits in rows]
+
+
+def sharing(output: str, processes: int = 8, seconds: float = 8, device: str = "cuda", faster: float = 1.15) -> None:
+    """Steps per second of small trainings side by side, with CUDA's Multi-Process Service and without.
+
+    Exit code 0: it makes them faster by that factor.
+    """
+    found = {}
+    for mps in (False, True):
+        with shared_gpu(mps) as shared:
+            if shared != mps:
+                found["with MPS"] = 0.0
+                continue
+            words = [sys.executable, __file__, "steps", "--seconds", str(seconds), "--device", device]
+            started = [subprocess.Popen(words, stdout=subprocess.PIPE) for _ in range(processes)]
+            counts = [float(process.communicate()[0] or 0) for process in started]
+            found["with MPS" if mps else "without"] = sum(counts) / seconds
+    print(json.dumps(found))
+    (Path(output) / "sharing.json").write_text(json.dumps({"machine": machine(), "steps per second": found}) + "\n")
+    raise SystemExit(0 if found["with MPS"] >= faster * found["without"] else 1)
+
+
+def steps(seconds: float, device: str = "cuda", size: int = 48) -> None:
+    """Print how many steps a training manages in a time, on random patches."""
+    network = make("CoNeMOS, N = 7").to(device)
+    optimizer = torch.optim.Adam(network.parameters(), fused=True)
+    image = torch.rand(2, 1, size, size, size, device=device)
+    target = (torch.rand(2, 2, size, size, size, device=device) > 0.8).float()
+    regions = torch.tensor([[0, 1], [2, 3]], device=device)
+    loss, count, began = RegionLoss(), 0, 0.0
+    while count < 10 or time.perf_counter() - began < seconds:
+        count += 1
+        began = time.perf_counter() if count == 10 else began
+        optimizer.zero_grad()
+        with torch.autocast(device, torch.bfloat16):
+            logits = network(image, regions)
+        loss(logits.float(), target).backward()
+        optimizer.step()
+        if device == "cuda":
+            torch.cuda.synchronize()
+    print(count - 10)
 
 
 def _seconds(call: Callable[[], object], device: str, rounds: int) -> float:
@@ -274,4 +321,4 @@ def _write_table(folder: Path, rows: list[dict[str, Any]], size: int) -> None:
 
 
 if __name__ == "__main__":
-    fire.Fire({"correctness": correctness, "table2": table2})
+    fire.Fire({"correctness": correctness, "table2": table2, "sharing": sharing, "steps": steps})

@@ -24,8 +24,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -35,11 +34,11 @@ import pandas as pd
 from conemos_bundle.data import read_datalist, write_datalist
 from conemos_bundle.runs.run import machine
 from conemos_bundle.training.curve import read_curve
-from gpu_usage import draw_seconds, watch_usage
+from gpu_usage import draw_seconds, shared_gpu, watch_usage
 from own_scale import METHODS as OF_SCALES
 
 EPOCHS = 4  # validated after the second and the last
-STARTING, EVALUATING = 45, 90  # seconds of a comparison that are not training
+STARTING, EVALUATING = 45, 120  # seconds of a comparison that are not training
 VALIDATED, TESTED = 12, 32  # scans, of those in the phantom: those with most regions annotated; every other one first
 FIRST = ("conemos", "conemos_n7", "conemos_all", "conemos_identity", "psl_loss", "dodnet")
 SETTINGS: dict[str, Any] = {
@@ -119,8 +118,8 @@ def rates(
         output: the folder that `prepare` made.
         steps: of each epoch.
         seconds: that it takes.
-        methods: of ``METHODS``.
-        seeds: of which each method is trained.
+        methods: of ``METHODS``; with the seed, such as ``psl_3mm/seed0``, for that one alone.
+        seeds: of which the others are trained.
         mps: let the processes share the GPU through CUDA's Multi-Process Service, where there is one.
         quick: with tiny networks and patches.
     """
@@ -131,7 +130,7 @@ def rates(
     shutil.rmtree(trial, ignore_errors=True)
     runs = _runs(trial, methods, seeds)
     settings = {"max_epochs": 999, "steps_per_epoch": steps, "val_interval": 999, **(QUICK if quick else {})}
-    with _shared_gpu(mps) as shared:
+    with shared_gpu(mps) as shared:
         _train(folder, runs, dict.fromkeys(runs, settings), seconds, watch=trial / "usage.csv")
     found = {
         name: median(_rate(trial / name / f"seed{seed}") for seed in _several(seeds)) for name in _several(methods)
@@ -172,7 +171,8 @@ def compare(
     """
     began = time.perf_counter()
     folder = Path(output).absolute()
-    found, faster_with_mps = _rates(Path(rates_folder or folder), _several(methods), mps)
+    names = [name.split("/")[0] for name in _several(methods)]
+    found, faster_with_mps = _rates(Path(rates_folder or folder), names, mps)
     mps = faster_with_mps if mps is None else mps
     training = (seconds - STARTING - EVALUATING) * 0.9
     slowest = min(found.values())
@@ -184,18 +184,25 @@ def compare(
     runs = _runs(folder / "runs", methods, seeds)
     settings = {"max_epochs": EPOCHS, "val_interval": EPOCHS // 2, **(QUICK if quick else {})}
     of_runs = {run: {**settings, "steps_per_epoch": per_epoch[run.split("/")[0]]} for run in runs}
-    with _shared_gpu(mps):
+    with shared_gpu(mps):
         _train(folder, runs, of_runs, seconds - EVALUATING, watch=folder / "usage.csv")
     finished = {name: run for name, run in runs.items() if (run / "model.pt").exists()}
     summarize(output)
     pack(output, packed, weights)  # should the machine be gone before the end
-    processes = {}
-    for part in sorted((folder / "phantom").glob("test_*.json")):
-        for name, run in finished.items():
-            place = run / f"evaluation_{part.stem}"
-            if not (place / "per_scan.csv").exists():
-                words = ["evaluate", str(part), "--run", str(run), "--evaluation_dir", str(place)]
-                processes[f"{name} {part.stem}"] = _start(folder, words, run, f"evaluate_{part.stem}")
+    waiting = [
+        (name, run, part)
+        for name, run in finished.items()
+        for part in sorted((folder / "phantom").glob("test_*.json"))
+        if not (run / f"evaluation_{part.stem}" / "per_scan.csv").exists()
+    ]
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+    while waiting and time.perf_counter() - began < seconds - 10:
+        if sum(process.poll() is None for process in processes.values()) >= (os.cpu_count() or 1):
+            time.sleep(0.2)
+            continue
+        name, run, part = waiting.pop(0)
+        words = ["evaluate", str(part), "--run", str(run), "--evaluation_dir", str(run / f"evaluation_{part.stem}")]
+        processes[f"{name} {part.stem}"] = _start(folder, words, run, f"evaluate_{part.stem}")
     _wait(processes, seconds - (time.perf_counter() - began) - 10)
     _print_summary(output)
     pack(output, packed, weights)
@@ -264,7 +271,12 @@ def _several(given: Any) -> list[Any]:
 
 
 def _runs(folder: Path, methods: Sequence[str], seeds: Sequence[int]) -> dict[str, Path]:
-    names = [f"{name}/seed{seed}" for seed in _several(seeds) for name in _several(methods)]
+    names = [
+        name if "/" in name else f"{name}/seed{seed}"
+        for i, seed in enumerate(_several(seeds))
+        for name in _several(methods)
+        if i == 0 or "/" not in name
+    ]
     return {name: folder / name for name in names}
 
 
@@ -316,18 +328,6 @@ def _wait(processes: dict[str, subprocess.Popen[bytes]], timeout: float) -> list
         print(f"{name}: " + ("done" if code == 0 else f"exit code {code}, see its log"), flush=True)
         done += [name] if code == 0 else []
     return done
-
-
-@contextmanager
-def _shared_gpu(mps: bool) -> Iterator[bool]:
-    """CUDA's Multi-Process Service while processes train, where it is wanted, installed and starts."""
-    control = shutil.which("nvidia-cuda-mps-control") if mps else None
-    started = control is not None and subprocess.run([control, "-d"], check=False, timeout=20).returncode == 0
-    try:
-        yield started
-    finally:
-        if started and control is not None:
-            subprocess.run([control], input=b"quit\n", check=False, timeout=20)
 
 
 def _rate(run: Path) -> float:

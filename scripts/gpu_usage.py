@@ -19,6 +19,18 @@ from conemos_bundle.utils.paths import bundle_folder
 
 
 @contextmanager
+def shared_gpu(mps: bool) -> Iterator[bool]:
+    """CUDA's Multi-Process Service while processes train, where it is wanted, installed and starts."""
+    control = shutil.which("nvidia-cuda-mps-control") if mps else None
+    started = control is not None and subprocess.run([control, "-d"], check=False, timeout=20).returncode == 0
+    try:
+        yield started
+    finally:
+        if started and control is not None:
+            subprocess.run([control], input=b"quit\n", check=False, timeout=20)
+
+
+@contextmanager
 def watch_usage(path: Path, every: float = 2.0) -> Iterator[None]:
     """Write a row each ``every`` seconds: seconds, percent of all processors, percent of the GPU, its memory in MiB."""
     over = threading.Event()
