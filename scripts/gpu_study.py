@@ -132,9 +132,10 @@ def rates(
     settings = {"max_epochs": 999, "steps_per_epoch": steps, "val_interval": 999, **(QUICK if quick else {})}
     with shared_gpu(mps) as shared:
         _train(folder, runs, dict.fromkeys(runs, settings), seconds, watch=trial / "usage.csv")
-    found = {
-        name: median(_rate(trial / name / f"seed{seed}") for seed in _several(seeds)) for name in _several(methods)
-    }
+    of_methods: dict[str, list[float]] = {}
+    for name, run in runs.items():
+        of_methods.setdefault(name.split("/")[0], []).append(_rate(run))
+    found = {name: median(each) for name, each in of_methods.items()}
     content = {"machine": machine(), "MPS": shared, "core seconds per draw": draw, "steps per second": found}
     name = "rates_mps.json" if mps else "rates.json"
     (folder / name).write_text(json.dumps(content, indent=1) + "\n")
