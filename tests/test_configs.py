@@ -134,6 +134,26 @@ def test_without_a_datalist_one_line_says_what_to_do(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "answer"),
+    [
+        ({}, "no scan given: pass --dataset_dir"),
+        ({"regions": ["femur"]}, "region 'femur' is unknown; this model knows: hippocampus, anterior, posterior"),
+    ],
+)
+def test_inference_refuses_in_one_line(
+    tmp_path: Path, tiny_dataset: Path, options: dict[str, Any], answer: str
+) -> None:
+    if options:
+        options["dataset_dir"] = tiny_dataset / "images" / "test_0.nii.gz"
+    inference = workflow(["inference"], "inference", load_pretrain=False, output_dir=tmp_path / "out", **options)
+    with pytest.raises(Exception, match=".") as caught:
+        inference.initialize()
+        inference.run()
+    assert str(find_user_error(caught.value)).startswith(answer)
+    assert not (tmp_path / "out").exists()
+
+
 def tiny_training(method: str, dataset: Path, folder: Path, **overrides: Any) -> ConfigWorkflow:
     names = list(dict.fromkeys(["train", method]))
     overrides = {"datalist": dataset / "datalist.json", **TINY, **TINY_FOR.get(method, {}), **overrides}

@@ -1,30 +1,28 @@
-"""Give the commands bad scans, datalists and arguments; show what each printed.
+"""What the commands answer to bad scans, datalists and arguments: one line each, held by bad_inputs.csv.
 
-    python scripts/verify_errors.py            # makes its own small files; some minutes
-
-Each must end with a non-zero exit code and one line that begins with "error:", with no traceback and no result.
+Each is refused before anything is written. Where an answer was changed on purpose,
+CONEMOS_NEW_SNAPSHOT=1 pytest tests/cli/test_bad_inputs.py writes the table anew; read its difference.
 """
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 import shutil
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
-import fire
 import nibabel
 import numpy as np
+import pytest
 import torch
+from conemos_bundle.cli.app import run as conemos
+from conemos_bundle.errors import find_user_error
 from conemos_bundle.networks import FiLMUNet
 from conemos_bundle.phantom import make_phantom
-from conemos_bundle.utils.paths import bundle_folder
 
-CONEMOS = [sys.executable, "-m", "conemos_bundle"]
-BUNDLE_RUN = [sys.executable, "-m", "monai.bundle", "run"]
+SNAPSHOT = Path(__file__).with_name("bad_inputs.csv")
 
 
 def nifti(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> str:
@@ -130,9 +128,9 @@ def cases(root: Path) -> list[tuple[str, list[str]]]:
     run = finished_run(root / "run")
     (root / "scans").mkdir()
     out = ["--output", str(root / "result")]
-    predict = [*CONEMOS, "predict"]
+    predict = ["predict"]
     scan = str(phantom / json.loads(good.read_text())["test"][0]["image"])
-    train = [*CONEMOS, "train"]
+    train = ["train"]
     run_out = [
         "--output_dir",
         str(root / "result"),
@@ -152,15 +150,6 @@ def cases(root: Path) -> list[tuple[str, list[str]]]:
     listed = [(f"scan {Path(s).name}", [*predict, s, "--model", str(run), *out]) for s in bad_scans(root / "scans")]
     for file in bad_datalists(phantom, json.loads(good.read_text())):
         listed.append((f"datalist {file.stem}", [*train, str(file), *run_out]))
-    inference = [
-        *BUNDLE_RUN, "--config_file", str(bundle_folder() / "configs" / "inference.json"),
-        "--meta_file", str(bundle_folder() / "configs" / "metadata.json"), "--bundle_root", str(bundle_folder()),
-        "--output_dir", str(root / "result"),
-    ]  # fmt: skip
-    training = [
-        *BUNDLE_RUN, "training", "--config_file", str(bundle_folder() / "configs" / "train.json"),
-        "--bundle_root", str(bundle_folder()), "--output_dir", str(root / "result"),
-    ]  # fmt: skip
     listed += [
         ("region unknown", [*predict, scan, "--model", str(run), "--regions", "femur", *out]),
         ("region evaluated", [*predict, scan, "--model", str(run), "--regions", "$__import__('os').getcwd()", *out]),
@@ -168,49 +157,58 @@ def cases(root: Path) -> list[tuple[str, list[str]]]:
         ("output format", [*predict, scan, "--model", str(run), "--output_format", "png", *out]),
         ("device", [*predict, scan, "--model", str(run), "--device", "cuda:7", *out]),
         ("model is no model", [*predict, scan, "--model", str(phantom), *out]),
-        ("weights truncated", [*CONEMOS, "pack", str(broken), str(root / "result")]),
-        ("weights of another network", [*CONEMOS, "pack", str(other), str(root / "result")]),
-        ("pack onto something", [*CONEMOS, "pack", str(run), str(phantom)]),
+        ("weights truncated", ["pack", str(broken), str(root / "result")]),
+        ("weights of another network", ["pack", str(other), str(root / "result")]),
+        ("pack onto something", ["pack", str(run), str(phantom)]),
         ("setting misspelt", [*train, str(good), "--max_epoch", "1", *run_out]),
         ("overlay misspelt", [*train, str(good), "--overlay", "papper", *run_out]),
         ("dataset_dir missing", [*train, str(good), "--dataset_dir", str(root / "nowhere"), *run_out]),
-        ("evaluate without a run", [*CONEMOS, "evaluate", str(good), "--run", str(root / "nowhere")]),
-        ("evaluate an unknown split", [*CONEMOS, "evaluate", str(good), "--run", str(run), "--split", "tset"]),
-        ("import no checkpoint", [*CONEMOS, "import-keras", scan, *out]),
-        ("import a folder without images", [*CONEMOS, "datalist", str(run), "--kind", "folders", *out]),
-        ("phantom onto something", [*CONEMOS, "phantom", str(run)]),
+        ("evaluate without a run", ["evaluate", str(good), "--run", str(root / "nowhere")]),
+        ("evaluate an unknown split", ["evaluate", str(good), "--run", str(run), "--split", "tset"]),
+        ("import no checkpoint", ["import-keras", scan, *out]),
+        ("import a folder without images", ["datalist", str(run), "--kind", "folders", *out]),
+        ("phantom onto something", ["phantom", str(run)]),
         ("fraction of the scans", [*train, str(good), "--fraction", "1.5", *run_out]),
-        ("report without runs", [*CONEMOS, "report", str(phantom), *out]),
-        ("experiments with an unknown method", [*CONEMOS, "experiments", str(good), *out, "--methods", "psl_los"]),
-        ("experiments on no datalist", [*CONEMOS, "experiments", scan, *out]),
-        ("monai.bundle: no scan", inference),
-        ("monai.bundle: region unknown", [*inference, "--dataset_dir", scan, "--regions", "['femur']"]),
-        ("monai.bundle: setting misspelt", [*inference, "--dataset_dir", scan, "--region", "['brain']"]),
-        ("monai.bundle: no datalist", training),
+        ("report without runs", ["report", str(phantom), *out]),
+        ("experiments with an unknown method", ["experiments", str(good), *out, "--methods", "psl_los"]),
+        ("experiments on no datalist", ["experiments", scan, *out]),
     ]
     return listed
 
 
-def main(only: str = "") -> None:
-    """Try every bad input whose name contains ``only``, and print a Markdown table."""
-    failed = 0
-    with tempfile.TemporaryDirectory() as temporary:
-        root = Path(temporary).resolve()
-        print("| bad input | exit code | printed |\n| --- | ---: | --- |")
-        tried = [case for case in cases(root) if only in case[0]]
-        for name, command in tried:
-            done = subprocess.run(command, capture_output=True, text=True, cwd=root)
-            text = done.stdout + done.stderr
-            lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-            left = [str(file) for file in (root / "result", root / "hacked") if file.exists()]
-            good = done.returncode != 0 and len(lines) == 1 and "Traceback" not in text and not left
-            failed += not good
-            shown = lines[0].removeprefix("error: ").replace(f"{root}/", "") if lines else text.strip()[-200:]
-            print(f"| {name} | {done.returncode} | {shown} {'' if good else '**BAD**'} {' '.join(left)} |", flush=True)
-            shutil.rmtree(root / "result", ignore_errors=True)
-    print(f"\n{len(tried)} bad inputs, {failed} answered badly")
-    sys.exit(bool(failed))
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What each command printed, without the folder's name."""
+    root = tmp_path_factory.mktemp("bad").resolve()
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        for name, command in cases(root):
+            found[name] = _answer(command, root)
+            assert not (root / "result").exists() and not (root / "hacked").exists(), name
+    return found
 
 
-if __name__ == "__main__":
-    fire.Fire(main)
+def _answer(command: list[str], root: Path) -> str:
+    try:
+        conemos(command)
+    except Exception as raised:
+        error = find_user_error(raised)
+        if error is None:
+            raise
+        return str(error).replace(f"{root}/", "")
+    pytest.fail(f"{command} was done")
+
+
+def test_each_bad_input_is_answered_in_the_words_of_the_snapshot(answers: dict[str, str]) -> None:
+    if os.environ.get("CONEMOS_NEW_SNAPSHOT"):
+        with SNAPSHOT.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([("bad input", "printed"), *answers.items()])
+    with SNAPSHOT.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert answers == dict(rows[1:])
+
+
+def test_every_answer_is_one_line_that_says_what_to_do(answers: dict[str, str]) -> None:
+    for name, answer in answers.items():
+        assert answer and "\n" not in answer and len(answer) < 300, name
