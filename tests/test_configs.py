@@ -147,9 +147,13 @@ def test_inference_refuses_in_one_line(
     if options:
         options["dataset_dir"] = tiny_dataset / "images" / "test_0.nii.gz"
     inference = workflow(["inference"], "inference", load_pretrain=False, output_dir=tmp_path / "out", **options)
-    with pytest.raises(Exception, match=".") as caught:
+
+    def start_and_run() -> None:
         inference.initialize()
         inference.run()
+
+    with pytest.raises(Exception, match=".") as caught:
+        start_and_run()
     assert str(find_user_error(caught.value)).startswith(answer)
     assert not (tmp_path / "out").exists()
 
