@@ -1,11 +1,11 @@
 """Largest absolute differences from the authors' networks, loss and metrics.
 
-    python scripts/verify_parity.py REFERENCE.npz
-
-The reference file holds weights, inputs and outputs of the authors' TensorFlow code; it is not part of this repository.
+python scripts/verify_parity.py
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import fire
 import numpy as np
@@ -14,17 +14,16 @@ from conemos_bundle.losses import RegionLoss
 from conemos_bundle.metrics import dice, sd95
 from conemos_bundle.networks import FiLMUNet, MultiDecoder, MultiLayer, UNet, load_reference_weights
 
+REFERENCE = Path(__file__).resolve().parents[1] / "tests" / "parity" / "reference"
 SMALL = {"num_regions": 3, "channels": (4, 8, 16), "skip": "first_conv"}
 
 
-def main(reference: str) -> None:
-    """Print a Markdown table of the differences.
-
-    Args:
-        reference: path of ``conemos_reference.npz``.
-    """
-    with np.load(reference) as file:
-        arrays = dict(file)
+def main() -> None:
+    """Print a Markdown table of the differences."""
+    arrays = {}
+    for path in sorted(REFERENCE.glob("*.npz")):
+        with np.load(path) as file:
+            arrays |= {f"{path.stem}/{name}": file[name] for name in file}
     print("| array | largest absolute difference |\n| --- | ---: |")
     networks = {
         "conemos": FiLMUNet(**SMALL),

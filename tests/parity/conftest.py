@@ -1,30 +1,24 @@
-"""Values that the authors' TensorFlow code gave; where the file is not there, no test of this folder is collected.
-
-The environment variable CONEMOS_PARITY names the file.
-"""
+"""Values that the authors' TensorFlow code gave, on random weights and inputs: ``reference/``, see its README."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-_DEFAULT = Path(__file__).resolve().parents[3] / "shared" / "parity" / "conemos_reference.npz"
-REFERENCE = Path(os.environ.get("CONEMOS_PARITY", _DEFAULT))
-
-collect_ignore_glob = [] if REFERENCE.is_file() else ["test_*.py"]
+REFERENCE = Path(__file__).with_name("reference")
 
 
 @pytest.fixture(scope="session")
 def reference_arrays() -> Callable[[str], dict[str, np.ndarray]]:
-    """``reference_arrays("conemos")`` gives the arrays named ``conemos/…``, each under what follows the slash."""
+    """``reference_arrays("conemos")`` gives those of ``conemos.npz``, ``("conemos/weights")`` what begins so in it."""
 
-    def read(prefix: str) -> dict[str, np.ndarray]:
-        start = prefix.rstrip("/") + "/"
-        with np.load(REFERENCE) as arrays:
+    def read(name: str) -> dict[str, np.ndarray]:
+        file, _, folder = name.partition("/")
+        start = f"{folder}/" if folder else ""
+        with np.load(REFERENCE / f"{file}.npz") as arrays:
             return {name.removeprefix(start): arrays[name] for name in arrays.files if name.startswith(start)}
 
     return read
