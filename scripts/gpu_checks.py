@@ -4,7 +4,7 @@ python scripts/gpu_checks.py correctness --output gpu       # gpu/correctness.js
 python scripts/gpu_checks.py table2 --output gpu            # gpu/table2.csv: the paper's Table 2, K = 5, 128³
 python scripts/gpu_checks.py sharing --output gpu           # gpu/sharing.json: trainings side by side, and MPS
 
-What becomes of a training that is killed and resumed on a GPU: scripts/gpu_resume.py.
+What becomes of a training that is killed and resumed on a GPU: tests/integration/verify_gpu_resume.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from functools import partialmethod
 from typing import Any
 
@@ -269,10 +268,10 @@ def test_options_without_such_a_value(options: dict[str, Any], message: str) -> 
 
 
 def test_what_is_told_of_a_region_and_a_spacing() -> None:
-    codes = region_codes(2, [[1.0, 1.0, math.e], [2.0, 2.0, 4.0]])
-    two, four = math.log(2), math.log(4)
-    expected = [[1, 0, 0, 0, 1], [0, 1, 0, 0, 1], [1, 0, two, two, four], [0, 1, two, two, four]]
+    codes = region_codes(2, [[3.0, 3.0, 2.0], [6.0, 6.0, 2.0]])
+    expected = [[1, 0, -0.5, -0.5, 0], [0, 1, -0.5, -0.5, 0], [1, 0, 0.5, 0.5, 0], [0, 1, 0.5, 0.5, 0]]
     torch.testing.assert_close(codes, torch.tensor(expected))
+    torch.testing.assert_close(region_codes(2, [[0.3, 0.3, 0.2], [0.6, 0.6, 0.2]]), codes)  # whatever the unit
     assert torch.equal(region_codes(3), torch.eye(3))
 
 

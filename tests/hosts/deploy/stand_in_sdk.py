@@ -1,7 +1,7 @@
 """As much of the MONAI Deploy App SDK 4.0.0 as the application uses, without Holoscan and its gigabytes.
 
 It runs operators in the order of the flows, and keeps the stock operators' contracts: what they receive, call and emit.
-`scripts/verify_deploy.py` runs the same application on the real SDK.
+`tests/integration/verify_deploy.py` runs the same application on the real SDK.
 """
 
 from __future__ import annotations

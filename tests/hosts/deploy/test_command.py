@@ -1,4 +1,4 @@
-"""The whole application on a stand-in of the SDK; `scripts/verify_deploy.py` runs it on the real one."""
+"""The whole application on a stand-in of the SDK; `tests/integration/verify_deploy.py` runs it on the real one."""
 
 from __future__ import annotations
 

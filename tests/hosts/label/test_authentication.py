@@ -1,4 +1,4 @@
-"""Tokens; `scripts/verify_label.py` tests the same with MONAI Label, PyJWT and a realm."""
+"""Tokens; `tests/integration/verify_label.py` tests the same with MONAI Label, PyJWT and a realm."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Run the MONAI Deploy application end to end, and compare it with ``python -m monai.bundle run`` voxel by voxel.
 
     bash scripts/setup_deploy.sh .venv-deploy
-    python scripts/verify_deploy.py SCAN.nii.gz --python .venv-deploy/bin/python      # about 15 minutes on 2 cores
+    python tests/integration/verify_deploy.py SCAN.nii.gz --python .venv-deploy/bin/python  # about 15 minutes
 
 SCAN is a NIfTI that the hippocampus model can segment. DICOM series are made of it in a temporary folder.
 """

@@ -1,9 +1,9 @@
 """A training on a GPU that is killed and resumed, beside two of the same that are not: how far are their weights apart?
 
-    python scripts/gpu_resume.py --output gpu --seconds 100       # gpu/resume.json; rehearse with --device cpu
+    python tests/integration/verify_gpu_resume.py --output gpu --seconds 100  # gpu/resume.json; or --device cpu
 
-On a CPU they are equal, bit for bit (scripts/verify_resume.py). A GPU may add up in any order: what the two that were
-never killed differ by is what one that was killed may differ by.
+On a CPU they are equal, bit for bit (verify_resume.py). A GPU may add up in any order: what the two
+that were never killed differ by is what one that was killed may differ by.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Largest absolute differences from the authors' networks, loss and metrics.
 
-python scripts/verify_parity.py
+python scripts/parity_table.py
 """
 
 from __future__ import annotations

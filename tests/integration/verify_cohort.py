@@ -1,6 +1,6 @@
 """A cohort of 30 scans of which 3 are bad: how many of the other 27 does each way of running a batch do?
 
-    python scripts/verify_cohort.py WORK
+    python tests/integration/verify_cohort.py WORK
 
 WORK is a folder that does not exist yet. Prints, for each entry, how many were done and the exit code; ends with exit
 code 1 where one of them is not as it should be. About two minutes on a CPU.
@@ -19,7 +19,7 @@ import nibabel
 import numpy as np
 import pandas as pd
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
 TINY = ["--max_epochs", "1", "--steps_per_epoch", "2", "--batch_size", "1", "--channels", "[4,8]", "--num_workers", "0"]
 BAD = {7: "truncated", 15: "NaN", 22: "constant"}

@@ -1,6 +1,6 @@
 """Run MONAI Label with the hippocampus bundle on loopback, end to end, and print a line per check.
 
-    python scripts/verify_label.py SCANS [--only inference]       # some minutes
+    python tests/integration/verify_label.py SCANS [--only inference]       # some minutes
 
 SCANS is a folder of images/*.nii.gz and labels/*.nii.gz, 1 anterior and 2 posterior, as in the Medical Decathlon.
 Needs the environment that start_label_server.py makes (it is made if missing), and this package for its own part.
@@ -268,7 +268,7 @@ class Starter:
 
     def __init__(self, folder: Path, environment: Path, server: Server) -> None:
         self.server, self.log = server, folder / "server.log"
-        script = str(Path(__file__).with_name("start_label_server.py"))
+        script = str(Path(__file__).parents[2] / "scripts" / "start_label_server.py")
         port = server.address.rpartition(":")[2]
         self.command = [
             sys.executable, script, "--studies", str(folder / "studies"), "--app", str(folder / "app"),

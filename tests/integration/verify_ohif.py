@@ -2,7 +2,7 @@
 
     apt-get install orthanc orthanc-dicomweb chromium                           # Debian's
     make .venv-ohif/ready ENVIRONMENT=.venv-ohif && .venv-ohif/bin/python -m pip install playwright==1.65.2
-    .venv-ohif/bin/python scripts/verify_ohif.py SCAN.nii.gz LABEL.nii.gz       # 2 minutes, MONAI Label installed
+    .venv-ohif/bin/python tests/integration/verify_ohif.py SCAN.nii.gz LABEL.nii.gz  # 2 minutes
 
 SCAN and LABEL are of the Medical Decathlon's hippocampus task, 1 anterior and 2 posterior. The scan becomes a DICOM
 series in Orthanc; our MONAI Label server reads it from there by DICOMweb; Chromium opens OHIF, ticks the check boxes

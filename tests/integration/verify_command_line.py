@@ -1,6 +1,6 @@
 """How fast the command line helps and refuses, against importing torch and MONAI in one run; what it prints and leaves.
 
-    python scripts/verify_command_line.py [--rounds 5]
+    python tests/integration/verify_command_line.py [--rounds 5]
 
 The rounds are interleaved, the figures are medians. Ends with exit code 1 where a refusal prints other than one line,
 ends with another exit code than 2, or leaves a file.
@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SCAN = str(ROOT / "models" / "model.pt")  # a file that is there
 CALLS = {
     "import torch, monai": ["-c", "import torch, monai"],

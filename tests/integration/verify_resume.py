@@ -1,6 +1,6 @@
 """Kill a training with SIGKILL at random moments, resume it, and compare its weights with those of one never killed.
 
-python scripts/verify_resume.py            # makes a small phantom; a few minutes
+python tests/integration/verify_resume.py            # makes a small phantom; a few minutes
 """
 
 from __future__ import annotations

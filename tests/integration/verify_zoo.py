@@ -1,6 +1,6 @@
 """What the Model Zoo and `monai.bundle` ask of a packed bundle, done to one, each answer in a line.
 
-    python scripts/verify_zoo.py RUN_OR_BUNDLE --schema meta_schema_20240725.json
+    python tests/integration/verify_zoo.py RUN_OR_BUNDLE --schema meta_schema_20240725.json
 
 Packs a finished run (or takes this repository's `models/`) with everything on, as a clone of the zoo would hold it;
 then: metadata against the schema, network on a fake input, TorchScript, code format, JSON format, file sizes, the zoo's
