@@ -14,7 +14,7 @@ demo: $(ENVIRONMENT)/ready
 	$(BIN)/python scripts/demo.py
 
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal --durations 10
 
 lint: $(ENVIRONMENT)/ready
 	$(BIN)/ruff check .
