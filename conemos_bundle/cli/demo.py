@@ -195,7 +195,7 @@ def _show_curve(file: Path) -> None:
         for row in csv.DictReader(rows):
             if row["validation_dice"]:
                 dice = float(row["validation_dice"])
-                print(f"  {row['epoch']:>3} {dice:.2f} {'█' * round(dice * _BAR)}")
+                print(f"  {row['epoch']:>3} {dice:.2f} {'#' * round(dice * _BAR)}")
 
 
 def _phantom(root: Path, epochs: int, steps: int) -> None:
