@@ -1,4 +1,4 @@
-# make demo: sets up its own environment and runs the whole thing on a phantom. make test: sets up and passes the tests.
+# make demo: sets up its own environment, segments two scans, trains for two minutes (conemos demo). make test: sets up and passes the tests.
 # make docs: the site of docs/ in site/. make lock: renews requirements/*.txt. make audit: known vulnerabilities in them.
 # make release: wheel, source archive (twine check), SBOM and checksums in dist/.
 PYTHON ?= python3
@@ -11,7 +11,7 @@ UPGRADE ?=
 .PHONY: demo test lint docs lock audit sbom release
 
 demo: $(ENVIRONMENT)/ready
-	$(BIN)/python scripts/demo.py
+	$(BIN)/conemos demo
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal --durations 10

@@ -5,8 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+from setuptools.dist import Distribution
+
 ROOT = Path(__file__).parents[1]
-BESIDE_THE_PACKAGE = {"conemos_bundle.configs", "conemos_bundle.configs.methods", "conemos_bundle.models"}
+BESIDE_THE_PACKAGE = {
+    "conemos_bundle.configs",
+    "conemos_bundle.configs.methods",
+    "conemos_bundle.examples",
+    "conemos_bundle.models",
+}
 
 
 def test_every_folder_of_the_package_is_installed() -> None:
@@ -15,3 +23,17 @@ def test_every_folder_of_the_package_is_installed() -> None:
     folders = {file.parent.relative_to(ROOT).as_posix() for file in (ROOT / "conemos_bundle").rglob("*.py")}
     expected = {folder.replace("/", ".") for folder in folders} | BESIDE_THE_PACKAGE
     assert set(re.findall(r'"(.+?)"', listed[1])) == expected
+
+
+def test_the_wheel_holds_the_example_scans_as_small_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    setup = Distribution()
+    setup.parse_config_files()
+    folder = ROOT / setup.package_dir["conemos_bundle.examples"]
+    files = [file for pattern in setup.package_data["conemos_bundle.examples"] for file in folder.glob(pattern)]
+    cases = ("hippocampus_165", "hippocampus_320")
+    scans = {f"{kind}/{case}.nii.gz" for kind in ("images", "labels") for case in cases}
+    assert {file.relative_to(folder).as_posix() for file in files} == {"README.md", "datalist.json", *scans}
+    assert all(file.stat().st_size < 50_000 for file in files)
+    assert "CC BY-SA 4.0" in (folder / "README.md").read_text(encoding="utf-8")
+    assert "examples/README.md" in setup.metadata.license_files  # the license travels with them

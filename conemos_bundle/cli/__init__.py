@@ -3,6 +3,7 @@
 from conemos_bundle.cli.bench import bench
 from conemos_bundle.cli.check import check
 from conemos_bundle.cli.datalist import datalist
+from conemos_bundle.cli.demo import demo
 from conemos_bundle.cli.experiments import experiments
 from conemos_bundle.cli.export import export
 from conemos_bundle.cli.import_keras import import_keras
@@ -18,6 +19,7 @@ __all__ = [
     "bench",
     "check",
     "datalist",
+    "demo",
     "evaluate",
     "experiments",
     "export",

@@ -19,6 +19,7 @@ from conemos_bundle.utils.version import __version__
 
 COMMANDS: Mapping[str, tuple[Callable[..., Any], str]] = MappingProxyType(
     {
+        "demo": (cli.demo, "Two real scans segmented, a taste of training."),
         "datalist": (cli.datalist, "Write a datalist for a folder of partly annotated scans."),
         "check": (cli.check, "Find what is wrong with a data set."),
         "train": (cli.train, "Train on a datalist."),

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from conemos_bundle.transforms.intensity import intensity_range, to_unit
 from conemos_bundle.transforms.resample import closest_ras
 from conemos_bundle.utils.plain import no_formulas
 from matplotlib.figure import Figure
@@ -32,6 +34,19 @@ class View:
     prediction: np.ndarray
     reference: np.ndarray
     aspect: float  # height of a pixel over its width
+
+
+def grey_levels(channel: torch.Tensor) -> np.ndarray:
+    """A channel (D, H, W) as bytes, which is all a picture needs; the darkest and brightest 0.5% are clipped.
+
+    Example::
+
+        >>> grey_levels(torch.tensor([[[0.0, 5.0, 10.0]]])).tolist()
+        [[[0, 127, 255]]]
+    """
+    low, high, _ = intensity_range(channel, 0.5, 99.5)
+    grey: np.ndarray = (to_unit(channel, low, high) * 255).numpy().astype(np.uint8)
+    return grey
 
 
 def orthogonal_views(

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
+from conemos_bundle.errors import UserError
+
 ABSOLUTE = r"(?:/|[A-Za-z]:[\\/]|\\\\)"  # how an absolute path begins, on Windows too
 
 
@@ -14,6 +16,18 @@ def bundle_folder() -> Path:
     """The folder of ``configs/`` and ``models/``: the repository's root, or this package where it is installed."""
     package = Path(__file__).resolve().parents[1]
     return package if (package / "configs" / "train.json").is_file() else package.parent
+
+
+def examples_folder() -> Path:
+    """The folder of the two scans that ship with the package: ``datalist.json``, ``images/``, ``labels/``.
+
+    Raises:
+        UserError: they are not there, as in a packed bundle.
+    """
+    folder = bundle_folder() / "examples"
+    if not (folder / "datalist.json").is_file():
+        raise UserError(f"{folder}: the example scans are not there; install the package again (pip install .)")
+    return folder
 
 
 def without_folders(value: Any, folders: Mapping[str, str | PurePath]) -> Any:
