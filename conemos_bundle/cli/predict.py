@@ -11,7 +11,7 @@ from conemos_bundle.utils.extras import require_extra
 from conemos_bundle.utils.nearest import check_path, match_region, suggestion
 from conemos_bundle.utils.paths import bundle_folder
 
-FORMATS = ("files", "multichannel", "labelmap", "seg.nrrd")
+FORMATS = ("files", "multichannel", "labelmap", "seg.nrrd", "dicom_seg")
 MODES = ("window", "whole")
 ENGINES = ("torch", "openvino")
 
@@ -26,6 +26,7 @@ def predict(
     device: str | None = None,
     engine: str = "torch",
     resume: bool = True,
+    probabilities: bool = False,
 ) -> None:
     """Segment regions of scans; only those asked for cost time. A scan that cannot be read does not end the others.
 
@@ -35,13 +36,14 @@ def predict(
         regions: names, ``anterior posterior`` or ``anterior,posterior``, in upper or lower case; default: all.
         output: folder for the results.
         model: a bundle's folder or that of a finished run; default: the hippocampus model of this package.
-        output_format: ``files`` (one per region), ``multichannel`` (4D NIfTI), ``labelmap`` or ``seg.nrrd``
-            (3D Slicer).
+        output_format: ``files`` (one per region), ``multichannel`` (4D NIfTI), ``labelmap``, ``seg.nrrd``
+            (3D Slicer) or ``dicom_seg`` (DICOM SEG, of DICOM folders).
         mode: ``window``: sliding, as large as the training patches; ``whole``: the scan at once, less exact.
         device: such as ``cpu`` or ``cuda:0``.
         engine: what computes the network: ``torch``, or ``openvino``, faster on a CPU after some seconds of conversion.
         resume: leave out scans whose regions are in ``output`` already, of the same scan, model and settings; False:
             segment all of them again.
+        probabilities: write ``<region>_probability.nii.gz`` too, from 0 to 1.
 
     Raises:
         UserError: something in the scans or the options is wrong; of several scans, when the others are done.
@@ -55,8 +57,10 @@ def predict(
 
     predictor = Predictor.load(model, device, mode, names, engine)
     keep_freed_memory(predictor.device)
-    if segment_scans(predictor, [Path(str(scan)) for scan in scans], str(output), names, output_format, resume):
-        viewer = "3D Slicer" if output_format == "seg.nrrd" else "3D Slicer or ITK-SNAP"
+    paths = [Path(str(scan)) for scan in scans]
+    if segment_scans(predictor, paths, str(output), names, output_format, resume=resume, probabilities=probabilities):
+        viewers = {"seg.nrrd": "3D Slicer", "dicom_seg": "OHIF or 3D Slicer"}
+        viewer = viewers.get(output_format, "3D Slicer or ITK-SNAP")
         print(f"next: view the masks in {output} over their scan in {viewer}", flush=True)
 
 
@@ -70,12 +74,15 @@ def _check(
             raise UsageError(f"--{option} {value!r}: use one of {', '.join(allowed)}{suggestion(str(value), allowed)}")
     if engine == "openvino":
         require_extra("openvino", "openvino", "OpenVINO")
+    if output_format == "dicom_seg":
+        require_extra("highdicom", "dicom")
     folder = bundle_folder() if model is None else check_path(str(model), is_folder=True)
     known = _regions_of(folder)
     for name in regions or [] if known else []:
         match_region(name, known)
     for scan in scans:
-        check_path(str(scan))
+        if check_path(str(scan)).is_file() and output_format == "dicom_seg":
+            raise UsageError(f"{scan}: no DICOM folder, as dicom_seg needs; use another --output_format")
 
 
 def _regions_of(folder: Path) -> list[str]:

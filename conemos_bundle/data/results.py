@@ -36,7 +36,11 @@ def made_of(contents: Sequence[str], made_by: Mapping[str, Any] | None) -> str:
 
 
 def output_files(
-    output_dir: str | os.PathLike[str], name: str, regions: Sequence[str], output_format: str
+    output_dir: str | os.PathLike[str],
+    name: str,
+    regions: Sequence[str],
+    output_format: str,
+    probabilities: bool = False,
 ) -> dict[str, list[str]]:
     """The files of a scan, absolute, and which regions each holds.
 
@@ -45,12 +49,19 @@ def output_files(
         name: the scan's.
         regions: those asked for.
         output_format: of `SaveImageRegionsd`.
+        probabilities: those of each region too, behind the masks.
     """
     folder = absolute(output_dir)
+    sure = {str(folder / name / f"{r}_probability.nii.gz"): [r] for r in regions} if probabilities else {}
     if output_format == "files":
-        return {str(folder / name / f"{region}.nii.gz"): [region] for region in regions}
-    endings = {"multichannel": ["_regions.nii.gz", "_regions.json"], "labelmap": ["_labelmap.nii.gz"]}
-    return {str(folder / f"{name}{ending}"): list(regions) for ending in endings.get(output_format, [".seg.nrrd"])}
+        return {**{str(folder / name / f"{region}.nii.gz"): [region] for region in regions}, **sure}
+    endings = {
+        "dicom_seg": [".seg.dcm"],
+        "multichannel": ["_regions.nii.gz", "_regions.json"],
+        "labelmap": ["_labelmap.nii.gz"],
+    }
+    files = [str(folder / f"{name}{ending}") for ending in endings.get(output_format, [".seg.nrrd"])]
+    return {**{file: list(regions) for file in files}, **sure}
 
 
 def volumes_file(output_dir: str | os.PathLike[str], name: str) -> Path:

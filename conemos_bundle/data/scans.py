@@ -14,7 +14,7 @@ from conemos_bundle.errors import UserError, printable
 from conemos_bundle.files import sweep
 from conemos_bundle.volumes import EXTENSIONS, has_extension, has_header, read_geometry
 from conemos_bundle.volumes.dicom import check_series, part_problems
-from conemos_bundle.volumes.dicom_files import is_dicom
+from conemos_bundle.volumes.dicom_files import is_dicom, is_seg
 from conemos_bundle.volumes.fingerprints import file_contents
 from pydicom import Dataset
 
@@ -100,6 +100,7 @@ def unfinished_scans(
     regions: Sequence[str],
     output_format: str = "files",
     made_by: Mapping[str, Any] | None = None,
+    probabilities: bool = False,
 ) -> list[dict[str, Any]]:
     """Those of ``items`` that `SaveImageRegionsd` has not written these regions of: a batch goes on where it was cut.
 
@@ -112,6 +113,7 @@ def unfinished_scans(
         regions: those asked for.
         output_format: that asked for.
         made_by: of `model_and_settings`.
+        probabilities: whether each region's is asked for too.
 
     Raises:
         UserError: there is no scan.
@@ -122,7 +124,7 @@ def unfinished_scans(
     def done(item: dict[str, Any]) -> bool:
         first = item["image"] if isinstance(item["image"], str) else item["image"][0]
         earlier = earlier_result(output_dir, item["name"])
-        files = output_files(output_dir, item["name"], regions, output_format)
+        files = output_files(output_dir, item["name"], regions, output_format, probabilities)
         made = made_of(file_contents(item["image"]), made_by)
         there = all(Path(file).exists() for file in earlier.get("contents", []))  # else what it says is out of date
         return (earlier.get("image") == first and there) and all(
@@ -139,6 +141,8 @@ def unfinished_scans(
 
 def _is_whole(file: str) -> bool:
     """Whether a result is there; one that its user has edited is."""
+    if file.endswith(".seg.dcm"):
+        return is_seg(Path(file))
     return Path(file).exists() and (file.endswith(".json") or has_header(file))
 
 

@@ -130,6 +130,7 @@ def _show(item: dict[str, Any], result: dict[str, Any]) -> None:
     print(", ".join(map(printable, files)))
     for region, size in result.get("regions", {}).items():
         searched = f"; looked for in the whole scan: no {size['not_found']} was found" if "not_found" in size else ""
-        print(f"  {region}: {size['voxels']} voxels, {size['volume_ml']:.3f} ml{searched}")
+        sure = f", confidence {size['confidence']:.2f}" if "confidence" in size else ""
+        print(f"  {region}: {size['voxels']} voxels, {size['volume_ml']:.3f} ml{sure}{searched}")
     for written in result.get("outputs", []):
         print(f"  {printable(written)}", flush=True)

@@ -16,6 +16,7 @@ from conemos_bundle.data.datalist import scan_name
 from conemos_bundle.data.results import absolute, earlier_result, made_of, output_files, volumes_file, with_earlier
 from conemos_bundle.errors import OutputError, UserError
 from conemos_bundle.files import one_at_a_time, part_folder, publish, shown, write_in_one_step
+from conemos_bundle.utils.extras import require_extra
 from conemos_bundle.volumes import is_sheared, save_mask
 from conemos_bundle.volumes.seg_nrrd import write_seg_nrrd
 from monai.config import KeysCollection
@@ -24,7 +25,7 @@ from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey, ensure_tuple
 
 _OF_ONE_SCAN = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EILSEQ}
-FORMATS = ("files", "multichannel", "labelmap", "seg.nrrd")
+FORMATS = ("files", "multichannel", "labelmap", "seg.nrrd", "dicom_seg")
 Mask = tuple[str, npt.NDArray[np.uint8]]  # a region and its mask (D, H, W)
 
 
@@ -40,6 +41,8 @@ class SaveImageRegionsd(MapTransform):
     - ``labelmap``: ``<name>_labelmap.nii.gz``; region k of ``region_names`` has the value k = 1..K whichever are asked
       for; regions are painted in ``paint_order``, later ones over earlier ones (lossless for nested regions only);
     - ``seg.nrrd``: ``<name>.seg.nrrd`` for 3D Slicer, with overlaps;
+    - ``dicom_seg``: ``<name>.seg.dcm``, of a scan that is a DICOM folder: a segment per region, with overlaps;
+    - ``probabilities``: ``<name>/<region>_probability.nii.gz`` beside each of these, float32 in [0, 1];
     - always ``<name>_volumes.json``: ``image``, ``output_format``, ``outputs``, ``contents`` (which regions each output
       holds), and voxels and volume (ml) of each region before any painting; ``not_found`` is the region within which it
       should lie, if that was not found and the whole scan was searched. What an earlier run left of the same scan
@@ -55,9 +58,12 @@ class SaveImageRegionsd(MapTransform):
         output_format: one of ``FORMATS``.
         paint_order: for label maps: regions, outer first; the order of ``region_names`` if None.
         overwrite: whether files of an earlier run may be replaced.
+        made_by: of `model_and_settings`.
+        model: name and version that a DICOM SEG tells.
+        probabilities: whether `save_each` gets them.
 
     Raises:
-        UserError: an unknown region or output format.
+        UserError: an unknown region or output format, or one whose package is not installed.
     """
 
     def __init__(
@@ -71,6 +77,8 @@ class SaveImageRegionsd(MapTransform):
         paint_order: Sequence[str] | None = None,
         overwrite: bool = True,
         made_by: Mapping[str, Any] | None = None,
+        model: Sequence[str] = ("CoNeMOS", "unknown"),
+        probabilities: bool = False,
     ) -> None:
         super().__init__(keys)
         self.region_names = list(region_names)
@@ -80,15 +88,21 @@ class SaveImageRegionsd(MapTransform):
         self.output_format = output_format
         self.overwrite = overwrite
         self.made_by = made_by
+        self.model = model
+        self.probabilities = probabilities
         self._written: dict[Path, str] = {}
         if output_format not in FORMATS:
             raise UserError(f"output format {output_format!r}: use one of {', '.join(FORMATS)}")
+        if output_format == "dicom_seg":
+            require_extra("highdicom", "dicom")
         known = ", ".join(self.region_names)
         for option, names in (("regions", self.regions), ("paint_order", self.paint_order)):
             unknown = [name for name in names if name not in self.region_names]
             if unknown or not names or len(set(names)) < len(names):
                 wrong = f"{unknown[0]!r} is no region" if unknown else f"{names} is empty or names a region twice"
                 raise UserError(f"{option}: {wrong}; choose from {known}")
+        if probabilities:
+            _reject_same_file(self.region_names)
         unpainted = [name for name in self.regions if name not in self.paint_order]
         if output_format == "labelmap" and unpainted:
             raise UserError(f"paint_order: leaves out {unpainted[0]!r}, which is asked for; add it")
@@ -118,7 +132,8 @@ class SaveImageRegionsd(MapTransform):
         affine: npt.NDArray[np.float64],
         meta: Mapping[str, Any],
         name: str | None = None,
-        notes: Mapping[str, Mapping[str, str]] | None = None,
+        notes: Mapping[str, Mapping[str, str | float]] | None = None,
+        probabilities: dict[str, npt.NDArray[np.float32]] | None = None,
     ) -> dict[str, Any]:
         """Write masks as they come, in any order; as ``files`` or ``labelmap``, one is in memory at once.
 
@@ -128,6 +143,7 @@ class SaveImageRegionsd(MapTransform):
             meta: of the scan, as a prediction has it.
             name: of the scan; None: its file's.
             notes: what else to say of a region, beside its size; read when its mask comes.
+            probabilities: of a region ``(D, H, W)``, taken out when its mask comes.
 
         Returns:
             what ``data["result"]`` gets.
@@ -143,7 +159,7 @@ class SaveImageRegionsd(MapTransform):
             raise UserError(
                 f"{image or name}: its axes are not at right angles, as seg.nrrd needs; use --output_format files"
             )
-        contents = output_files(self.output_dir, name, self.regions, self.output_format)
+        contents = output_files(self.output_dir, name, self.regions, self.output_format, self.probabilities)
         outputs = [Path(file) for file in contents]
         # of when it was read: the file may be another one by now
         made = made_of(str(meta.get("contents", "")).split("\n"), self.made_by)
@@ -158,8 +174,12 @@ class SaveImageRegionsd(MapTransform):
         if self.output_format == "labelmap":
             result["paint_order"] = [region for region in self.paint_order if region in self.regions]
 
-        def measured() -> Iterator[Mask]:
+        def measured(part: Path) -> Iterator[Mask]:
             for region, mask in masks:
+                if self.probabilities:
+                    sure = (probabilities or {}).pop(region)
+                    save_mask(part / f"{region}_probability.nii.gz", sure, affine, meta.get("nifti_header"))
+                    del sure
                 result["regions"][region] = region_size(mask, affine)
                 if self.output_format == "labelmap":
                     result["regions"][region]["value"] = self.region_names.index(region) + 1
@@ -169,7 +189,7 @@ class SaveImageRegionsd(MapTransform):
         try:
             with part_folder(self.output_dir) as part:
                 parts = [part / path.name for path in outputs]
-                self._write(parts, measured(), affine, meta.get("nifti_header"))
+                self._write(parts, measured(part), affine, meta.get("nifti_header"), image)
                 with one_at_a_time(self.output_dir):  # masks and what is said of them are of one process
                     self._publish(name, part, result)
         except OSError as error:
@@ -211,7 +231,7 @@ class SaveImageRegionsd(MapTransform):
         self._written.update(dict.fromkeys(paths, image))
 
     def _write(
-        self, paths: Sequence[Path], masks: Iterable[Mask], affine: npt.NDArray[np.float64], header: Any
+        self, paths: Sequence[Path], masks: Iterable[Mask], affine: npt.NDArray[np.float64], header: Any, image: str
     ) -> None:
         if self.output_format == "files":
             for region, mask in masks:
@@ -222,6 +242,13 @@ class SaveImageRegionsd(MapTransform):
         elif self.output_format == "multichannel":
             save_mask(paths[0], np.moveaxis(self._stacked(masks), 0, -1), affine, header)
             _write_json(paths[1], {"regions": self.regions})
+        elif self.output_format == "dicom_seg":
+            # and pydicom's tables of codes, half a second that the other formats need not wait for
+            from conemos_bundle.volumes.dicom_seg import seg_images, write_seg
+            from conemos_bundle.volumes.region_codes import read_table, region_code
+
+            codes = [region_code(region, self.region_names, read_table()) for region in self.regions]
+            write_seg(paths[0], self._stacked(masks), seg_images(image), self.regions, codes, *self.model)
         else:
             write_seg_nrrd(paths[0], self._stacked(masks), affine, self.regions)
 
@@ -256,6 +283,15 @@ def paint_labels(
             np.maximum(turns, turn, out=turns, where=mask > 0)
     assert turns is not None, "no region"
     return np.take(values, turns)
+
+
+def _reject_same_file(region_names: Sequence[str]) -> None:
+    """Where a region is called as the probability of another one would be."""
+    names = {name.casefold(): name for name in region_names}
+    for name in region_names:
+        other = names.get(f"{name}_probability".casefold())
+        if other is not None:
+            raise UserError(f"probabilities: that of {name!r} would be the file of region {other!r}; ask without them")
 
 
 def region_size(mask: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64]) -> dict[str, float]:

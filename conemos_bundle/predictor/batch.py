@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from conemos_bundle.data import find_scans, reject_no_scans, unfinished_scans
 from conemos_bundle.data.results import absolute
+from conemos_bundle.errors import UserError
 from conemos_bundle.files import reject_unwritable
 from conemos_bundle.inferers import SaveImageRegionsd, asked_regions
 from conemos_bundle.inferers.each_scan import segment_items
@@ -25,6 +26,7 @@ def segment_scans(
     output_format: str = "files",
     resume: bool = True,
     paint_order: Sequence[str] | None = None,
+    probabilities: bool = False,
 ) -> list[dict[str, Any]]:
     """Segment scans into files, and print what was written. One that cannot be segmented does not end the others.
 
@@ -33,9 +35,11 @@ def segment_scans(
         scans: one path or several, of files, DICOM folders, or folders of these (`find_scans`).
         output_dir: where the files go; see `SaveImageRegionsd`.
         regions: one name or several; None: all.
-        output_format: ``files`` (one per region), ``multichannel``, ``labelmap`` or ``seg.nrrd``.
+        output_format: ``files`` (one per region), ``multichannel``, ``labelmap``, ``seg.nrrd`` or, of DICOM folders,
+            ``dicom_seg``.
         resume: leave out scans whose regions are there already, of the same scan, model and settings.
         paint_order: for label maps: regions, outer first; None: the order of the model.
+        probabilities: write each region's too.
 
     Returns:
         what was written now, one dictionary per scan: ``image``, ``outputs``, ``regions`` with their sizes, ….
@@ -52,23 +56,45 @@ def segment_scans(
         output_format=output_format,
         paint_order=paint_order,
         made_by=made_by,
+        model=(predictor.name, predictor.version),
+        probabilities=probabilities,
     )
     reject_unwritable(absolute(output_dir))
     items = find_scans(scans, predictor.channels)
     reject_no_scans(items)
+    if output_format == "dicom_seg":
+        _reject_other_than_dicom(items)
     if resume:
-        items = unfinished_scans(items, output_dir, asked, output_format, made_by)
+        items = unfinished_scans(items, output_dir, asked, output_format, made_by, probabilities)
 
     def segment(item: dict[str, Any]) -> dict[str, Any]:
-        found = predictor.each(item["image"], asked)
+        if output_format == "dicom_seg":
+            from conemos_bundle.volumes.dicom_seg import seg_images  # pydicom's tables of codes take half a second
+
+            seg_images(item["image"])  # what it lacks for a SEG is said before the network runs
+        found = predictor.each(item["image"], asked, probabilities=probabilities, confidences=True)
         first = next(found)  # what is wrong with the scan is said before anything is written
-        notes: dict[str, dict[str, str]] = {}
+        notes: dict[str, dict[str, str | float]] = {}
+        sure: dict[str, npt.NDArray[np.float32]] = {}
 
         def masks() -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
             for one in chain([first], found):
-                notes.update({region: {"not_found": outer} for region, outer in one.missed.items()})
-                yield one.regions[0], one.masks[0]
+                region = one.regions[0]
+                notes[region] = {"confidence": round((one.confidences or {})[region], 4)}
+                if region in one.missed:
+                    notes[region]["not_found"] = one.missed[region]
+                if one.probabilities is not None:
+                    sure[region] = one.probabilities[0]
+                yield region, one.masks[0]
 
-        return save.save_each(masks(), first.affine, first.meta, item["name"], notes)
+        return save.save_each(masks(), first.affine, first.meta, item["name"], notes, sure)
 
     return segment_items(items, segment)
+
+
+def _reject_other_than_dicom(items: Sequence[dict[str, Any]]) -> None:
+    for item in items:
+        image = item["image"]
+        if "problem" not in item and not (isinstance(image, str) and os.path.isdir(image)):
+            scan = image if isinstance(image, str) else image[0]
+            raise UserError(f"{scan}: no DICOM folder, as dicom_seg needs; use another --output_format")

@@ -17,6 +17,7 @@ from conemos_bundle.inferers.inference import MODES
 from conemos_bundle.networks.interface import RegionNetwork
 from conemos_bundle.predictor.engines import OpenVINONetwork, check_engine
 from conemos_bundle.runs.metadata import read_metadata
+from conemos_bundle.runs.record import RECORD
 from conemos_bundle.runs.run import check_model, read_record
 from conemos_bundle.runs.weights import fit_weights, load_weights
 from conemos_bundle.utils.paths import bundle_folder
@@ -44,6 +45,7 @@ class Model:
         name: of the bundle, or of the run's data set.
         version: of the bundle.
         modality: DICOM's word for the scans that it was trained on; None where that is not known.
+        temperature: what logits are divided by for probabilities; 1 where no calibration is known.
         network: a TorchScript, which comes with its weights; None: the configuration says which.
     """
 
@@ -53,6 +55,7 @@ class Model:
     name: str
     version: str
     modality: str | None
+    temperature: float = 1.0
     network: torch.nn.Module | None = None
 
 
@@ -152,7 +155,8 @@ def _of_bundle(folder: Path) -> Model:
     metadata, regions = read_metadata(configs / "metadata.json")
     parser = _parser(read_json(configs / "inference.json", hint="; download the bundle again"), metadata)
     parser["bundle_root"], parser["region_names"] = folder, regions
-    return Model(parser, weights, regions, **_told(metadata))
+    recorded = read_record(weights).temperature if weights.with_name(RECORD).is_file() else None
+    return Model(parser, weights, regions, **_told(metadata), temperature=recorded or 1.0)
 
 
 def _of_run(folder: Path) -> Model:
@@ -173,7 +177,8 @@ def _of_run(folder: Path) -> Model:
     for name, value in settings.items():
         parser[name] = value
     modality = MODALITIES.get(record.data.modality.upper())
-    return Model(parser, weights, record.regions, record.data.name or folder.name, "unknown", modality)
+    name = record.data.name or folder.name
+    return Model(parser, weights, record.regions, name, "unknown", modality, record.temperature or 1.0)
 
 
 def _of_torchscript(file: Path) -> Model:

@@ -38,6 +38,8 @@ class Predictor:
         version: of the bundle.
         modality: DICOM's word for the scans that it was trained on; None where that is not known.
         channels: number of channels that a scan has.
+        temperature: what logits are divided by for probabilities and confidences (`Calibration`); 1 where the model
+            was not calibrated. Masks are of the logits themselves.
 
     Example::
 
@@ -54,6 +56,7 @@ class Predictor:
         self.regions, self.name, self.version, self.modality = model.regions, model.name, model.version, model.modality
         self.device: torch.device = parser.get_parsed_content("device")
         self.channels = int(parser.get_parsed_content("network_def::in_channels"))
+        self.temperature = model.temperature
         self._network = network
         self._encode_once = EncodeOnce(network)
         self._made_by: dict[str, Any] | None = parser.get_parsed_content("made_by") if "made_by" in parser else None
@@ -100,7 +103,8 @@ class Predictor:
         """What its masks depend on beside the scan (`model_and_settings`), painted in an order."""
         if self._made_by is None:
             return None
-        return {**self._made_by, "paint_order": None if paint_order is None else list(paint_order)}
+        calibrated = {} if self.temperature == 1 else {"temperature": self.temperature}  # `bundle run` knows none
+        return {**self._made_by, **calibrated, "paint_order": None if paint_order is None else list(paint_order)}
 
     @torch.no_grad()
     def __call__(
@@ -139,6 +143,8 @@ class Predictor:
         scan: ScanInput | npt.NDArray[Any],
         regions: str | Sequence[str] | None = None,
         affine: npt.ArrayLike | None = None,
+        probabilities: bool = False,
+        confidences: bool = False,
     ) -> Iterator[Segmentation]:
         """Segment regions of a scan one after the other, outer ones first: of large scans, any number fits in memory.
 
@@ -153,7 +159,8 @@ class Predictor:
         asked = asked_regions(regions, self.regions)
         image = scan_image(scan, affine)
         with self._one_at_a_time, _errors_of_users():
-            found = self._each(self._prepare(image), EncodeOnce(self._network, most_bytes=0), asked)
+            network = EncodeOnce(self._network, most_bytes=0)
+            found = self._each(self._prepare(image), network, asked, probabilities, confidences)
         del image
         while True:
             with self._one_at_a_time, _errors_of_users():  # not while a caller does something else with the last one
@@ -200,9 +207,17 @@ class Predictor:
         self, item: dict[str, Any], region: str, logits: torch.Tensor, probabilities: bool, confidences: bool
     ) -> Segmentation:
         """From logits ``(D, H, W)`` on the network's grid to a region's mask on the scan's."""
-        sure = {region: soft_dice_confidence(logits.sigmoid())} if confidences else None
+        calibrated = logits if self.temperature == 1 else logits / self.temperature
+        sure = {region: soft_dice_confidence(calibrated.sigmoid())} if confidences else None
         data = self._to_probabilities({**item, "pred": MetaTensor(logits[None], meta=item["image"].meta)})
-        found = np.asarray(data["pred"].detach().cpu(), np.float32) if probabilities else None
+        found = None
+        if probabilities:
+            told = data
+            if calibrated is not logits:  # masks are of the others, resampled as such
+                told = self._to_probabilities({**item, "pred": MetaTensor(calibrated[None], meta=item["image"].meta)})
+            found = np.clip(np.asarray(told["pred"].detach().cpu(), np.float32), 0, 1)  # 1e-7 beyond, by resampling
+            del told
+        del calibrated
         prediction: MetaTensor = self._to_masks(data)["pred"]
         return Segmentation(
             [region],

@@ -154,6 +154,7 @@ class Run(Strict):
     versions: dict[Key, Text] = Field(default_factory=dict)
     data: Description = Field(default_factory=Description)
     evaluation: dict[Key, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+    temperature: Annotated[float, Field(ge=0.01, le=100)] | None = None  # for probabilities (`fit_temperature`)
 
     @model_validator(mode="after")
     def _consistent(self) -> Run:

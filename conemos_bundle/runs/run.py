@@ -145,14 +145,19 @@ class RunRecord:
         }
         told = {**self.record, "data": {**description, "annotated": counts}}
         try:  # as it will be read
-            record = as_dictionary(Run.model_validate(json.loads(json.dumps(told))))
+            record = Run.model_validate(json.loads(json.dumps(told)))
         except ValidationError as error:
             raise UserError(f"{self.folder / RECORD}: not written: {one_line(error)}") from error
-        files = {RECORD: (json.dumps(record, indent=4) + "\n").encode()}
+        files = {RECORD: record_bytes(record)}
         if self.config is not None:
             files["config.json"] = self.config
         for name, content in files.items():
             write_in_one_step(self.folder / name, partial(Path.write_bytes, data=content))
+
+
+def record_bytes(record: Run) -> bytes:
+    """What ``run.json`` holds of a record."""
+    return (json.dumps(as_dictionary(record), indent=4) + "\n").encode()
 
 
 def read_record(weights: str | os.PathLike[str], datalist: Datalist | None = None) -> Run:

@@ -10,6 +10,7 @@ from conemos_bundle.data.datalist import Datalist
 from conemos_bundle.data.sampling import RegionSampler
 from conemos_bundle.networks.interface import unwrapped
 from conemos_bundle.runs.run import RunRecord, identity
+from conemos_bundle.training.calibration import Calibration
 from conemos_bundle.training.checkpoint import Checkpoint
 from conemos_bundle.training.curve import Curve
 from conemos_bundle.training.mask_count import MaskCount
@@ -29,8 +30,8 @@ class TrainerHandlers:
     The draws of the epoch first; the schedule, per step; validation, before those that read its metric; the count of
     masks before the curve, which reads it; the curve before the checkpoint, so that whoever is killed between the two
     writes the row again; the checkpoint, which refuses another run's folder when training starts, before the record of
-    this one. Curve, record, progress and TensorBoard are the first process's alone; every process counts masks and
-    loads the checkpoint.
+    this one; the calibration when all is done. Curve, record, progress and TensorBoard are the first process's alone;
+    every process counts masks and loads the checkpoint.
 
     It stands in a list of its own, since MONAI looks for a `ValidationHandler` in the list and adds trackers to it.
 
@@ -87,6 +88,7 @@ class TrainerHandlers:
             ),
             RunRecord(output_dir, datalist, plan, network, recorded(settings), inside, config) if is_first else None,
             Progress(validator, datalist.regions) if is_first else None,
+            Calibration(output_dir, network, evaluator) if validator is not None and is_first else None,
             *tensorboard_handlers(output_dir, rank=rank),
         ]  # fmt: skip
         self.handlers = [handler for handler in handlers if handler is not None]

@@ -16,11 +16,12 @@ from conemos_bundle.volumes.dicom_tags import READ, tag_value
 from pydicom import Dataset
 
 
-def check_series(folder: str | os.PathLike[str]) -> list[Dataset]:
+def check_series(folder: str | os.PathLike[str], tags: Sequence[str] | None = READ) -> list[Dataset]:
     """Check the headers of a folder that holds one DICOM series; no pixel is read.
 
     Args:
         folder: searched with all its folders.
+        tags: keywords of the tags to parse; None: all.
 
     Returns:
         D headers in ascending order along the slices' normal, each with its ``filename``.
@@ -29,7 +30,7 @@ def check_series(folder: str | os.PathLike[str]) -> list[Dataset]:
         UserError: no series, several of them, or one that makes no regular volume; a file that is damaged.
     """
     folder = Path(folder)
-    found = series_in(folder, READ)
+    found = series_in(folder, tags)
     if not found:
         raise UserError(f"{folder}: no DICOM scan in this folder; give the folder of one series")
     if len(found) > 1:

@@ -58,6 +58,14 @@ def is_dicom(file: Path) -> bool:
     return file.suffix.lower() in EXTENSIONS or _begins_as_dicom(file)
 
 
+def is_seg(file: Path) -> bool:
+    """Whether a file is a DICOM SEG, as far as its header tells."""
+    try:
+        return bool(tag_value(dcmread(file, stop_before_pixels=True), "Modality") == "SEG")
+    except Exception:  # damaged bytes raise whatever they like
+        return False
+
+
 def series_in(folder: Path, tags: Sequence[str] | None = None) -> list[list[Dataset]]:
     """The headers of the scans in ``folder`` and its folders, a list per series, sorted by SeriesInstanceUID.
 

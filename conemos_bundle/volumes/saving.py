@@ -26,7 +26,7 @@ def is_sheared(affine: Affine) -> bool:
 def save_mask(
     path: str | os.PathLike[str], array: npt.NDArray[Any], affine: Affine, nifti_header: Any | None = None
 ) -> None:
-    """Write a mask or label map as NIfTI-1.
+    """Write a mask, a label map or probabilities as NIfTI-1.
 
     Where its scan is a NIfTI file of the same grid, the file has both forms, the codes, unit and intent of the scan:
     viewers differ in which they take. Else the sform is the affine, in mm, and so is the qform if it can say it.

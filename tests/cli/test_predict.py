@@ -36,6 +36,7 @@ def test_writes_only_the_regions_asked_for_and_their_volumes(scan: Path, run: Pa
     voxels = int(np.asarray(mask.dataobj).sum())
     sizes = json.loads((tmp_path / "test_0_volumes.json").read_text())["regions"]
     assert 0 < voxels < np.prod(mask.shape)
+    assert 0 < sizes["inner core"].pop("confidence") < 1
     assert sizes == {"inner core": {"voxels": voxels, "volume_ml": pytest.approx(voxels * 8 / 1000)}}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -116,10 +117,18 @@ def test_what_was_just_written_is_returned_and_printed(
     assert list(first["regions"]) == ["anterior"] and list(second["regions"]) == ["posterior"]
     assert (second["image"], second["outputs"]) == (str(scans / "a.nii.gz"), [str(mask)])
     voxels = int(nibabel.load(mask).get_fdata().sum())
-    assert second["regions"]["posterior"] == {"voxels": voxels, "volume_ml": pytest.approx(voxels * 8 / 1000)}
+    sure = round((predictor(scans / "a.nii.gz", confidences=True).confidences or {})["posterior"], 4)
+    size = {
+        "voxels": voxels,
+        "volume_ml": pytest.approx(voxels * 8 / 1000),
+        "confidence": pytest.approx(sure, abs=2e-4),
+    }
+    assert second["regions"]["posterior"] == size
     assert capsys.readouterr().out.splitlines() == [
-        str(scans / "a.nii.gz"), f"  posterior: {voxels} voxels, {voxels * 8 / 1000:.3f} ml", f"  {mask}",
-    ]  # fmt: skip
+        str(scans / "a.nii.gz"),
+        f"  posterior: {voxels} voxels, {voxels * 8 / 1000:.3f} ml, confidence {sure:.2f}",
+        f"  {mask}",
+    ]
     assert segment_scans(predictor, [scans / "a.nii.gz"], out, "posterior") == []
     assert capsys.readouterr().out == "a: done already\nnothing to do: all scans are done\n"
 
@@ -135,6 +144,8 @@ def test_a_bad_scan_is_told_alike(
         assert str(find_user_error(error.value)) == "1 of 3 scans were not segmented: b"
         told = capsys.readouterr()
         printed.append([text.replace(str(tmp_path / output), "OUT") for text in told])
+    printed[0][0], confidences = re.subn(r", confidence 0\.\d\d", "", printed[0][0])
+    assert confidences == 6  # `monai.bundle run` has masks alone to tell of
     assert printed[0] == printed[1]
     assert printed[0][0].endswith("a  segmented\nb  FAILED\nc  segmented\n") and "b.nii.gz: " in printed[0][1]
 

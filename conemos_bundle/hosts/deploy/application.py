@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import highdicom
+from conemos_bundle.hosts.deploy.report import SEG
 from conemos_bundle.hosts.deploy.sdk_operators import (
     MaskFilesOperator,
     RegionsInferenceOperator,
-    RegionsSegWriterOperator,
+    SegFileOperator,
     SeriesLoaderOperator,
     SeriesVolumeOperator,
 )
 from conemos_bundle.predictor import Predictor
+from conemos_bundle.volumes.region_codes import RegionCode
 from monai.deploy.conditions import CountCondition
 from monai.deploy.core import Application
 from monai.deploy.operators.dicom_series_selector_operator import DICOMSeriesSelectorOperator
@@ -28,8 +29,8 @@ class SegmentRegions(Application):
         datasets: the sorted images of one series, whose files have the pixels.
         predictor: the model.
         regions: the R regions asked for.
-        descriptions: the segments, in the order of those regions.
-        output_folder: an existing folder for ``<UID>.dcm`` and ``masks/``.
+        codes: of those regions.
+        output_folder: an existing folder for ``segmentation.dcm`` and ``masks/``.
     """
 
     def __init__(
@@ -38,11 +39,11 @@ class SegmentRegions(Application):
         datasets: Sequence[Dataset],
         predictor: Predictor,
         regions: Sequence[str],
-        descriptions: Sequence[highdicom.seg.SegmentDescription],
+        codes: Sequence[RegionCode],
         output_folder: Path,
     ) -> None:
         super().__init__()
-        self.datasets, self.descriptions, self.output_folder = datasets, descriptions, output_folder
+        self.datasets, self.codes, self.output_folder = datasets, list(codes), output_folder
         self.predictor, self.regions = predictor, list(regions)
         self.sizes: dict[str, Any] = {}  # voxels and volume per region, filled in by the run
 
@@ -54,16 +55,13 @@ class SegmentRegions(Application):
         source = f"series {self.datasets[0].SeriesInstanceUID}"
         given: dict[str, Any] = {"predictor": self.predictor, "regions": self.regions}
         inference = RegionsInferenceOperator(self, **given, source=source, name="inference")
-        seg = RegionsSegWriterOperator(
-            self, descriptions=self.descriptions, predictor=self.predictor, output_folder=self.output_folder, name="seg"
-        )
+        file = self.output_folder / SEG
+        seg = SegFileOperator(self, **given, datasets=self.datasets, codes=self.codes, file=file, name="seg")
         files = MaskFilesOperator(self, **given, output_folder=self.output_folder, sizes=self.sizes, name="files")
-        series = ("study_selected_series_list", "study_selected_series_list")
         self.add_flow(loader, selector, {("dicom_study_list", "dicom_study_list")})
-        self.add_flow(selector, image, {series})
+        self.add_flow(selector, image, {("study_selected_series_list", "study_selected_series_list")})
         self.add_flow(image, inference, {("image", "image")})
-        self.add_flow(selector, seg, {series})
-        self.add_flow(inference, seg, {("pred", "seg_image")})
+        self.add_flow(inference, seg, {("pred", "pred")})
         self.add_flow(inference, files, {("pred", "pred")})
 
 

@@ -14,14 +14,14 @@ from typing import Any
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import part_folder, publish, reject_unwritable
 from conemos_bundle.hosts.deploy.dicom_series import find_series
-from conemos_bundle.hosts.deploy.dicom_tags import fill_missing_tags
-from conemos_bundle.hosts.deploy.region_codes import TABLE, read_table, region_code, segment_descriptions
-from conemos_bundle.hosts.deploy.report import make_report
+from conemos_bundle.hosts.deploy.report import SEG, make_report
 from conemos_bundle.inferers import asked_regions
 from conemos_bundle.predictor import Predictor
+from conemos_bundle.volumes.dicom_seg_tags import fill_missing_tags
+from conemos_bundle.volumes.region_codes import TABLE, read_table, region_code
 from pydicom import dcmread
 
-SEG, REPORT = "segmentation.dcm", "report.json"
+REPORT = "report.json"
 UNFINISHED = ".unfinished"  # where it is, the results are of a run that was cut: the next one takes their place
 
 
@@ -45,21 +45,18 @@ def segment(options: argparse.Namespace) -> dict[str, Any]:
     datasets = find_series(folder, predictor.modality, options.series)
     filled = fill_missing_tags(datasets)
     codes = [region_code(region, predictor.regions, table) for region in regions]
-    descriptions = segment_descriptions(regions, codes, predictor.name, predictor.version)
 
     application_class = _import_application(options.log_level)
     with staging(output) as staged:
         application = application_class(
-            datasets=datasets, predictor=predictor, regions=regions, descriptions=descriptions, output_folder=staged
+            datasets=datasets, predictor=predictor, regions=regions, codes=codes, output_folder=staged
         )
         application.run()
-        written = list(staged.glob("*.dcm"))
-        if len(written) != 1 or not application.sizes:  # Holoscan can end early without an exception
+        if not (staged / SEG).is_file() or not application.sizes:  # Holoscan can end early without an exception
             raise RuntimeError("the application ended before it had written everything; see --log-level INFO")
-        overlap = str(dcmread(written[0], stop_before_pixels=True).SegmentsOverlap)
+        overlap = str(dcmread(staged / SEG, stop_before_pixels=True).SegmentsOverlap)
         report = make_report(datasets, predictor, regions, codes, application.sizes, overlap, filled)
         (staged / REPORT).write_text(json.dumps(report, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
-        written[0].rename(staged / SEG)
         (output / UNFINISHED).touch()
         for file in (SEG, *(entry["mask"] for entry in report["regions"].values()), REPORT):
             publish(staged / file, output / file)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conemos_bundle.errors import UserError
-from conemos_bundle.hosts.deploy.dicom_tags import NEEDED
 from conemos_bundle.volumes.dicom import check_slices
 from conemos_bundle.volumes.dicom_files import series_in
+from conemos_bundle.volumes.dicom_seg_tags import NEEDED
 from conemos_bundle.volumes.dicom_tags import reject_missing_tags, tag_value
 from pydicom import Dataset
 

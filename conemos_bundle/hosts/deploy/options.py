@@ -34,7 +34,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("-r", "--regions", default=environment("CONEMOS_REGIONS"), help="names, with commas between; none: all")
     add("-s", "--series", default=environment("CONEMOS_SERIES"), help="UID, number or description of one of several")
     add("-d", "--device", default=environment("CONEMOS_DEVICE"), help="cpu or cuda; none: a GPU where there is one")
-    add("-c", "--codes", default=environment("CONEMOS_CODES"), help="a table like region_codes.csv beside this program")
+    add(
+        "-c",
+        "--codes",
+        default=environment("CONEMOS_CODES"),
+        help="a table like conemos_bundle/volumes/region_codes.csv",
+    )
     add("-l", "--log-level", default="ERROR", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="of the SDK")
     options = parser.parse_args(list(arguments))
     for name in ("input", "output", "model"):

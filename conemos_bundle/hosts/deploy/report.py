@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from conemos_bundle.hosts.deploy.region_codes import RegionCode
 from conemos_bundle.predictor import Predictor
 from conemos_bundle.volumes.dicom_tags import tag_value
+from conemos_bundle.volumes.region_codes import RegionCode
 from pydicom import Dataset
 
+SEG = "segmentation.dcm"
 SERIES_TAGS = ("StudyInstanceUID", "SeriesInstanceUID", "SeriesDescription", "Modality")
 
 
@@ -39,7 +40,7 @@ def make_report(
     return {
         "series": {**series, "images": len(datasets), "tags_filled": list(filled)},
         "model": {"name": predictor.name, "version": predictor.version, "device": str(predictor.device)},
-        "segmentation": {"file": "segmentation.dcm", "segments_overlap": segments_overlap},
+        "segmentation": {"file": SEG, "segments_overlap": segments_overlap},
         "regions": {
             region: {
                 "segment": number,

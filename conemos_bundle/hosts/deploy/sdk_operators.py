@@ -6,22 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import highdicom
 import numpy as np
 import numpy.typing as npt
 import torch
 from conemos_bundle.inferers import SaveImageRegionsd
 from conemos_bundle.predictor import Predictor
 from conemos_bundle.volumes.dicom import read_slices
+from conemos_bundle.volumes.dicom_seg import write_seg
+from conemos_bundle.volumes.region_codes import RegionCode
 from monai.data import MetaTensor
 from monai.data.utils import orientation_ras_lps
 from monai.deploy.core import Image, Operator, OperatorSpec
 from monai.deploy.core.domain.dicom_series import DICOMSeries
 from monai.deploy.core.domain.dicom_study import DICOMStudy
 from monai.deploy.operators.dicom_data_loader_operator import DICOMDataLoaderOperator
-from monai.deploy.operators.dicom_seg_writer_operator import DICOMSegmentationWriterOperator
 from monai.deploy.operators.dicom_series_to_volume_operator import DICOMSeriesToVolumeOperator
-from monai.deploy.operators.dicom_utils import ModelInfo
 from pydicom import Dataset
 
 MASKS = "masks"
@@ -102,29 +101,43 @@ class RegionsInferenceOperator(Operator):
         op_output.emit(Image(found.masks.transpose(3, 2, 1, 0), {"affine": found.affine}), "pred")
 
 
-class RegionsSegWriterOperator(DICOMSegmentationWriterOperator):
-    """One DICOM SEG with a segment per region, empty frames kept: some viewers shift a SEG without them."""
+class SegFileOperator(Operator):
+    """Writes one DICOM SEG, as `conemos predict --output_format dicom_seg` does.
+
+    The SDK's own writer is not used: its descriptions of segments know no modifiers and no colors.
+
+    Args:
+        datasets: the D images of the series, in the order of the volume.
+        predictor: the model.
+        regions: the R regions asked for.
+        codes: of these regions.
+        file: where it goes.
+    """
 
     def __init__(
         self,
         fragment: Any,
         *args: Any,
-        descriptions: Sequence[highdicom.seg.SegmentDescription],
+        datasets: Sequence[Dataset],
         predictor: Predictor,
-        output_folder: Path,
+        regions: Sequence[str],
+        codes: Sequence[RegionCode],
+        file: Path,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            fragment,
-            *args,
-            segment_descriptions=[],
-            output_folder=output_folder,
-            model_info=ModelInfo("CoNeMOS Bundle", predictor.name, predictor.version, ""),
-            custom_tags={"SeriesDescription": f"{predictor.name} (research only)"[:64]},
-            omit_empty_frames=False,
-            **kwargs,
-        )
-        self._seg_descs = list(descriptions)  # the SDK's own class knows no modifiers and no colors
+        self.datasets, self.predictor, self.regions, self.codes = datasets, predictor, list(regions), list(codes)
+        self.file = file
+        super().__init__(fragment, *args, **kwargs)
+
+    def setup(self, spec: OperatorSpec) -> None:
+        """One input: the masks ``(D, H, W, R)``."""
+        spec.input("pred")
+
+    def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
+        """Write the file."""
+        masks = op_input.receive("pred").asnumpy().transpose(3, 2, 1, 0)
+        named = (self.predictor.name, self.predictor.version)
+        write_seg(self.file, masks, self.datasets, self.regions, self.codes, *named)
 
 
 class MaskFilesOperator(Operator):

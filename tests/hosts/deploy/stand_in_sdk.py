@@ -10,8 +10,6 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import highdicom
-
 
 class Image:
     def __init__(self, data: Any, metadata: dict | None = None) -> None:
@@ -111,24 +109,6 @@ class DICOMSeriesToVolumeOperator(Operator):
         op_output.emit(Image(self.generate_voxel_data(series), metadata), "image")  # type: ignore[attr-defined]
 
 
-class DICOMSegmentationWriterOperator(Operator):
-    def __init__(
-        self, fragment: Any, *args: Any, segment_descriptions: list, output_folder: Path, model_info: Any,
-        custom_tags: dict, omit_empty_frames: bool, **kwargs: Any,
-    ) -> None:  # fmt: skip
-        self.output_folder, self._omit_empty_frames = output_folder, omit_empty_frames
-        super().__init__(fragment, *args, **kwargs)
-
-    def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
-        series = op_input.receive("study_selected_series_list")[0]
-        uid = highdicom.UID()
-        highdicom.seg.Segmentation(
-            [instance.get_native_sop_instance() for instance in series.get_sop_instances()],
-            op_input.receive("seg_image").asnumpy(), highdicom.seg.SegmentationTypeValues.BINARY, self._seg_descs,
-            highdicom.UID(), 1, uid, 1, "maker", "model", "1", "0", omit_empty_frames=self._omit_empty_frames,
-        ).save_as(self.output_folder / f"{uid}.dcm")  # fmt: skip
-
-
 def modules() -> dict[str, ModuleType]:
     """The SDK's modules, for `sys.modules`."""
     contents: dict[str, dict[str, Any]] = {
@@ -143,8 +123,6 @@ def modules() -> dict[str, ModuleType]:
         "operators.dicom_data_loader_operator": {"DICOMDataLoaderOperator": DICOMDataLoaderOperator},
         "operators.dicom_series_selector_operator": {"DICOMSeriesSelectorOperator": DICOMSeriesSelectorOperator},
         "operators.dicom_series_to_volume_operator": {"DICOMSeriesToVolumeOperator": DICOMSeriesToVolumeOperator},
-        "operators.dicom_seg_writer_operator": {"DICOMSegmentationWriterOperator": DICOMSegmentationWriterOperator},
-        "operators.dicom_utils": {"ModelInfo": lambda *args: args},
     }  # fmt: skip
     made = {"monai.deploy": ModuleType("monai.deploy")}
     for name, content in contents.items():

@@ -90,6 +90,35 @@ def test_seg_nifti_and_report_are_what_predict_makes_of_an_oblique_series_with_p
     assert int(seg.NumberOfFrames) == 2 * 8  # empty ones too
 
 
+def told(data: Any, known: set[str]) -> Any:
+    """What a DICOM file says, but for the UIDs that were made for it and for dates and times."""
+    return {
+        element.keyword: [told(item, known) for item in element.value] if element.VR == "SQ" else element.value
+        for element in data
+        if element.VR not in ("DA", "TM", "DT")
+        and (element.VR != "UI" or str(element.value) in known or str(element.value).startswith("1.2.840.10008"))
+    }
+
+
+@pytest.mark.usefixtures("sdk")
+def test_the_seg_is_that_of_predict_but_for_uids_and_times(
+    options: Any, series: Path, change: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FiLMUNet, "encode", lambda network, image: [image])
+    monkeypatch.setattr(FiLMUNet, "decode", bright_voxels)
+    change(series, range(8), SeriesNumber="", PatientBirthDate=None)  # filled alike
+    regions = ["posterior", "hippocampus"]
+    command.segment(options("-r", ",".join(regions), "-m", str(bundle_folder())))
+    predict(str(series), regions=regions, output=str(tmp_path / "p"), device="cpu", output_format="dicom_seg")
+    images = [dcmread(file) for file in series.iterdir()]
+    known = {str(value) for image in images for value in (image.SOPInstanceUID, image.StudyInstanceUID)}
+    files = [dcmread(file) for file in (tmp_path / "out" / "segmentation.dcm", tmp_path / "p" / "series.seg.dcm")]
+    one, two = (told(file, known) for file in files)
+    assert one == two and {"PixelData", "SegmentSequence", "PerFrameFunctionalGroupsSequence"} <= one.keys()
+    assert any(one["PixelData"]) and str(known.pop()) in str(one)
+    assert files[0].SOPInstanceUID != files[1].SOPInstanceUID
+
+
 @pytest.mark.usefixtures("sdk")
 @pytest.mark.parametrize("model", ["bundle", "torchscript"])
 def test_the_masks_are_the_predictors(

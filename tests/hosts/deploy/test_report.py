@@ -5,9 +5,9 @@ from pathlib import Path
 
 from conemos_bundle.hosts.deploy.command import summary
 from conemos_bundle.hosts.deploy.dicom_series import find_series
-from conemos_bundle.hosts.deploy.region_codes import read_table, region_code
 from conemos_bundle.hosts.deploy.report import make_report
 from conemos_bundle.predictor import Predictor
+from conemos_bundle.volumes.region_codes import read_table, region_code
 
 
 def test_sizes_codes_files_and_what_was_filled_but_no_patient(series: Path, torchscript: Path) -> None:

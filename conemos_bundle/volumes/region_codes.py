@@ -8,11 +8,14 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import highdicom
 from conemos_bundle.errors import UserError
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
+
+if TYPE_CHECKING:
+    import highdicom
 
 TABLE = Path(__file__).with_name("region_codes.csv")
 COLUMNS = ["region", "only_with", "value", "meaning", "modifier"]
@@ -88,6 +91,8 @@ def segment_descriptions(
     regions: Sequence[str], region_codes: Sequence[RegionCode], model: str, version: str
 ) -> list[highdicom.seg.SegmentDescription]:
     """Segments 1..R of a DICOM SEG, in the order of ``regions``, each with a color of its own."""
+    import highdicom  # of an extra
+
     algorithm = highdicom.AlgorithmIdentificationSequence(
         name=model[:64], family=codes.DCM.ArtificialIntelligence, version=version[:64]
     )

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from conemos_bundle.errors import UserError
 from conemos_bundle.hosts.deploy.dicom_series import find_series
-from conemos_bundle.hosts.deploy.dicom_tags import MAY_BE_EMPTY, NEEDED, fill_missing_tags
-from conemos_bundle.hosts.deploy.region_codes import read_table, region_code, segment_descriptions
+from conemos_bundle.volumes.dicom_seg_tags import MAY_BE_EMPTY, NEEDED, fill_missing_tags
+from conemos_bundle.volumes.region_codes import read_table, region_code, segment_descriptions
 
 
 def segmentation(datasets: list) -> highdicom.seg.Segmentation:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from conemos_bundle.errors import UserError
-from conemos_bundle.hosts.deploy.region_codes import (
+from conemos_bundle.volumes.region_codes import (
     COLUMNS,
     TABLE,
     RegionCode,

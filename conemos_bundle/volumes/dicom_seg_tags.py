@@ -27,7 +27,7 @@ def fill_missing_tags(datasets: Sequence[Dataset]) -> list[str]:
     """Make absent tags of type 2 present and empty, in place: nothing is invented.
 
     Dates and times that cannot be read are emptied as well. A SeriesNumber that is empty or no number is taken out:
-    the SDK's loader takes an absent one, and drops the series with a warning where it is empty.
+    the Deploy SDK's loader takes an absent one, and drops the series with a warning where it is empty.
 
     Returns:
         the names of the tags that were changed, sorted.

@@ -1,0 +1,95 @@
+"""Masks as one DICOM SEG: the one writer of `conemos predict` and of the Deploy application."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from conemos_bundle.errors import UserError
+from conemos_bundle.utils.extras import require_extra
+from conemos_bundle.utils.version import __version__
+from conemos_bundle.volumes.dicom import check_series
+from conemos_bundle.volumes.dicom_seg_tags import NEEDED, fill_missing_tags
+from conemos_bundle.volumes.dicom_tags import reject_missing_tags
+from conemos_bundle.volumes.region_codes import RegionCode, segment_descriptions
+from pydicom import Dataset
+
+SERIES_NUMBER = 9000  # behind those of scanners, which count from 1
+
+
+def seg_images(folder: str | os.PathLike[str]) -> list[Dataset]:
+    """The images that a SEG of a folder's series refers to, with all that it takes from them; no pixel is read.
+
+    Args:
+        folder: of one series, searched with all its folders.
+
+    Returns:
+        D headers in ascending order along the slices' normal; absent tags that may be empty are (`fill_missing_tags`).
+
+    Raises:
+        UserError: it is no folder, as `check_series`, or an image lacks an identity that a SEG refers to.
+    """
+    if not Path(folder).is_dir():
+        raise UserError(f"{folder}: no DICOM folder, as dicom_seg needs; use another --output_format")
+    images = check_series(folder, tags=None)
+    reject_missing_tags(images, NEEDED)
+    fill_missing_tags(images)
+    return images
+
+
+def write_seg(
+    path: str | os.PathLike[str],
+    masks: npt.NDArray[np.uint8],
+    images: Sequence[Dataset],
+    regions: Sequence[str],
+    codes: Sequence[RegionCode],
+    model: str,
+    version: str,
+) -> Dataset:
+    """Write a binary DICOM SEG, a segment per region; segments may overlap.
+
+    Empty frames are kept: some viewers shift a SEG without them.
+
+    Args:
+        path: of the file.
+        masks: ``(R, W, H, D)`` of 0 and 1: columns, rows and images, as the reader has them.
+        images: of `seg_images`, or ones that were checked and filled in the same way.
+        regions: names of the R regions.
+        codes: of these regions (`region_code`).
+        model: its name.
+        version: that of the model.
+
+    Returns:
+        what was written.
+
+    Raises:
+        UserError: highdicom is not installed, or the series has changed since the masks were made.
+    """
+    require_extra("highdicom", "dicom")
+    import highdicom
+
+    grid = (int(images[0].Columns), int(images[0].Rows), len(images))
+    if masks.shape[1:] != grid:
+        raise UserError(f"{Path(images[0].filename).parent}: changed while it was segmented; start again")
+    seg: Any = highdicom.seg.Segmentation(
+        source_images=images,
+        pixel_array=np.ascontiguousarray(masks.transpose(3, 2, 1, 0)),
+        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=segment_descriptions(regions, codes, model, version),
+        series_instance_uid=highdicom.UID(),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=highdicom.UID(),
+        instance_number=1,
+        manufacturer="CoNeMOS Bundle",
+        manufacturer_model_name=model[:64],
+        software_versions=__version__,
+        device_serial_number=version[:64],
+        series_description=f"{model} (research only)"[:64],
+        omit_empty_frames=False,
+    )
+    seg.save_as(path)
+    return seg
