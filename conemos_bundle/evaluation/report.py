@@ -17,12 +17,11 @@ import torch.distributed
 from conemos_bundle.errors import OutputError, UserError
 from conemos_bundle.evaluation import tables
 from conemos_bundle.evaluation.kept import ScanReport
-from conemos_bundle.evaluation.montage import View, draw_montage, orthogonal_views
+from conemos_bundle.evaluation.montage import View, draw_montage, grey_levels, orthogonal_views
 from conemos_bundle.evaluation.slices import SLICES, Slice, largest_slice, write_slices
 from conemos_bundle.files import part_folder, publish, shown
 from conemos_bundle.metrics.dice import dice
 from conemos_bundle.metrics.surface_distance import sd95
-from conemos_bundle.transforms.intensity import intensity_range, to_unit
 from conemos_bundle.utils.known import known_voxels
 from conemos_bundle.utils.plain import cells
 from ignite.engine import Engine, Events
@@ -31,6 +30,7 @@ from monai.utils import convert_to_numpy
 
 _logger = logging.getLogger(__name__)
 _Item = TypeVar("_Item")
+_REMOVED_FIRST = ("per_scan.csv", "summary.json", "report.html")  # the last is made of them, by `conemos evaluate`
 
 
 def evaluation_folder(weights: str | os.PathLike[str], split: str) -> str:
@@ -93,6 +93,9 @@ class EvaluationReport:
             raise UserError(
                 f"{self.output_dir}: cannot make this folder for the report ({error.strerror}); choose another one"
             ) from error
+        for name in _REMOVED_FIRST:
+            if (self.output_dir / name).is_dir():
+                raise UserError(f"{self.output_dir / name}: is a folder, where a file shall be written; remove it")
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_scans)
 
     def _add_scans(self, engine: Engine) -> None:
@@ -112,7 +115,7 @@ class EvaluationReport:
         affine = convert_to_numpy(image.affine).astype(float)
         spacing = affine_to_spacing(affine)
         millilitres = float(np.prod(spacing)) / 1000
-        grey = _grey(image)
+        grey = grey_levels(convert_to_numpy(image[0]))
         for index, region in enumerate(self.region_names):
             known, label = (convert_to_numpy(part) for part in known_voxels(labels[index]))
             if not known.any():
@@ -201,7 +204,7 @@ class EvaluationReport:
             with part_folder(self.output_dir) as part:
                 for name, write in files.items():
                     write(part / name)
-                for name in ("per_scan.csv", "summary.json"):
+                for name in _REMOVED_FIRST:
                     (self.output_dir / name).unlink(missing_ok=True)
                 for earlier in self.output_dir.glob("montage_*.png"):  # some of regions that are no longer there
                     earlier.unlink(missing_ok=True)
@@ -212,14 +215,6 @@ class EvaluationReport:
                 f"{shown(error.filename or self.output_dir)}: cannot be written ({error.strerror or error}); "
                 "make room, or choose another folder, and start again"
             ) from error
-
-
-def _grey(image: torch.Tensor) -> np.ndarray:
-    """The first channel as bytes, which is all a picture needs; the darkest and brightest 0.5% are clipped."""
-    channel = torch.as_tensor(convert_to_numpy(image[0]))
-    low, high, _ = intensity_range(channel, 0.5, 99.5)
-    grey: np.ndarray = (to_unit(channel, low, high) * 255).numpy().astype(np.uint8)
-    return grey
 
 
 def _heading(role: str, row: pd.Series) -> str:

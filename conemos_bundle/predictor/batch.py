@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -25,6 +26,7 @@ def segment_scans(
     output_format: str = "files",
     resume: bool = True,
     paint_order: Sequence[str] | None = None,
+    finished: Callable[[Sequence[dict[str, Any]], Mapping[str, str]], object] | None = None,
 ) -> list[dict[str, Any]]:
     """Segment scans into files, and print what was written. One that cannot be segmented does not end the others.
 
@@ -36,6 +38,8 @@ def segment_scans(
         output_format: ``files`` (one per region), ``multichannel``, ``labelmap`` or ``seg.nrrd``.
         resume: leave out scans whose regions are there already, of the same scan, model and settings.
         paint_order: for label maps: regions, outer first; None: the order of the model.
+        finished: called when all scans are done, with those that were found (`find_scans`), and with what was wrong, by
+            the names of those that failed.
 
     Returns:
         what was written now, one dictionary per scan: ``image``, ``outputs``, ``regions`` with their sizes, ….
@@ -54,8 +58,9 @@ def segment_scans(
         made_by=made_by,
     )
     reject_unwritable(absolute(output_dir))
-    items = find_scans(scans, predictor.channels)
-    reject_no_scans(items)
+    found_scans = find_scans(scans, predictor.channels)
+    reject_no_scans(found_scans)
+    items = found_scans
     if resume:
         items = unfinished_scans(items, output_dir, asked, output_format, made_by)
 
@@ -71,4 +76,4 @@ def segment_scans(
 
         return save.save_each(masks(), first.affine, first.meta, item["name"], notes)
 
-    return segment_items(items, segment)
+    return segment_items(items, segment, None if finished is None else partial(finished, found_scans))
