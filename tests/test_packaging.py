@@ -15,3 +15,11 @@ def test_every_folder_of_the_package_is_installed() -> None:
     folders = {file.parent.relative_to(ROOT).as_posix() for file in (ROOT / "conemos_bundle").rglob("*.py")}
     expected = {folder.replace("/", ".") for folder in folders} | BESIDE_THE_PACKAGE
     assert set(re.findall(r'"(.+?)"', listed[1])) == expected
+
+
+def test_the_templates_of_reports_are_installed() -> None:
+    folder = ROOT / "conemos_bundle" / "reports"
+    listed = re.search(r'^"conemos_bundle.reports" = \["(.+)"\]$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert listed is not None
+    beside = {file for file in folder.rglob("*") if file.is_file() and file.suffix not in (".py", ".pyc")}
+    assert len(beside) == 6 and set(folder.glob(listed[1])) == beside
