@@ -110,7 +110,7 @@ def test_tiles_are_square_in_mm() -> None:
 def test_planes_lie_where_one_mask_is_largest_and_the_cube_around_another() -> None:
     _, _, largest = _volumes()
     around = largest.copy()
-    around[20:30, 2:28, 2:18] = True  # has its largest areas elsewhere
+    around[20:30, 18:28, 12:18] = True  # has its largest areas elsewhere
     for axis, ((plane,), _) in enumerate(orthogonal_planes([largest], around, largest, AFFINE)):
         areas = largest.sum(axis=tuple(other for other in range(3) if other != axis))
         assert plane.sum() == areas.max()
