@@ -37,3 +37,11 @@ def test_the_wheel_holds_the_example_scans_as_small_files(monkeypatch: pytest.Mo
     assert all(file.stat().st_size < 50_000 for file in files)
     assert "CC BY-SA 4.0" in (folder / "README.md").read_text(encoding="utf-8")
     assert "examples/README.md" in setup.metadata.license_files  # the license travels with them
+
+
+def test_the_templates_of_reports_are_installed() -> None:
+    folder = ROOT / "conemos_bundle" / "reports"
+    listed = re.search(r'^"conemos_bundle.reports" = \["(.+)"\]$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert listed is not None
+    beside = {file for file in folder.rglob("*") if file.is_file() and file.suffix not in (".py", ".pyc")}
+    assert len(beside) == 6 and set(folder.glob(listed[1])) == beside

@@ -10,7 +10,7 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.utils.nearest import check_path
 
 
-def check(datalist: str, dataset_dir: str | None = None, empty: str | None = None) -> None:
+def check(datalist: str, dataset_dir: str | None = None, empty: str | None = None, report: str | None = None) -> None:
     """Read every scan and mask of a datalist and print what is wrong, one line per problem.
 
     Below the problems come the number of annotated scans per split and region, of those where a region is absent, which
@@ -22,14 +22,20 @@ def check(datalist: str, dataset_dir: str | None = None, empty: str | None = Non
         dataset_dir: the folder that its relative paths start at; default: what it says itself.
         empty: ``absent``: an empty mask is no error but says that its region is absent. That is written into the
             datalist (``"absent": true``), so that training and evaluation take it the same way.
+        report: an HTML file to write all of this into, such as ``check.html``.
 
     Raises:
         SystemExit: with code 1 where there is an error; warnings alone are no reason.
-        UserError: the datalist or the folder cannot be read, or the datalist cannot be written.
+        UserError: the datalist or the folder cannot be read, or the datalist or the report cannot be written.
     """
     check_path(str(datalist), is_folder=False)
     if dataset_dir is not None:
         check_path(str(dataset_dir), is_folder=True)
+
+    if report is not None:
+        from conemos_bundle.reports.page import reject_unwritable_report
+
+        reject_unwritable_report(str(report))
 
     from conemos_bundle.data.absent import check_empty_option, with_absent
     from conemos_bundle.data.annotated import annotated_scans
@@ -42,7 +48,8 @@ def check(datalist: str, dataset_dir: str | None = None, empty: str | None = Non
     empty_is_absent = check_empty_option(empty)
     data = read_datalist(datalist)
     folder = scans_folder(str(datalist), data, dataset_dir)
-    lines, relations, known, found = check_data_set(data, folder, empty_is_absent)
+    checked = check_data_set(data, folder, empty_is_absent)
+    lines, relations, known, found = checked
     print("\n".join(lines) if lines else "no problems")
     if found:
         data = with_absent(data, found)
@@ -57,11 +64,17 @@ def check(datalist: str, dataset_dir: str | None = None, empty: str | None = Non
     if len(data.regions) > 1:
         print("\nregions (number of scans that tell)")
         print("\n".join(describe(relations, data.regions)))
-    if any(line.startswith("error: ") for line in lines):
+    plan = None
+    if not any(line.startswith("error: ") for line in lines):
+        items = scan_items(data, "training", folder)
+        plan = plan_scales(plan_input(items), items, data, "own")
+        print(f"\nscales (train --scales own)\n{describe_scales(plan)}")
+    if report is not None:
+        from conemos_bundle.reports.checked import write_check_report
+
+        print(f"wrote {write_check_report(str(report), data, folder, checked, plan)}", flush=True)
+    if plan is None:
         raise SystemExit(1)
-    items = scan_items(data, "training", folder)
-    plan = plan_scales(plan_input(items), items, data, "own")
-    print(f"\nscales (train --scales own)\n{describe_scales(plan)}")
     places = () if dataset_dir is None else ("--dataset_dir", str(dataset_dir))
     say_next("train", str(datalist), *places, "--output_dir", "runs/mine")
 

@@ -122,6 +122,7 @@ def _examples(root: Path, started: float) -> None:
 
     from conemos_bundle.data import read_datalist, scan_items
     from conemos_bundle.predictor import Predictor
+    from conemos_bundle.reports.predicted import write_prediction_report
     from conemos_bundle.utils.memory import keep_freed_memory
 
     scans = scan_items(read_datalist(examples_folder() / "datalist.json"), "test", examples_folder())
@@ -136,6 +137,8 @@ def _examples(root: Path, started: float) -> None:
     print("pictures, with outlines of reference and prediction:")
     for scan in scans:
         print(f"  {_draw(scan, predictor.regions, root).resolve().as_uri()}")
+    report = write_prediction_report(root / "masks", scans, predictor.regions, {"model": predictor.name})
+    print(f"and a report, with volumes:\n  {report.resolve().as_uri()}")
     print(f"after {time.monotonic() - started:.1f} s", flush=True)
 
 
@@ -160,7 +163,7 @@ def _draw(scan: dict[str, Any], regions: Sequence[str], root: Path) -> Path:
     from conemos_bundle.volumes import read_volume
 
     image = read_volume(scan["image"])
-    grey = grey_levels(torch.from_numpy(image.voxels[0]))
+    grey = grey_levels(image.voxels[0])
     columns = []
     for region, file in zip(regions, output_files(root / "masks", scan["name"], regions, "files"), strict=True):
         found = read_volume(file, labels=True).voxels[0] > 0

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from conemos_bundle.cli.warnings_told import kept_warnings
 from conemos_bundle.errors import UsageError
 from conemos_bundle.utils.extras import require_extra
 from conemos_bundle.utils.nearest import check_path, match_region, suggestion
@@ -27,6 +29,7 @@ def predict(
     engine: str = "torch",
     resume: bool = True,
     probabilities: bool = False,
+    report: bool = False,
 ) -> None:
     """Segment regions of scans; only those asked for cost time. A scan that cannot be read does not end the others.
 
@@ -44,6 +47,7 @@ def predict(
         resume: leave out scans whose regions are in ``output`` already, of the same scan, model and settings; False:
             segment all of them again.
         probabilities: write ``<region>_probability.nii.gz`` too, from 0 to 1.
+        report: write ``report.html`` into ``output``: pictures with outlines, volumes, what was not found, settings.
 
     Raises:
         UserError: something in the scans or the options is wrong; of several scans, when the others are done.
@@ -51,6 +55,10 @@ def predict(
     listed = regions if isinstance(regions, list | tuple) or regions is None else str(regions).split(",")
     names = None if listed is None else [str(name).strip() for name in listed]
     _check(scans, names, model, output_format, mode, engine)
+    if report:
+        from conemos_bundle.reports.page import REPORT, reject_unwritable_report
+
+        reject_unwritable_report(Path(str(output)) / REPORT)
 
     from conemos_bundle.predictor import Predictor, segment_scans
     from conemos_bundle.utils.memory import keep_freed_memory
@@ -58,7 +66,35 @@ def predict(
     predictor = Predictor.load(model, device, mode, names, engine)
     keep_freed_memory(predictor.device)
     paths = [Path(str(scan)) for scan in scans]
-    if segment_scans(predictor, paths, str(output), names, output_format, resume=resume, probabilities=probabilities):
+    with kept_warnings() as warnings:
+
+        def finished(found: Sequence[dict[str, Any]], failed: Mapping[str, str]) -> None:
+            from conemos_bundle.inferers import asked_regions
+            from conemos_bundle.reports.predicted import write_prediction_report
+
+            told = {
+                "model": " ".join(filter(None, (predictor.name, predictor.version))),
+                "weights (SHA-256)": str((predictor.made_by() or {}).get("model", ""))[:16],
+                "mode": mode,
+                "engine": engine,
+                "device": str(predictor.device),
+                "format": output_format,
+            }
+            asked = asked_regions(names, predictor.regions)
+            file = write_prediction_report(str(output), found, asked, told, failed, warnings, output_format)
+            print(f"report: {file}", flush=True)
+
+        written = segment_scans(
+            predictor,
+            paths,
+            str(output),
+            names,
+            output_format,
+            resume=resume,
+            probabilities=probabilities,
+            finished=finished if report else None,
+        )
+    if written:
         viewers = {"seg.nrrd": "3D Slicer", "dicom_seg": "OHIF or 3D Slicer"}
         viewer = viewers.get(output_format, "3D Slicer or ITK-SNAP")
         print(f"next: view the masks in {output} over their scan in {viewer}", flush=True)

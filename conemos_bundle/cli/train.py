@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def train(datalist: str, overlay: str | list[str] = (), **options: Any) -> None:
 
 
 def evaluate(datalist: str, run: str | None = None, split: str = "test", **options: Any) -> None:
-    """Evaluate a finished run on a split: Dice and SD95 per scan and region, a summary and pictures.
+    """Evaluate a finished run on a split: Dice and SD95 per scan and region, a summary, pictures, a report (HTML).
 
     Args:
         datalist: the datalist.
@@ -58,7 +59,16 @@ def evaluate(datalist: str, run: str | None = None, split: str = "test", **optio
     from conemos_bundle.training.workflows import run_training_config
 
     logging.getLogger("ignite").setLevel(logging.WARNING)
-    done = run_training_config(["evaluate"], {"datalist": Path(str(datalist)), "split": split, **options})
+
+    def report(done: Mapping[str, Any]) -> None:
+        from conemos_bundle.reports.evaluated import write_evaluation_report
+
+        file = write_evaluation_report(done["evaluation_dir"], done["ckpt_path"], split)
+        if file is not None:
+            print(f"report: {file}", flush=True)
+
+    settings = {"datalist": Path(str(datalist)), "split": split, **options}
+    done = run_training_config(["evaluate"], settings, finished=report)
     print(f"wrote {done['evaluation_dir']}")
     say_next("predict", "SCAN", "--model", str(Path(done["ckpt_path"]).parent))
 

@@ -71,19 +71,40 @@ def relations(shared: Sequence[np.ndarray], regions: Sequence[str], tolerance: f
     return found
 
 
-def describe(found: Sequence[Relation], regions: Sequence[str]) -> list[str]:
-    """One line per region and relation, with the number of scans that tell; pairs without a relation are unknown."""
+def group_relations(found: Sequence[Relation], regions: Sequence[str]) -> list[tuple[str, str, list[str]]]:
+    """For each region and relation, those later in the datalist that it holds with, and how many scans tell.
+
+    Args:
+        found: of `relations`.
+        regions: the K regions.
+
+    Returns:
+        ``(region, relation, others)``; the relation of pairs that no scan tells about is ``"unknown"``, the last one.
+
+    Example::
+
+        >>> group_relations([("body", "contains", "eye", 3)], ["body", "eye", "cord"])
+        [('body', 'contains', ['eye (3)']), ('body', 'unknown', ['cord']), ('eye', 'unknown', ['cord'])]
+    """
     told = {(a, b): (name, scans) for a, name, b, scans in found}
-    lines = []
+    rows = []
     for i, a in enumerate(regions):
         groups: dict[str, list[str]] = {}
         for b in regions[i + 1 :]:
             name, scans = told.get((a, b), ("unknown", 0))
             groups.setdefault(name, []).append(f"{b} ({scans})" if scans else b)
         unknown = groups.pop("unknown", [])
-        lines += [
-            f"{a} {'is inside' if name == 'inside' else name} {', '.join(others)}" for name, others in groups.items()
-        ]
+        rows += [(a, "is inside" if name == "inside" else name, others) for name, others in groups.items()]
         if unknown:
-            lines.append(f"{a} and {', '.join(unknown)}: unknown: never annotated together")
-    return lines
+            rows.append((a, "unknown", unknown))
+    return rows
+
+
+def describe(found: Sequence[Relation], regions: Sequence[str]) -> list[str]:
+    """One line per region and relation, with the number of scans that tell; pairs without a relation are unknown."""
+    return [
+        f"{a} and {', '.join(others)}: unknown: never annotated together"
+        if name == "unknown"
+        else f"{a} {name} {', '.join(others)}"
+        for a, name, others in group_relations(found, regions)
+    ]

@@ -161,18 +161,24 @@ def own_factor(extent_mm: Sequence[float], spacing: Sequence[float]) -> Factor:
         coarseness *= 2
 
 
-def describe_scales(plan: Mapping[str, Any]) -> str:
-    """A table of a plan's ``scales``: extent and spacing of each region, and where it is looked for."""
+def scale_rows(plan: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """A plan's ``scales`` as rows of text, the headings first: extent, spacing, where each region is looked for."""
 
     def spacing(factor: Sequence[int]) -> str:
         return " x ".join(f"{side * f:.3g}" for side, f in zip(plan["spacing"], factor, strict=True))
 
-    rows = [("region", "extent (mm)", "spacing (mm)", "speck", "looked for")]
+    rows: list[tuple[str, ...]] = [("region", "extent (mm)", "spacing (mm)", "speck", "looked for")]
     for region, scale in plan["scales"].items():
         extent = " x ".join(f"{side:.0f}" for side in scale["extent_mm"])
         place = "in the whole scan" if scale.get("within") is None else f"in the box of {scale['within']}"
         coarse = f", first at {spacing(scale['found_at'])} mm" if scale.get("found_at") else ""
         rows.append((region, extent, spacing(scale["factor"]), f"{scale.get('speck', 0):.2g}", place + coarse))
+    return rows
+
+
+def describe_scales(plan: Mapping[str, Any]) -> str:
+    """A table of a plan's ``scales``: extent and spacing of each region, and where it is looked for."""
+    rows = scale_rows(plan)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(f"{cell:{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from conemos_bundle.transforms.intensity import intensity_range, to_unit
 from conemos_bundle.transforms.resample import closest_ras
 from conemos_bundle.utils.plain import no_formulas
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
@@ -21,7 +22,7 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff
 # Blue and orange are told apart by color-blind readers; the thin line is drawn over the thick one, so both show.
 _OUTLINES = (("reference", "#1fb6ff", 2.6), ("prediction", "#ff9f1c", 1.2))
 PLANES = ("sagittal", "coronal", "axial")  # RAS: the plane's axis is left-right, posterior-anterior, inferior-superior
-_ENDS = (("P", "A"), ("L", "R"), ("L", "R"))  # what lies at the left and right of each plane
+ENDS = (("P", "A"), ("L", "R"), ("L", "R"))  # what lies at the left and right of each plane
 _SHARE_OF_VIEW = 0.6  # of a view's side, taken by the longest side of the region
 _SMALLEST_VIEW = 30.0  # mm: an eye is shown in its surroundings
 
@@ -34,19 +35,6 @@ class View:
     prediction: np.ndarray
     reference: np.ndarray
     aspect: float  # height of a pixel over its width
-
-
-def grey_levels(channel: torch.Tensor) -> np.ndarray:
-    """A channel (D, H, W) as bytes, which is all a picture needs; the darkest and brightest 0.5% are clipped.
-
-    Example::
-
-        >>> grey_levels(torch.tensor([[[0.0, 5.0, 10.0]]])).tolist()
-        [[[0, 127, 255]]]
-    """
-    low, high, _ = intensity_range(channel, 0.5, 99.5)
-    grey: np.ndarray = (to_unit(channel, low, high) * 255).numpy().astype(np.uint8)
-    return grey
 
 
 def orthogonal_views(
@@ -62,26 +50,93 @@ def orthogonal_views(
         reference: boolean mask of the same shape, not empty.
         affine: voxels to mm in RAS+, (4, 4).
     """
-    orientation = closest_ras(affine)
-    spacing = voxel_sizes(affine @ inv_ornt_aff(orientation, image.shape))
-    image, prediction, reference = (apply_orientation(array, orientation) for array in (image, prediction, reference))
+    views = orthogonal_planes([image, prediction, reference], prediction | reference, reference, affine)
+    return tuple(View(grey, predicted, referred, aspect) for (grey, predicted, referred), aspect in views)
 
-    start, stop = (np.array(corner) for corner in generate_spatial_bounding_box((prediction | reference)[None]))
+
+def orthogonal_planes(
+    arrays: Iterable[np.ndarray], around: np.ndarray, largest: np.ndarray, affine: np.ndarray
+) -> list[tuple[list[np.ndarray], float]]:
+    """A sagittal, a coronal and an axial plane of each of several arrays of one scan, cut to a cube in mm.
+
+    Args:
+        arrays: each (D, H, W); they are read one after the other. What lies outside of them is 0.
+        around: boolean mask (D, H, W), not empty; the cube has its bounding box in the middle.
+        largest: boolean mask (D, H, W); each plane is where it has its largest area.
+        affine: voxels to mm in RAS+, (4, 4).
+
+    Returns:
+        of each plane (`PLANES`): that of each array, (rows, columns), the first row at the bottom; and the height of a
+        pixel over its width.
+    """
+    orientation = closest_ras(affine)
+    spacing = voxel_sizes(affine @ inv_ornt_aff(orientation, around.shape))
+    around, largest = (apply_orientation(array, orientation) for array in (around, largest))
+
+    start, stop = (np.array(corner) for corner in generate_spatial_bounding_box(around[None]))
     side = max(np.max((stop - start) * spacing) / _SHARE_OF_VIEW, _SMALLEST_VIEW)
-    side = min(side, np.max(image.shape * spacing))  # no wider than the image
+    side = min(side, np.max(around.shape * spacing))  # no wider than the image
     first = np.floor((start + stop) / 2 - side / 2 / spacing).astype(int)
     last = np.ceil((start + stop) / 2 + side / 2 / spacing).astype(int)
     crop = tuple(slice(max(low, 0), high) for low, high in zip(first, last, strict=True))
-    outside = list(zip(np.maximum(-first, 0), np.maximum(last - image.shape, 0), strict=True))
-    image, prediction, reference = (np.pad(array[crop], outside) for array in (image, prediction, reference))
+    outside = list(zip(np.maximum(-first, 0), np.maximum(last - around.shape, 0), strict=True))
+    largest = np.pad(largest[crop], outside)
+    others = [tuple(other for other in range(3) if other != axis) for axis in range(3)]
+    places = [int(largest.sum(axis=pair).argmax()) for pair in others]
+    planes: list[list[np.ndarray]] = [[], [], []]
+    for array in arrays:
+        cut = np.pad(apply_orientation(array, orientation)[crop], outside)
+        for axis, place in enumerate(places):
+            planes[axis].append(np.ascontiguousarray(cut.take(place, axis).T))
+    return [(its, float(spacing[up] / spacing[across])) for its, (across, up) in zip(planes, others, strict=True)]
 
-    views = []
-    for axis in range(3):
-        across, up = (other for other in range(3) if other != axis)
-        index = int(reference.sum(axis=(across, up)).argmax())
-        grey, predicted, referred = (array.take(index, axis).T for array in (image, prediction, reference))
-        views.append(View(grey, predicted, referred, aspect=float(spacing[up] / spacing[across])))
-    return tuple(views)
+
+def grey_levels(channel: np.ndarray) -> np.ndarray:
+    """An image (D, H, W) as bytes, which is all a picture needs; the darkest and brightest 0.5% are clipped.
+
+    Example::
+
+        >>> grey_levels(np.array([[[0.0, 5.0, 10.0]]])).tolist()
+        [[[0, 127, 255]]]
+    """
+    values = torch.as_tensor(channel)
+    low, high, _ = intensity_range(values, 0.5, 99.5)
+    grey: np.ndarray = (to_unit(values, low, high) * 255).numpy().astype(np.uint8)
+    return grey
+
+
+def draw_plane(
+    ax: Axes,
+    grey: np.ndarray,
+    outlines: Iterable[tuple[np.ndarray, str, float]],
+    aspect: float,
+    ends: tuple[str, str],
+    letters: float = 8,
+) -> None:
+    """Draw one plane into square axes.
+
+    Args:
+        ax: the axes.
+        grey: bytes (rows, columns), the first row at the bottom.
+        outlines: masks of that shape, each with its color and the width of its line; empty ones have none.
+        aspect: height of a pixel over its width.
+        ends: what lies at the left and at the right.
+        letters: their size in points.
+    """
+    ax.imshow(grey, cmap="gray", vmin=0, vmax=255, origin="lower", interpolation="bilinear")
+    ax.set_aspect(aspect)
+    height, width = grey.shape
+    side = min(width, height * aspect)  # square tiles, though voxels do not divide the cube evenly
+    ax.set_xlim((width - 1 - side) / 2, (width - 1 + side) / 2)
+    ax.set_ylim((height - 1 - side / aspect) / 2, (height - 1 + side / aspect) / 2)
+    ax.set(xticks=[], yticks=[])
+    for mask, color, line in outlines:
+        if mask.any() and min(mask.shape) > 1:  # Matplotlib warns of contours that are none
+            ax.contour(mask, levels=[0.5], colors=color, linewidths=line)
+    for place, end in zip((0.04, 0.96), ends, strict=True):
+        text = ax.text(place, 0.5, end, transform=ax.transAxes, ha="center", va="center")
+        text.set(color="white", fontsize=letters, path_effects=[withStroke(linewidth=2, foreground="black")])
+    ax.spines[:].set_visible(False)
 
 
 @no_formulas
@@ -101,20 +156,11 @@ def draw_montage(columns: Sequence[tuple[str, Sequence[View]]], title: str) -> F
     for column, (heading, views) in enumerate(columns):
         axes[0, column].set_title(heading, fontsize=9)
         for row, view in enumerate(views):
-            ax = axes[row, column]
-            ax.imshow(view.grey, cmap="gray", vmin=0, vmax=255, origin="lower", interpolation="bilinear")
-            ax.set_aspect(view.aspect)
-            height, width = view.grey.shape
-            side = min(width, height * view.aspect)  # square tiles, though voxels do not divide the cube evenly
-            ax.set_xlim((width - 1 - side) / 2, (width - 1 + side) / 2)
-            ax.set_ylim((height - 1 - side / view.aspect) / 2, (height - 1 + side / view.aspect) / 2)
-            ax.set(xticks=[], yticks=[])
-            for mask, (_, color, line) in zip((view.reference, view.prediction), _OUTLINES, strict=True):
-                ax.contour(mask, levels=[0.5], colors=color, linewidths=line)
-            for place, end in zip((0.04, 0.96), _ENDS[row], strict=True):
-                text = ax.text(place, 0.5, end, transform=ax.transAxes, ha="center", va="center")
-                text.set(color="white", fontsize=8, path_effects=[withStroke(linewidth=2, foreground="black")])
-            ax.spines[:].set_visible(False)
+            outlines = [
+                (mask, color, line)
+                for mask, (_, color, line) in zip((view.reference, view.prediction), _OUTLINES, strict=True)
+            ]
+            draw_plane(axes[row, column], view.grey, outlines, view.aspect, ENDS[row])
     for row, plane in enumerate(PLANES):
         axes[row, 0].set_ylabel(plane, fontsize=9)
     figure.suptitle(title, fontsize=12, fontweight="bold")

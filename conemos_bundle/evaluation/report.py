@@ -30,6 +30,7 @@ from monai.utils import convert_to_numpy
 
 _logger = logging.getLogger(__name__)
 _Item = TypeVar("_Item")
+_REMOVED_FIRST = ("per_scan.csv", "summary.json", "report.html")  # the last is made of them, by `conemos evaluate`
 
 
 def evaluation_folder(weights: str | os.PathLike[str], split: str) -> str:
@@ -92,6 +93,9 @@ class EvaluationReport:
             raise UserError(
                 f"{self.output_dir}: cannot make this folder for the report ({error.strerror}); choose another one"
             ) from error
+        for name in _REMOVED_FIRST:
+            if (self.output_dir / name).is_dir():
+                raise UserError(f"{self.output_dir / name}: is a folder, where a file shall be written; remove it")
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_scans)
 
     def _add_scans(self, engine: Engine) -> None:
@@ -111,7 +115,7 @@ class EvaluationReport:
         affine = convert_to_numpy(image.affine).astype(float)
         spacing = affine_to_spacing(affine)
         millilitres = float(np.prod(spacing)) / 1000
-        grey = grey_levels(torch.as_tensor(convert_to_numpy(image[0])))
+        grey = grey_levels(convert_to_numpy(image[0]))
         for index, region in enumerate(self.region_names):
             known, label = (convert_to_numpy(part) for part in known_voxels(labels[index]))
             if not known.any():
@@ -200,7 +204,7 @@ class EvaluationReport:
             with part_folder(self.output_dir) as part:
                 for name, write in files.items():
                     write(part / name)
-                for name in ("per_scan.csv", "summary.json"):
+                for name in _REMOVED_FIRST:
                     (self.output_dir / name).unlink(missing_ok=True)
                 for earlier in self.output_dir.glob("montage_*.png"):  # some of regions that are no longer there
                     earlier.unlink(missing_ok=True)

@@ -183,13 +183,13 @@ def to_markdown(summary: pd.DataFrame, absent: pd.DataFrame | None = None) -> st
     for region, row in summary.iterrows():
         cells = [str(region)]
         for metric in METRICS:
-            mean, deviation, median = (_text(row[metric, statistic], metric) for statistic in STATISTICS[:3])
+            mean, deviation, median = (statistic_text(row[metric, statistic], metric) for statistic in STATISTICS[:3])
             cells += [mean if deviation == _NO_VALUE else f"{mean} ± {deviation}", median, str(int(row[metric, "n"]))]
         lines.append(cells)
     means = mean_over_regions(summary)
     last = ["**mean over regions**"]
     for metric in METRICS:
-        last += [_text(means[metric], metric), "", ""]
+        last += [statistic_text(means[metric], metric), "", ""]
     return _table([*lines, last]) + ("" if absent is None or absent.empty else "\n" + _false_positives(absent))
 
 
@@ -227,5 +227,6 @@ def _number(value: float) -> float | None:
     return None if pd.isna(value) else float(value)
 
 
-def _text(value: float, metric: str) -> str:
+def statistic_text(value: float, metric: str) -> str:
+    """A statistic of one of `METRICS` as tables show it; ``n/a`` where there is none."""
     return _NO_VALUE if pd.isna(value) else f"{value:.{_DECIMALS[metric]}f}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from conemos_bundle.errors import OutputError, UserError, find_user_error, printable
@@ -36,13 +36,16 @@ def segment_each(evaluator: Evaluator, dataset: Dataset) -> list[dict[str, Any]]
 
 
 def segment_items(
-    items: Sequence[dict[str, Any]], segment: Callable[[dict[str, Any]], dict[str, Any]]
+    items: Sequence[dict[str, Any]],
+    segment: Callable[[dict[str, Any]], dict[str, Any]],
+    finished: Callable[[Mapping[str, str]], object] | None = None,
 ) -> list[dict[str, Any]]:
     """Segment each scan, and print what was written; as `segment_each`.
 
     Args:
         items: as `find_scans` gives them.
         segment: segments one and writes it; returns the result of `SaveImageRegionsd`.
+        finished: called when all are done, with what was wrong, by the names of the scans that failed.
 
     Returns:
         the results.
@@ -63,6 +66,8 @@ def segment_items(
         print("nothing to do: all scans are done")
     if len(items) > 1:
         show_table(items, failed, "segmented")
+    if finished is not None:
+        finished(failed)
     if failed:
         raise UserError(f"{len(failed)} of {len(items)} scans were not segmented: {', '.join(failed)}")
     return results

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -27,6 +28,7 @@ def segment_scans(
     resume: bool = True,
     paint_order: Sequence[str] | None = None,
     probabilities: bool = False,
+    finished: Callable[[Sequence[dict[str, Any]], Mapping[str, str]], object] | None = None,
 ) -> list[dict[str, Any]]:
     """Segment scans into files, and print what was written. One that cannot be segmented does not end the others.
 
@@ -40,6 +42,8 @@ def segment_scans(
         resume: leave out scans whose regions are there already, of the same scan, model and settings.
         paint_order: for label maps: regions, outer first; None: the order of the model.
         probabilities: write each region's too.
+        finished: called when all scans are done, with those that were found (`find_scans`), and with what was wrong, by
+            the names of those that failed.
 
     Returns:
         what was written now, one dictionary per scan: ``image``, ``outputs``, ``regions`` with their sizes, ….
@@ -60,10 +64,11 @@ def segment_scans(
         probabilities=probabilities,
     )
     reject_unwritable(absolute(output_dir))
-    items = find_scans(scans, predictor.channels)
-    reject_no_scans(items)
+    found_scans = find_scans(scans, predictor.channels)
+    reject_no_scans(found_scans)
     if output_format == "dicom_seg":
-        _reject_other_than_dicom(items)
+        _reject_other_than_dicom(found_scans)
+    items = found_scans
     if resume:
         items = unfinished_scans(items, output_dir, asked, output_format, made_by, probabilities)
 
@@ -89,7 +94,7 @@ def segment_scans(
 
         return save.save_each(masks(), first.affine, first.meta, item["name"], notes, sure)
 
-    return segment_items(items, segment)
+    return segment_items(items, segment, None if finished is None else partial(finished, found_scans))
 
 
 def _reject_other_than_dicom(items: Sequence[dict[str, Any]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from contextvars import ContextVar
 from pathlib import Path
@@ -73,7 +73,10 @@ def _shared_config(config: Any) -> bytes:
 
 
 def run_training_config(
-    overlays: Sequence[str], options: Mapping[str, Any], logging_file: bool = True
+    overlays: Sequence[str],
+    options: Mapping[str, Any],
+    logging_file: bool = True,
+    finished: Callable[[Mapping[str, Any]], object] | None = None,
 ) -> dict[str, Any]:
     """Run train.json with overlays.
 
@@ -82,6 +85,8 @@ def run_training_config(
         options: settings by name (``a::b`` goes inside). Texts are evaluated by MONAI; those of ``…_dir`` and
             ``…_path`` are paths and are not.
         logging_file: set up logging as ``configs/logging.conf`` says.
+        finished: called with what is returned, while the folder is still held; after an evaluation of which single
+            scans failed, too.
 
     Returns:
         where it wrote: ``output_dir``, ``evaluation_dir``, ``ckpt_path``, as far as the configuration has them.
@@ -110,9 +115,20 @@ def run_training_config(
         outer = _of_workflow.set(held)
         try:
             workflow.initialize()
-            workflow.run()
+            try:
+                workflow.run()
+            except Exception:
+                if finished is not None:
+                    finished(_places(workflow))
+                raise
+            if finished is not None:
+                finished(_places(workflow))
             workflow.finalize()
         finally:
             _of_workflow.reset(outer)
-    places = [name for name in ("output_dir", "evaluation_dir", "ckpt_path") if name in workflow.parser]
-    return {name: workflow.parser.get_parsed_content(name) for name in places}
+    return _places(workflow)
+
+
+def _places(workflow: ConfigWorkflow) -> dict[str, Any]:
+    names = [name for name in ("output_dir", "evaluation_dir", "ckpt_path") if name in workflow.parser]
+    return {name: workflow.parser.get_parsed_content(name) for name in names}

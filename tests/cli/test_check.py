@@ -37,10 +37,10 @@ def test_the_command_prints_problems_counts_and_relations(
         "front excludes back (3)",
         "",
         "scales (train --scales own)",
-        "region extent (mm) spacing (mm) looked for",
-        "whole 4 x 6 x 6 1 x 2 x 3 in the whole scan",
-        "front 2 x 6 x 6 1 x 2 x 3 in the whole scan",
-        "back 2 x 6 x 6 1 x 2 x 3 in the whole scan",
+        "region extent (mm) spacing (mm) speck looked for",
+        "whole 4 x 6 x 6 1 x 2 x 3 0.5 in the whole scan",
+        "front 2 x 6 x 6 1 x 2 x 3 0.5 in the whole scan",
+        "back 2 x 6 x 6 1 x 2 x 3 0.5 in the whole scan",
         f"next: conemos train {path} --output_dir runs/mine",
     ]
 

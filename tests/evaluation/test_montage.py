@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from conemos_bundle.evaluation.montage import View, draw_montage, orthogonal_views
+from conemos_bundle.evaluation.montage import View, draw_montage, orthogonal_planes, orthogonal_views
 from matplotlib.image import imread
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 
@@ -105,3 +105,13 @@ def test_tiles_are_square_in_mm() -> None:
         assert box.width == pytest.approx(box.height)
         assert np.ptp(ax.get_xlim()) == pytest.approx(3.0 * np.ptp(ax.get_ylim()))
         assert np.ptp(ax.get_xlim()) == pytest.approx(27)  # the shorter of 31 * 1 and 9 * 3
+
+
+def test_planes_lie_where_one_mask_is_largest_and_the_cube_around_another() -> None:
+    _, _, largest = _volumes()
+    around = largest.copy()
+    around[20:30, 18:28, 12:18] = True  # has its largest areas elsewhere
+    for axis, ((plane,), _) in enumerate(orthogonal_planes([largest], around, largest, AFFINE)):
+        areas = largest.sum(axis=tuple(other for other in range(3) if other != axis))
+        assert plane.sum() == areas.max()
+        assert areas.argmax() != around.sum(axis=tuple(other for other in range(3) if other != axis)).argmax()

@@ -31,7 +31,7 @@ from conemos_bundle.utils.paths import bundle_folder
 
 PACKAGE = Path(__file__).resolve().parents[2]
 # and what lies in the package where it is installed
-ABOVE_THE_CORE = ("cli", "hosts", "importers", "paper", "phantom", "__main__.py", "configs", "models")
+ABOVE_THE_CORE = ("cli", "hosts", "importers", "paper", "phantom", "reports", "__main__.py", "configs", "models")
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 REQUIRED = (
     "nibabel", "pytorch-ignite", "itk-io", "scipy", "pandas", "pydantic", "pydicom", "fire", "matplotlib",
