@@ -43,7 +43,8 @@ def given(command: Callable[..., Any], *words: str) -> dict[str, Any]:
 def test_paths_and_names_stay_what_they_look_like(name: str) -> None:
     assert given(cli.predict, name, "b", "--output", name, f"--model={name}") == {
         "scans": (name, "b"), "regions": None, "output": name, "model": name, "output_format": "files",
-        "mode": "window", "device": None, "engine": "torch", "resume": True,
+        "mode": "window", "device": None, "engine": "torch", "resume": True, "probabilities": False,
+            "report": False,
     }  # fmt: skip
     checked = given(cli.check, name, "--dataset_dir", name)
     assert checked["datalist"] == checked["dataset_dir"] == name
