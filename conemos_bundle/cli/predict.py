@@ -73,7 +73,7 @@ def predict(
             from conemos_bundle.reports.predicted import write_prediction_report
 
             told = {
-                "model": " ".join(filter(None, (predictor.name, predictor.version))),
+                "model": " ".join(word for word in (predictor.name, predictor.version) if word != "unknown"),
                 "weights (SHA-256)": str((predictor.made_by() or {}).get("model", ""))[:16],
                 "mode": mode,
                 "engine": engine,

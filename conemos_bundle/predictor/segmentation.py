@@ -33,7 +33,13 @@ class Segmentation:
     missed: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, region: str) -> npt.NDArray[np.uint8]:
+        if region not in self.regions:
+            raise KeyError(f"{region!r} was not asked for; here are {', '.join(self.regions)}")
         return self.masks[self.regions.index(region)]
+
+    def __repr__(self) -> str:
+        found = ", ".join(f"{region} {volume:.4g} ml" for region, volume in self.volumes_ml.items())
+        return f"Segmentation({found}; {' x '.join(map(str, self.masks.shape[1:]))} voxels)"
 
     @property
     def sizes(self) -> dict[str, dict[str, float]]:

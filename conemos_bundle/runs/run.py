@@ -172,7 +172,10 @@ def read_record(weights: str | os.PathLike[str], datalist: Datalist | None = Non
     """
     path = Path(weights).parent / RECORD
     if not Path(weights).is_file():
-        hint = how_to_rebuild(weights) or "train first, or pass --ckpt_path with the model's weights"
+        hint = (
+            how_to_rebuild(weights)
+            or "train first, or name the folder of a run with --run (monai.bundle: its model.pt with --ckpt_path)"
+        )
         raise UserError(f"{weights}: no such file; {hint}")
     record = read_run(path)
     regions = record.regions

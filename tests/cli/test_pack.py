@@ -137,7 +137,8 @@ def test_says_where_numpy_is_too_new_for_the_zoo(
 def test_the_zoo_installs_all_that_the_core_imports_and_tensorboard_too(bundle: Path) -> None:
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
     named = {"monai", "torch", "numpy", *metadata["required_packages_version"]}
-    others = {"filelock", "typing_extensions", "yaml"}  # torch and MONAI Bundle bring these
+    # torch and MONAI Bundle bring these; a DICOM SEG is written by `conemos predict`, with an extra
+    others = {"filelock", "typing_extensions", "yaml", "highdicom"}
     distributions = packages_distributions()
     imported = set()
     for file in (bundle / "conemos_bundle").rglob("*.py"):

@@ -32,7 +32,7 @@ SCALES = {
 def scaled(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scaled") / "run"
     train(
-        str(tiny_dataset / "datalist.json"), output_dir=str(folder), scales=SCALES, max_epochs=2, steps_per_epoch=12,
+        str(tiny_dataset / "datalist.json"), output_dir=str(folder), scales=SCALES, max_epochs=2, steps_per_epoch=24,
         patch_size=[16, 16, 16], channels=[4, 8], learning_rate=0.01, bfloat16=False, num_workers=0,
         device=torch.device("cpu"),
     )  # fmt: skip

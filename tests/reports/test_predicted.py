@@ -32,8 +32,9 @@ def test_the_numbers_are_those_of_the_volumes_file(scan: Path, run: Path, tmp_pa
     sizes = json.loads((tmp_path / "test_0_volumes.json").read_text())["regions"]
     volumes = [f"{sizes[region]['volume_ml']:.3f}" for region in REGIONS]
     assert page.table("Scan") == [["Scan", *(f"{region} (ml)" for region in REGIONS)], ["test_0", *volumes]]
-    rows = [[region, volumes[i], str(sizes[region]["voxels"])] for i, region in enumerate(REGIONS)]
-    assert page.table("Region") == [["Region", "Volume (ml)", "Voxels"], *rows]
+    sure = [f"{sizes[region]['confidence']:.2f}" for region in REGIONS]
+    rows = [[region, volumes[i], str(sizes[region]["voxels"]), sure[i]] for i, region in enumerate(REGIONS)]
+    assert page.table("Region") == [["Region", "Volume (ml)", "Voxels", "Confidence"], *rows]
     assert len(page.pictures) == 3 and all(len(each) > 1000 for each in page.pictures)
     for words in ("1 scan segmented", "2 regions asked for", "test_0.nii.gz", "L at the left", "window", "cpu"):
         assert words in " ".join(page.text.replace("1scan", "1 scan").replace("2regions", "2 regions").split()), words

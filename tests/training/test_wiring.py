@@ -39,7 +39,7 @@ def handlers(get: Callable[[str], Any]) -> list[str]:
 def test_handlers_stand_in_the_one_order_that_works(build: Build) -> None:
     assert handlers(build()) == [
         "SetEpoch", "LrScheduleHandler", "ValidationHandler", "MaskCount", "Curve", "Checkpoint", "RunRecord",
-        "Progress", "TensorBoardStatsHandler",
+        "Progress", "Calibration", "TensorBoardStatsHandler",
     ]  # fmt: skip
 
 
