@@ -36,7 +36,15 @@ def test_the_numbers_are_those_of_the_volumes_file(scan: Path, run: Path, tmp_pa
     rows = [[region, volumes[i], str(sizes[region]["voxels"]), sure[i]] for i, region in enumerate(REGIONS)]
     assert page.table("Region") == [["Region", "Volume (ml)", "Voxels", "Confidence"], *rows]
     assert len(page.pictures) == 3 and all(len(each) > 1000 for each in page.pictures)
-    for words in ("1 scan segmented", "2 regions asked for", "test_0.nii.gz", "L at the left", "window", "cpu"):
+    for words in (
+        "Confidence is the Dice that the network expects",
+        "1 scan segmented",
+        "2 regions asked for",
+        "test_0.nii.gz",
+        "L at the left",
+        "window",
+        "cpu",
+    ):
         assert words in " ".join(page.text.replace("1scan", "1 scan").replace("2regions", "2 regions").split()), words
     assert str(scan.parent) not in page.text  # reports are passed on
 
