@@ -116,5 +116,7 @@ def datalist(
         raise UserError(f"{where or f'{source}: '}{line}") from error
     write_datalist(data, target)
 
-    print("\n".join([*found.notes, annotated_scans(data), f"wrote {target}"]))
+    bare = sum(not scan.masks for scan in data.training)
+    notes = [f"scans without any mask of these regions, in 'training' and not used: {bare}"] if bare else []
+    print("\n".join([*found.notes, annotated_scans(data), *notes, f"wrote {target}"]))
     say_next("check", str(output))

@@ -47,6 +47,15 @@ def test_folders_take_regions_in_the_asked_order(imported: Callable[..., Datalis
     assert [list(scan.masks) for scan in only.training] == [["uterus"], ["uterus"], [], []]
 
 
+def test_scans_without_any_mask_of_these_regions_are_told(
+    imported: Callable[..., Datalist], capsys: pytest.CaptureFixture[str]
+) -> None:
+    imported(FOLDERS, regions="uterus", validation=0, test=0)
+    assert "scans without any mask of these regions, in 'training' and not used: 2" in capsys.readouterr().out
+    imported({**FOLDERS, "masks/brain/d.nii": ""}, validation=0, test=0)
+    assert "without any mask" not in capsys.readouterr().out
+
+
 def test_csv_says_what_is_annotated_and_the_split(
     source: Path, imported: Callable[..., Datalist], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,6 +73,7 @@ def test_csv_says_what_is_annotated_and_the_split(
         "training 2 0 1",
         "validation 1 1 0",
         "test 1 1 1",
+        "scans without any mask of these regions, in 'training' and not used: 1",
         f"wrote {Path.cwd() / 'datalist.json'}",
         "next: conemos check datalist.json",
     ]
