@@ -24,7 +24,7 @@ _BAR = 40  # letters of a Dice of 1
 
 
 def demo(
-    folder: str = "demo",
+    output: str = "demo",
     training: bool = True,
     phantom: bool = False,
     epochs: int = 8,
@@ -37,21 +37,21 @@ def demo(
     each annotated for some of five regions.
 
     Args:
-        folder: where everything goes; what an earlier demonstration wrote there is replaced.
+        output: where everything goes; what an earlier demonstration wrote there is replaced.
         training: train; ``--no_training`` stops after the pictures.
         phantom: the long demonstration instead: a larger synthetic data set, trained on until the pictures are good.
         epochs: epochs of training.
         steps_per_epoch: steps of each; 40, with ``--phantom`` 100.
 
     Raises:
-        UserError: ``folder`` exists and is no demonstration, cannot be written to, or the package has no examples.
+        UserError: ``output`` exists and is no demonstration, cannot be written to, or the package has no examples.
     """
     for option, number in {"epochs": epochs, "steps_per_epoch": steps_per_epoch}.items():
         if number is not None and number < 1:
             raise UsageError(f"--{option} {number}: give a number of at least 1")
     if phantom and not training:
         raise UsageError("--no_training: the demonstration on the phantom is a training; leave out one of the two")
-    root = Path(str(folder)).expanduser()
+    root = Path(str(output)).expanduser()
     _reject_taken(root)
     if not phantom:
         examples_folder()
@@ -81,7 +81,7 @@ def _reject_taken(root: Path) -> None:
     if root.is_dir() and ((root / MARK).is_file() or not any(root.iterdir())):
         return
     if root.exists() or root.is_symlink():
-        raise UserError(f"{root}: exists and is no demonstration; pass another --folder")
+        raise UserError(f"{root}: exists and is no demonstration; pass another --output")
 
 
 def _make_room(root: Path) -> None:
@@ -93,7 +93,7 @@ def _make_room(root: Path) -> None:
         (root / MARK).touch()
     except OSError as error:
         raise OutputError(
-            f"{error.filename or root}: cannot be replaced ({error.strerror or error}); pass another --folder"
+            f"{error.filename or root}: cannot be replaced ({error.strerror or error}); pass another --output"
         ) from error
 
 

@@ -114,7 +114,7 @@ def test_what_is_no_demonstration_stays(tmp_path: Path) -> None:
     file.touch()
     nowhere.symlink_to(tmp_path / "gone")
     for place in (taken, file, nowhere):
-        with pytest.raises(UserError, match="exists and is no demonstration; pass another --folder"):
+        with pytest.raises(UserError, match="exists and is no demonstration; pass another --output"):
             demo(str(place), training=False)
     assert (taken / "masks").is_dir() and sorted(tmp_path.rglob("*")) == [file, nowhere, taken, taken / "masks"]
 
