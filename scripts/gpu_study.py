@@ -22,7 +22,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,10 +29,10 @@ from statistics import median
 from typing import Any
 
 import fire
-import pandas as pd
 from conemos_bundle.data import read_datalist, write_datalist
 from conemos_bundle.runs.run import machine
 from conemos_bundle.training.curve import read_curve
+from gpu_results import pack, several, summarize
 from gpu_usage import draw_seconds, shared_gpu, watch_usage
 from own_scale import METHODS as OF_SCALES
 
@@ -60,7 +59,6 @@ METHODS: dict[str, dict[str, Any]] = {  # name of the run: overlay and settings
     "individual": {"overlay": "individual"},
     **{name: {"patch_size": None, "most_voxels": 64**3, **settings} for name, settings in OF_SCALES["phantom"].items()},
 }
-MOST_PACKED, MOST_FILES = 15.5, 4  # MiB of a file, files of weights: what comes back from a lent machine
 QUICK = {"channels": [4, 8], "patch_size": [16, 16, 16], "bfloat16": False}
 # memory that a scan needed serves the next one: the kernel need not hand out, and clear, each page anew
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
@@ -172,7 +170,7 @@ def compare(
     """
     began = time.perf_counter()
     folder = Path(output).absolute()
-    names = [name.split("/")[0] for name in _several(methods)]
+    names = [name.split("/")[0] for name in several(methods)]
     found, faster_with_mps = _rates(Path(rates_folder or folder), names, mps)
     mps = faster_with_mps if mps is None else mps
     training = (seconds - STARTING - EVALUATING) * 0.9
@@ -209,73 +207,15 @@ def compare(
     pack(output, packed, weights)
 
 
-def summarize(output: str) -> pd.DataFrame:
-    """``comparison.csv``: steps, seconds, masks and validation Dice of each run, Dice and SD95 of each region."""
-    rows = []
-    folder = Path(output).absolute()
-    for run in sorted(folder.glob("runs/*/seed*")):
-        curve = read_curve(run / "curve.csv")
-        if not curve:
-            continue
-        row: dict[str, Any] = {"method": run.parent.name, "seed": int(run.name[4:])}
-        row |= {"steps": curve[-1].step, "seconds": curve[-1].seconds, "masks": curve[-1].masks}
-        row["validation"] = max((epoch.validation_dice or 0 for epoch in curve), default=0)
-        tables = [pd.read_csv(file) for file in sorted(run.glob("evaluation_test_*/per_scan.csv"))]
-        if tables:
-            metrics = pd.concat(tables)
-            means = metrics.groupby("region")[["dice", "sd95_mm"]].mean()
-            row |= {"scans": metrics["scan"].nunique(), **means.mean().to_dict()}
-            row |= {f"{metric}_{region}": mean for metric in means for region, mean in means[metric].items()}
-        rows.append(row)
-    table = pd.DataFrame(rows)
-    table.to_csv(folder / "comparison.csv", index=False, float_format="%.5g")
-    return table
-
-
 def _print_summary(output: str) -> None:
     print(summarize(output).to_string(float_format=lambda value: f"{value:.4g}"), flush=True)
-
-
-def pack(output: str, packed: str | None = None, weights: Sequence[str] = ()) -> None:
-    """Write ``results.tar.gz`` (records, curves, metrics, logs) and ``weights_<i>.tar`` of some methods into a folder.
-
-    Args:
-        output: the study.
-        packed: the folder; default: ``packed/`` of the study.
-        weights: methods whose weights are kept, the most wanted first, as far as the files hold them.
-    """
-    folder = Path(output).absolute()
-    target = Path(packed or folder / "packed")
-    target.mkdir(parents=True, exist_ok=True)
-    files = [*folder.glob("*.json"), *folder.glob("*.csv"), *folder.glob("trial*/usage.csv"), *folder.glob("**/*.log")]
-    for name in ("run.json", "curve.csv", "evaluation_test_*/per_scan.csv", "evaluation_test_*/summary.json"):
-        files += folder.glob(f"runs/*/*/{name}")
-    _archive(target / "results.tar.gz", sorted(files), folder)
-    parts: list[list[Path]] = [[]]
-    for name in _several(weights):
-        for file in sorted(folder.glob(f"runs/{name}/*/model.pt")):
-            if sum(each.stat().st_size for each in [*parts[-1], file]) > MOST_PACKED * 2**20:
-                parts.append([])
-            parts[-1].append(file)
-    for i, part in enumerate(parts[:MOST_FILES]):
-        _archive(target / f"weights_{i}.tar", part, folder)
-
-
-def _archive(file: Path, members: Sequence[Path], folder: Path) -> None:
-    with tarfile.open(file, "w:gz" if file.suffix == ".gz" else "w") as archive:
-        for member in members:
-            archive.add(member, member.relative_to(folder))
-
-
-def _several(given: Any) -> list[Any]:
-    return [given] if isinstance(given, str | int) else list(given)  # fire takes one name for a text
 
 
 def _runs(folder: Path, methods: Sequence[str], seeds: Sequence[int]) -> dict[str, Path]:
     names = [
         name if "/" in name else f"{name}/seed{seed}"
-        for i, seed in enumerate(_several(seeds))
-        for name in _several(methods)
+        for i, seed in enumerate(several(seeds))
+        for name in several(methods)
         if i == 0 or "/" not in name
     ]
     return {name: folder / name for name in names}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -21,14 +22,13 @@ def code_of(notebook: Path) -> list[str]:
     return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
 
 
-def in_shell(line: str) -> None:
+def run_command(line: str) -> None:
     for long, short in SHORTER.items():
         line = line.replace(long, short)
     line = line.replace("\\\n", " ")
     assert line.startswith("conemos ") and "\n" not in line
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = f'"{sys.executable}" -m conemos_bundle {line.removeprefix("conemos ")}'
-    subprocess.run(command, shell=True, check=True, env=environment)
+    subprocess.run([sys.executable, "-m", "conemos_bundle", *shlex.split(line)[1:]], check=True, env=environment)
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
@@ -38,7 +38,7 @@ def test_the_notebook_runs(notebook: Path, tmp_path: Path, monkeypatch: pytest.M
     names: dict[str, object] = {}
     for code in code_of(notebook):
         if code.startswith("!"):
-            in_shell(code.removeprefix("!"))
+            run_command(code.removeprefix("!"))
         else:
             exec(compile(code, notebook.name, "exec"), names)  # the repository's own
     plt.close("all")
