@@ -34,6 +34,7 @@ from conemos_bundle.runs.run import machine
 from conemos_bundle.training.curve import read_curve
 from gpu_results import pack, several, summarize
 from gpu_usage import draw_seconds, shared_gpu, watch_usage
+from own_scale import COARSE
 from own_scale import METHODS as OF_SCALES
 
 EPOCHS = 4  # validated after the second and the last
@@ -58,6 +59,13 @@ METHODS: dict[str, dict[str, Any]] = {  # name of the run: overlay and settings
     "dodnet_all": {"overlay": "dodnet", "regions_per_scan": "all"},
     "individual": {"overlay": "individual"},
     **{name: {"patch_size": None, "most_voxels": 64**3, **settings} for name, settings in OF_SCALES["phantom"].items()},
+    **{f"{name}_6mm": {"overlay": name, **COARSE} for name in ("multi_layer", "multi_decoder")},
+}
+FRACTIONS = {"quarter": 0.25, "tenth": 0.1}  # of the training scans, other ones with each seed: psl_6mm_tenth
+METHODS |= {
+    f"{name}_{word}": {**METHODS[name], "fraction": fraction}
+    for word, fraction in FRACTIONS.items()
+    for name in ("own", "conemos_6mm", "psl_6mm")
 }
 QUICK = {"channels": [4, 8], "patch_size": [16, 16, 16], "bfloat16": False}
 # memory that a scan needed serves the next one: the kernel need not hand out, and clear, each page anew
