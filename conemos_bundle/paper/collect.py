@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -33,8 +34,15 @@ class EvaluatedRun:
     fraction: float  # of the training scans
     n_conditioned: int | None  # None: no FiLM
     usual_layers: bool  # conditioned: all with one mask per patch (the paper), else the decoder's (the default)
-    steps: int
+    steps: int  # of all runs alike, but where the time ended them
     batch_size: int
+    minutes: float | None = None  # that training took, where that was the budget
+
+    @property
+    def budget(self) -> str:
+        """Steps, or minutes, and the batch: what runs that are compared have in common."""
+        amount = f"{self.steps:,} steps" if self.minutes is None else f"{self.minutes:g} minutes of steps"
+        return f"{amount} of batch {self.batch_size}"
 
     @property
     def is_standard(self) -> bool:
@@ -128,6 +136,8 @@ def _read_run(folder: Path, top: Path) -> EvaluatedRun | None:
         record = read_run(path)
         settings: dict[str, Any] = record.settings
         epochs = int(settings["max_epochs"])
+        minutes = None if settings.get("minutes") is None else float(settings["minutes"])
+        done = _read_curve(folder / CURVE)
         every = settings.get("regions_per_scan") == "all"
         n_conditioned, usual_layers = _conditioned(record.network, every)
         if not record.data.name:
@@ -142,8 +152,9 @@ def _read_run(folder: Path, top: Path) -> EvaluatedRun | None:
             fraction=float(settings.get("fraction", 1)),
             n_conditioned=n_conditioned,
             usual_layers=usual_layers,
-            steps=epochs * int(settings["steps_per_epoch"]),
+            steps=epochs * int(settings["steps_per_epoch"]) if minutes is None else max(done["step"], default=0),
             batch_size=int(settings["batch_size"]),
+            minutes=minutes,
         )
         if not (
             0 < run.fraction <= 1 and 0 <= run.seed < 2**32 and 0 < run.steps < 10**12 and 0 < run.batch_size < 10**9
@@ -155,9 +166,12 @@ def _read_run(folder: Path, top: Path) -> EvaluatedRun | None:
         raise UserError(f"{path}: cannot read the record of this run ({error}); train again") from error
     except (KeyError, TypeError) as error:
         raise UserError(f"{path}: lacks {error}; train again with this version, or move the folder away") from error
-    done = _read_curve(folder / CURVE)["epoch"]
-    if len(done) and done.max() < epochs:
-        print(f"{folder}: skipped, not finished (epoch {int(done.max())} of {epochs})")
+    epoch, spent = (max(done[column], default=math.inf) for column in ("epoch", "seconds"))
+    if minutes is None and epoch < epochs:
+        print(f"{folder}: skipped, not finished (epoch {int(epoch)} of {epochs})")
+        return None
+    if minutes is not None and spent < 60 * minutes - 1:
+        print(f"{folder}: skipped, not finished ({spent / 60:.1f} of {minutes:g} minutes)")
         return None
     return run
 
@@ -189,12 +203,12 @@ def _conditioned(network: NetworkConfig, every_mask: bool) -> tuple[int | None, 
 def _reject_twins(runs: Sequence[EvaluatedRun]) -> None:
     seen: dict[tuple[Any, ...], EvaluatedRun] = {}
     for run in runs:
-        key = (run.dataset, run.method, run.seed, run.fraction, run.n_conditioned, run.steps, run.batch_size)
+        key = (run.dataset, run.method, run.seed, run.fraction, run.n_conditioned, run.budget)
         twin = seen.setdefault(key, run)
         if twin is not run:
             raise UserError(
                 f"{twin.folder} and {run.folder}: both are {run.method} on {run.dataset!r} with seed {run.seed}, "
-                f"fraction {run.fraction:g} and {run.steps} steps; move one of them away"
+                f"fraction {run.fraction:g} and {run.budget}; move one of them away"
             )
 
 
@@ -202,9 +216,10 @@ def _reject_budgets(runs: Sequence[EvaluatedRun]) -> None:
     first: dict[str, EvaluatedRun] = {}
     for run in runs:
         other = first.setdefault(run.dataset, run)
-        if (other.steps, other.batch_size) != (run.steps, run.batch_size):
-            choose = "choose with --steps" if other.steps != run.steps else "move the runs of one batch size away"
+        if other.budget != run.budget:
+            by_steps = other.minutes is None and run.minutes is None and other.steps != run.steps
+            choose = "choose with --steps" if by_steps else "move those of one budget away"
             raise UserError(
-                f"{other.folder} and {run.folder}: {other.steps} steps of batch {other.batch_size} and {run.steps} of "
-                f"batch {run.batch_size} on data set {run.dataset!r} must not be compared; {choose}"
+                f"{other.folder} and {run.folder}: {other.budget}, and {run.budget}, on data set {run.dataset!r} must "
+                f"not be compared; {choose}"
             )

@@ -45,11 +45,6 @@ def runs_markdown(runs: Sequence[EvaluatedRun]) -> str:
     return markdown(header, lines, texts=2)
 
 
-def budget(run: EvaluatedRun) -> str:
-    """Training steps times batch size, in words; the same for all runs of a data set."""
-    return f"{run.steps:,} steps of batch {run.batch_size}"
-
-
 def seeds(runs: Sequence[EvaluatedRun]) -> str:
     """The seeds of some runs, in words."""
     found = sorted({run.seed for run in runs})
@@ -74,11 +69,13 @@ def provenance(runs: Sequence[EvaluatedRun], rows: pd.DataFrame, regions: Sequen
     for run in runs:
         for package, version in run.record.versions.items():
             versions.setdefault(package, set()).add(version)
+    first = runs[0]
+    samples = "" if first.minutes is not None else f" = {first.steps * first.batch_size:,} samples per run"
     machines = sorted({run.record.machine for run in runs if run.record.machine})
     lines = {
         "Data set": f"{data.name}. {data.description}".strip(),
         "Test scans": f"{rows['scan'].nunique()}, with a reference of: {annotated}",
-        "Budget": f"{budget(runs[0])} = {runs[0].steps * runs[0].batch_size:,} samples per run",
+        "Budget": runs[0].budget + samples,
         "Runs compared": "; ".join(f"{text} of {', '.join(methods)}" for text, methods in by_seeds.items()),
         "Machine": "; ".join(machines) or "not recorded",
         "Versions": ", ".join(f"{package} {' and '.join(sorted(found))}" for package, found in versions.items()),

@@ -12,7 +12,7 @@ from conemos_bundle.paper import sections
 from conemos_bundle.paper.claims import claims
 from conemos_bundle.paper.collect import EvaluatedRun, per_scan_rows
 from conemos_bundle.paper.methods import CONEMOS
-from conemos_bundle.paper.provenance import budget, provenance, seeds
+from conemos_bundle.paper.provenance import provenance, seeds
 from conemos_bundle.paper.samples import choose_samples
 from conemos_bundle.paper.statistics import average_seeds, compare, mean_dice_by
 from conemos_bundle.paper.timing import Timing
@@ -48,8 +48,8 @@ def write_report(runs: Sequence[EvaluatedRun], folder: Path) -> Path:
     inference = read_inference(folder / sections.INFERENCE)
     samples = choose_samples(standard, rows, regions)
 
-    under = f"{runs[0].dataset}: {rows['scan'].nunique()} test scans, {budget(runs[0])}, {seeds(standard)}"
-    varied = f"{runs[0].dataset}: {rows['scan'].nunique()} test scans, {budget(runs[0])}"
+    under = f"{runs[0].dataset}: {rows['scan'].nunique()} test scans, {runs[0].budget}, {seeds(standard)}"
+    varied = f"{runs[0].dataset}: {rows['scan'].nunique()} test scans, {runs[0].budget}"
     text = [
         f"# The paper's experiments on {markdown_text(runs[0].dataset)}",
         provenance(runs, rows, regions),

@@ -13,6 +13,7 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.files import write_in_one_step
 from conemos_bundle.networks.interface import unwrapped
 from conemos_bundle.runs.weights import CHECKPOINT, check_weights, load_tensors
+from conemos_bundle.training.schedule import TimedCosine
 from conemos_bundle.training.settings import began_with
 from ignite.engine import Engine, Events
 from torch import nn
@@ -187,7 +188,9 @@ class Checkpoint:
             raise ValueError("a best metric that none can exceed")
         if epoch > (engine.state.max_epochs or epoch) or best_epoch > epoch:
             raise ValueError("more epochs than there are")
-        if iteration != epoch * (engine.state.epoch_length or 0):
+        whole = epoch * (engine.state.epoch_length or 0)
+        cut_short = isinstance(self.scheduler, TimedCosine) and 0 < whole - iteration < (engine.state.epoch_length or 0)
+        if iteration != whole and not cut_short:
             raise ValueError("steps of other epochs")
 
     def save(self, engine: Engine) -> None:

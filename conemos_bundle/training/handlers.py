@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,10 +15,12 @@ from conemos_bundle.training.checkpoint import Checkpoint
 from conemos_bundle.training.curve import Curve
 from conemos_bundle.training.mask_count import MaskCount
 from conemos_bundle.training.progress import Progress
+from conemos_bundle.training.schedule import TimedCosine
 from conemos_bundle.training.set_epoch import SetEpoch
 from conemos_bundle.training.settings import recorded, unchangeable
 from conemos_bundle.training.tensorboard import tensorboard_handlers
-from ignite.engine import Engine
+from conemos_bundle.training.time_limit import TimeLimit
+from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
 from monai.handlers import LrScheduleHandler, ValidationHandler
 from torch import nn
@@ -27,7 +29,8 @@ from torch import nn
 class TrainerHandlers:
     """All handlers of the trainer, attached in their order.
 
-    The draws of the epoch first; the schedule, per step; validation, before those that read its metric; the count of
+    The draws of the epoch first; the schedule, per step; what ends it when its time is over; validation, every
+    ``val_interval`` epochs and after the last, before those that read its metric; the count of
     masks before the curve, which reads it; the curve before the checkpoint, so that whoever is killed between the two
     writes the row again; the checkpoint, which refuses another run's folder when training starts, before the record of
     this one; the calibration when all is done. Curve, record, progress and TensorBoard are the first process's alone;
@@ -76,9 +79,11 @@ class TrainerHandlers:
         validator = evaluator if validation_data else None
         started_with = identity(datalist, **unchangeable(settings), plan=plan, network=unwrapped(network).arguments)
         is_first = rank == 0
+        limit = scheduler if isinstance(scheduler, TimedCosine) else None
         handlers: list[Any] = [
             SetEpoch(sampler),
             LrScheduleHandler(scheduler, print_lr=False, epoch_level=False),  # type: ignore[arg-type]
+            TimeLimit(limit) if limit is not None else None,
             ValidationHandler(val_interval, evaluator, epoch_level=True) if validator is not None else None,
             MaskCount(),
             Curve(output_dir, optimizer, validator, datalist.regions) if is_first else None,
@@ -87,7 +92,7 @@ class TrainerHandlers:
                 also=extra_modules,
             ),
             RunRecord(output_dir, datalist, plan, network, recorded(settings), inside, config) if is_first else None,
-            Progress(validator, datalist.regions) if is_first else None,
+            Progress(validator, datalist.regions, limit=limit) if is_first else None,
             Calibration(output_dir, network, evaluator) if validator is not None and is_first else None,
             *tensorboard_handlers(output_dir, rank=rank),
         ]  # fmt: skip
@@ -96,7 +101,18 @@ class TrainerHandlers:
     def attach(self, engine: Engine) -> None:
         """Attach each to the trainer."""
         for handler in self.handlers:
-            handler.attach(engine)
+            if isinstance(handler, ValidationHandler):
+                engine.add_event_handler(Events.EPOCH_COMPLETED(event_filter=every_and_last(handler.interval)), handler)
+            else:
+                handler.attach(engine)
+        for handler in self.handlers:
+            if isinstance(handler, TimeLimit):
+                engine.add_event_handler(Events.STARTED, handler.resumed)  # after the checkpoint
+
+
+def every_and_last(interval: int) -> Callable[[Engine, int], bool]:
+    """A filter of epochs: each ``interval``-th, and the last."""
+    return lambda engine, epoch: epoch % interval == 0 or epoch == engine.state.max_epochs
 
 
 class ValidationLog:

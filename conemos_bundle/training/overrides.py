@@ -69,12 +69,15 @@ def _reject_number(option: str, text: str) -> None:
             )
 
 
-def reject_no_counts(**settings: Any) -> None:
-    """A step of a configuration: refuse settings that are not whole numbers of at least 1.
+def reject_no_counts(minutes: Any = None, **settings: Any) -> None:
+    """A step of a configuration: refuse settings that are not whole numbers of at least 1, and a time that is none.
 
     Raises:
         UsageError: one is none.
     """
+    is_number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
+    if minutes is not None and not (is_number and 0 < minutes < float("inf")):
+        raise UsageError(f"--minutes {str(minutes)[:60]}: give a number above 0")
     for name, value in settings.items():
         if type(value) is not int or value < 1:
             raise UsageError(f"--{name} {str(value)[:60]}: give a whole number of at least 1")

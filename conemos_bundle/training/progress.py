@@ -9,6 +9,7 @@ from statistics import fmean, median
 
 import torch
 from conemos_bundle.training.curve import false_positives
+from conemos_bundle.training.schedule import TimedCosine
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
@@ -22,14 +23,20 @@ class Progress:
         evaluator: the validation engine, whose metrics the line shows; None: no validation.
         regions: names of the K regions, in channel order.
         metric: name of the validation metric.
+        limit: the schedule, where the time is what ends the training.
     """
 
     def __init__(
-        self, evaluator: Engine | None = None, regions: Sequence[str] = (), metric: str = "val_mean_dice"
+        self,
+        evaluator: Engine | None = None,
+        regions: Sequence[str] = (),
+        metric: str = "val_mean_dice",
+        limit: TimedCosine | None = None,
     ) -> None:
         self.evaluator = evaluator
         self.regions = list(regions)
         self.metric = metric
+        self.limit = limit
         self.bar: tqdm | None = None
         self.losses: list[torch.Tensor] = []  # read where they are shown: a GPU is not waited for at each step
         self.seconds: list[float] = []
@@ -44,7 +51,7 @@ class Progress:
 
     def _epoch_started(self, engine: Engine) -> None:
         if self.bar is None:
-            total = (engine.state.max_epochs or 0) * (engine.state.epoch_length or 0)
+            total = (engine.state.max_epochs or 0) * (engine.state.epoch_length or 0) if self.limit is None else None
             self.bar = tqdm(total=total, initial=engine.state.iteration, unit="step", desc="training", disable=None)
         self.losses, self.seconds = [], []
         self.step_started = time.perf_counter()
@@ -63,11 +70,13 @@ class Progress:
 
     def _epoch_completed(self, engine: Engine) -> None:
         step = median(self.seconds)
-        left = step * ((engine.state.max_epochs or 0) - engine.state.epoch) * (engine.state.epoch_length or 0)
-        text = (
-            f"epoch {engine.state.epoch}/{engine.state.max_epochs}: loss {_mean(self.losses):.4f}, "
-            f"{step:.2f} s per step, {left / 60:.0f} min left"
-        )
+        if self.limit is None:
+            left = step * ((engine.state.max_epochs or 0) - engine.state.epoch) * (engine.state.epoch_length or 0)
+            epoch = f"{engine.state.epoch}/{engine.state.max_epochs}"
+        else:
+            left = max(0.0, self.limit.seconds - self.limit.spent)
+            epoch = str(engine.state.epoch)
+        text = f"epoch {epoch}: loss {_mean(self.losses):.4f}, {step:.2f} s per step, {left / 60:.0f} min left"
         if self.evaluator is not None and self.evaluator.state.epoch == engine.state.epoch:
             details = self.evaluator.state.metric_details  # type: ignore[attr-defined]
             means = details[self.metric].nanmean(dim=0).tolist()

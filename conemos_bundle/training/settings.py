@@ -33,7 +33,7 @@ def unchangeable(settings: Mapping[str, Any]) -> dict[str, Any]:
 def began_with(identity: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint says that its training began with; settings that came later are as they were before."""
     every = identity.get("method") in ALWAYS_LEARN_ALL
-    return {"regions_per_scan": "all" if every else 1, **identity}
+    return {"regions_per_scan": "all" if every else 1, "minutes": None, **identity}
 
 
 def check_scaled(network: nn.Module, plan: Mapping[str, Any]) -> None:
@@ -54,8 +54,8 @@ def check_scaled(network: nn.Module, plan: Mapping[str, Any]) -> None:
 
 
 def recorded(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``run.json`` tells."""
-    return _without(settings, _NOT_RECORDED)
+    """What ``run.json`` tells; of the time, where it was what ended the training."""
+    return _without(settings, _NOT_RECORDED | ({"minutes"} if settings.get("minutes") is None else set()))
 
 
 def of_teacher(settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:

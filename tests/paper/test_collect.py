@@ -76,7 +76,7 @@ def test_a_run_without_a_curve_is_taken_as_finished(tmp_path: Path, write_run: C
 def test_steps_choose(tmp_path: Path, write_run: Callable[..., Path]) -> None:
     write_run(tmp_path / "a", DICE)
     write_run(tmp_path / "b", DICE, epochs=5)
-    with pytest.raises(UserError, match=r"/a and .*/b: 40 steps of batch 2 and 50 .*; choose with --steps"):
+    with pytest.raises(UserError, match=r"/a and .*/b: 40 steps of batch 2, and 50 .*; choose with --steps"):
         find_runs(tmp_path)
     assert [run.run for run in find_runs(tmp_path, steps=50)] == ["b"]
     with pytest.raises(UserError, match=r"no finished and evaluated run of 60 steps \(there are runs of 40, 50\)"):
@@ -92,8 +92,8 @@ def test_other_data_sets_may_have_other_steps(tmp_path: Path, write_run: Callabl
 @pytest.mark.parametrize(
     ("second", "words"),
     [
-        ({"batch_size": 4, "method": "DoDNet"}, "must not be compared; move the runs of one batch size away"),
-        ({}, "both are CoNeMOS on 'toy' with seed 0, fraction 1 and 40 steps; move one of them away"),
+        ({"batch_size": 4, "method": "DoDNet"}, "must not be compared; move those of one budget away"),
+        ({}, "both are CoNeMOS on 'toy' with seed 0, fraction 1 and 40 steps of batch 2; move one of them away"),
         ({"n_conditioned": 7}, "both are CoNeMOS"),
         ({"method": "DoDNet", "scans": ["000", "other"]}, "evaluated on different scans or regions of 'toy'"),
     ],
@@ -151,3 +151,22 @@ def test_learning_one_mask_of_a_patch_is_a_method_of_its_own_beside_learning_eve
     write_run(tmp_path / "6", {"a": [0.5]}, method="DoDNet", regions_per_scan="all", dataset="other")
     found = [run.method for run in find_runs(tmp_path)]
     assert found == ["CoNeMOS, one mask", "CoNeMOS", "DoDNet", "PSL loss", "Multi-layer", "CoNeMOS", "DoDNet"]
+
+
+def test_runs_of_equal_time_are_compared_whatever_their_steps(
+    tmp_path: Path, write_run: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, method, epochs in (("a", "CoNeMOS", 4), ("b", "DoDNet", 5)):
+        write_run(tmp_path / name, DICE, method=method, epochs=epochs, minutes=240)  # an hour per epoch
+    assert [(run.steps, run.budget) for run in find_runs(tmp_path)] == [
+        (40, "240 minutes of steps of batch 2"),
+        (50, "240 minutes of steps of batch 2"),
+    ]
+    write_run(tmp_path / "c", DICE, method="PSL loss", epochs=3, minutes=240)
+    assert len(find_runs(tmp_path)) == 2
+    assert capsys.readouterr().out.splitlines()[-1] == f"{tmp_path}/c: skipped, not finished (180.0 of 240 minutes)"
+    write_run(tmp_path / "d", DICE, method="Multi-layer")
+    with pytest.raises(
+        UserError, match="240 minutes of steps of batch 2, and 40 steps of batch 2, .*; move those of one"
+    ):
+        find_runs(tmp_path)

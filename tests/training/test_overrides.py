@@ -83,3 +83,10 @@ def test_counts_are_whole_numbers_of_at_least_one(value: Any) -> None:
     reject_no_counts(max_epochs=1, batch_size=2)
     with pytest.raises(UserError, match=f"--max_epochs {value}: give a whole number of at least 1"):
         reject_no_counts(max_epochs=value)
+
+
+@pytest.mark.parametrize("minutes", [0, -1, "ten", True, float("nan"), float("inf")])
+def test_a_time_that_is_none(minutes: object) -> None:
+    reject_no_counts(max_epochs=1, minutes=0.5)
+    with pytest.raises(UserError, match=f"--minutes {minutes}: give a number above 0"):
+        reject_no_counts(max_epochs=1, minutes=minutes)

@@ -26,7 +26,14 @@ def test_a_new_setting_reaches_record_checkpoint_and_teacher() -> None:
 
 
 def test_a_training_of_before_is_told_by_what_every_training_was_then() -> None:
-    assert began_with({"method": "CoNeMOS", "seed": 1}) == {"method": "CoNeMOS", "seed": 1, "regions_per_scan": 1}
+    before = {"regions_per_scan": 1, "minutes": None}
+    assert began_with({"method": "CoNeMOS", "seed": 1}) == {"method": "CoNeMOS", "seed": 1, **before}
     for method in ("PSL loss", "Multi-layer", "Multi-decoder", "Pseudo-labelling"):
         assert began_with({"method": method})["regions_per_scan"] == "all"
-    assert began_with({"regions_per_scan": "all"}) == {"regions_per_scan": "all"}
+    since = {"regions_per_scan": "all", "minutes": 5}
+    assert began_with(since) == since
+
+
+def test_the_time_is_recorded_where_it_is_what_ends_the_training() -> None:
+    assert "minutes" not in recorded({**SETTINGS, "minutes": None})
+    assert recorded({**SETTINGS, "minutes": 5})["minutes"] == 5

@@ -231,7 +231,7 @@ def test_the_decoder_is_conditioned_and_every_mask_learned_unless_told_otherwise
 
 
 def test_what_a_run_records_and_is_recognized_by(build: Build) -> None:
-    """Runs of before are resumed and read: a setting more in the identity refuses them."""
+    """Runs of before are resumed and read: a setting more in the identity refuses them, but for `began_with`."""
     get = build("methods/individual", pretrained="abc")
     found = {type(each).__name__: each for each in get("train::handlers")[0].handlers}
     assert found["RunRecord"].record["settings"] == {
@@ -245,6 +245,6 @@ def test_what_a_run_records_and_is_recognized_by(build: Build) -> None:
         "method": "Individual networks", "seed": 0, "max_epochs": 2, "steps_per_epoch": 3, "batch_size": 2,
         "learning_rate": 0.001, "film_weight_decay": 0.0, "cross_entropy": 1.0, "sampling_rule": "in_turn",
         "regions_per_scan": 1, "bfloat16": False, "val_interval": 1, "rotation_degrees": 15,
-        "flip_probability": [0.0, 0.0, 0.0], "pretrained": "abc", "plan": get("plan"),
+        "flip_probability": [0.0, 0.0, 0.0], "pretrained": "abc", "plan": get("plan"), "minutes": None,
         "network": get("network_def").arguments,
     }  # fmt: skip
