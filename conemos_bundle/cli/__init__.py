@@ -1,5 +1,6 @@
 """The functions behind the command ``conemos``; a script or a notebook can call them as well."""
 
+from conemos_bundle.cli.add_region import add_region, merge
 from conemos_bundle.cli.bench import bench
 from conemos_bundle.cli.check import check
 from conemos_bundle.cli.datalist import datalist
@@ -16,6 +17,7 @@ from conemos_bundle.cli.report import report
 from conemos_bundle.cli.train import evaluate, train
 
 __all__ = [
+    "add_region",
     "bench",
     "check",
     "datalist",
@@ -26,6 +28,7 @@ __all__ = [
     "import_keras",
     "info",
     "label_app",
+    "merge",
     "pack",
     "phantom",
     "predict",

@@ -25,6 +25,8 @@ COMMANDS: Mapping[str, tuple[Callable[..., Any], str]] = MappingProxyType(
         "train": (cli.train, "Train on a datalist."),
         "evaluate": (cli.evaluate, "Dice and surface distances of a run, per scan and region."),
         "predict": (cli.predict, "Segment regions of scans."),
+        "add-region": (cli.add_region, "Teach a trained model another region from a few scans."),
+        "merge": (cli.merge, "Join a model with regions taught to it; remove, rename."),
         "label-app": (cli.label_app, "Write an app for MONAI Label: 3D Slicer, OHIF."),
         "pack": (cli.pack, "Make a MONAI bundle of a run."),
         "export": (cli.export, "TorchScript, .pt2 and ONNX of a bundle."),
@@ -36,7 +38,7 @@ COMMANDS: Mapping[str, tuple[Callable[..., Any], str]] = MappingProxyType(
         "info": (cli.info, "Versions, device, the model's regions, all commands; --json for programs."),
     }
 )
-_TAKE_SETTINGS = ("train", "evaluate", "experiments")
+_TAKE_SETTINGS = ("train", "evaluate", "experiments", "add-region")
 
 
 def _show_version(asked: bool) -> None:

@@ -12,6 +12,7 @@ from conemos_bundle.data.datalist import (
 from conemos_bundle.data.fraction import keep_fraction
 from conemos_bundle.data.loading import region_sampler, scan_dataset
 from conemos_bundle.data.plan import plan_input
+from conemos_bundle.data.reduced import one_region
 from conemos_bundle.data.refuse import validate_datalist
 from conemos_bundle.data.region_dataset import RegionDataset, check_regions_per_scan
 from conemos_bundle.data.sampling import RegionSampler, Sample
@@ -28,6 +29,7 @@ __all__ = [
     "check_regions_per_scan",
     "find_scans",
     "keep_fraction",
+    "one_region",
     "plan_input",
     "plan_scales",
     "read_datalist",

@@ -50,12 +50,28 @@ class EncodeOnce(nn.Module):
     def forward(self, image: torch.Tensor, regions: torch.Tensor) -> torch.Tensor:
         """Logits ``(B, R, D, H, W)`` of a window ``(B, C, D, H, W)``; regions as for `RegionNetwork`."""
         most = self.voxels_decoded or (VOXELS_DECODED_ON_CPU if image.device.type == "cpu" else VOXELS_DECODED)
-        parts = regions.split(max(1, most // image[:, 0].numel()), dim=-1)
+        at_once = max(1, most // image[:, 0].numel())
+        groups = self._groups(regions)
+        parts = [places for group in groups for places in group.split(at_once)]
+        asked = [regions if len(parts) == 1 else regions[..., places] for places in parts]
         # not every TorchScript has an encoder that can be called
         if isinstance(self.network, torch.jit.ScriptModule) or not hasattr(self.network, "encode"):
-            return torch.cat([self.network(image, part) for part in parts], 1)
-        features = self._encoded(image)
-        return torch.cat([self.network.decode(features, part) for part in parts], 1)  # type: ignore[operator]
+            logits = torch.cat([self.network(image, each) for each in asked], 1)
+        else:
+            features = self._encoded(image)
+            logits = torch.cat([self.network.decode(features, each) for each in asked], 1)  # type: ignore[operator]
+        return logits if len(groups) == 1 else logits[:, torch.cat(parts).argsort()]
+
+    def _groups(self, regions: torch.Tensor) -> list[torch.Tensor]:
+        """Places of regions that may be decoded together: those that were added to a network are not mixed with others.
+
+        How many are decoded together changes the last bits, and what a network computed before it grew shall stay.
+        """
+        places = torch.arange(regions.shape[-1], device=regions.device)
+        old = getattr(self.network, "old", None)
+        if old is None or regions.dim() > 1:
+            return [places]
+        return [group for group in (places[regions < old], places[regions >= old]) if len(group)]
 
     def _encoded(self, image: torch.Tensor) -> list[torch.Tensor]:
         place, self._next = self._next, self._next + 1

@@ -9,7 +9,7 @@ from torch import nn
 
 
 def parameter_groups(network: nn.Module, film_weight_decay: float = 0.0) -> list[dict[str, Any]]:
-    """All parameters, the weights of FiLM's projections to γ and β in a group of their own.
+    """All parameters that are trained, the weights of FiLM's projections to γ and β in a group of their own.
 
     The authors' code adds ``1e-5 Σ w²`` over the FiLM layers' weights to the loss: a ``weight_decay`` of 2e-5 in Adam.
 
@@ -18,8 +18,8 @@ def parameter_groups(network: nn.Module, film_weight_decay: float = 0.0) -> list
         film_weight_decay: weight decay of the FiLM layers.
     """
     film = {id(module.projection.weight) for module in network.modules() if isinstance(module, FiLM)}
-    parameters = list(network.parameters())
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     groups: list[dict[str, Any]] = [{"params": [p for p in parameters if id(p) not in film]}]
-    if film:
+    if any(id(p) in film for p in parameters):
         groups.append({"params": [p for p in parameters if id(p) in film], "weight_decay": film_weight_decay})
     return groups

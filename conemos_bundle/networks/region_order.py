@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
+from conemos_bundle.networks.added_region import AddedRegion
 from conemos_bundle.networks.dodnet import DoDNet
 from conemos_bundle.networks.film_unet import FiLMUNet
+from conemos_bundle.networks.grown_unet import GrownUNet
 from conemos_bundle.networks.individual import IndividualNetworks
 from conemos_bundle.networks.multi_decoder import MultiDecoder
 from conemos_bundle.networks.multi_layer import MultiLayer
@@ -49,6 +52,23 @@ def reorder_regions(
             if branch is not None:
                 source = f"{branch[1]}.branches.{places[int(branch[2])]}.{name[branch.end() :]}"
                 moved[name] = weights[source]
+    elif isinstance(network, AddedRegion) or (isinstance(network, GrownUNet) and places == sorted(places)):
+        pass
     else:
         raise ValueError(f"{type(network).__name__}: not known where its regions are")
     return moved
+
+
+def keep_regions(network: FiLMUNet, kept: Sequence[int]) -> FiLMUNet:
+    """A conditioned network with some of its regions, in this order; each is computed as before.
+
+    Args:
+        network: with one spacing for all regions.
+        kept: indices of regions.
+    """
+    arguments: dict[str, Any] = {name: value for name, value in network.arguments.items() if name != "spacings"}
+    fewer = FiLMUNet(**{**arguments, "num_regions": len(kept)})
+    state = network.state_dict()
+    names = [name for name in state if name == "embedding.0.weight"] or [n for n in state if "projection.weight" in n]
+    fewer.load_state_dict({name: tensor[:, list(kept)] if name in names else tensor for name, tensor in state.items()})
+    return fewer.eval()

@@ -26,6 +26,7 @@ def _refuse(reason: str) -> Any:
 
 RECORD = "run.json"
 PACKAGE = "conemos_bundle.networks."
+_NETWORKS: dict[str, type[nn.Module]] = {**networks.NETWORKS, **networks.OF_GROWING}
 MOST_PARAMETERS = 10**9
 MOST_LAYERS = 50_000
 MOST_VOXELS = 2**30  # of a patch
@@ -57,8 +58,8 @@ class Plan(Strict):
 
 
 def _known_network(name: str) -> str:
-    if name.removeprefix(PACKAGE) not in networks.NETWORKS:
-        raise ValueError(f"{name[:60]!r} is none of this package ({', '.join(networks.NETWORKS)})")
+    if name.removeprefix(PACKAGE) not in _NETWORKS:
+        raise ValueError(f"{name[:60]!r} is none of this package ({', '.join(_NETWORKS)})")
     return PACKAGE + name.removeprefix(PACKAGE)
 
 
@@ -80,17 +81,24 @@ class NetworkConfig(Strict):
     film_position: Literal["after_activation", "before_activation"] = "after_activation"
     film_init: Literal["glorot", "identity"] = "glorot"
     last_relu: bool = True
+    capacity: Literal["film", "low_rank", "decoder"] = "low_rank"
+    rank: Annotated[int, Field(ge=1, le=1024)] = 4
+    added: Annotated[int, Field(ge=1, le=64)] = 1  # each has a backbone
     spacings: Annotated[list[Spacing], Field(min_length=1, max_length=MOST_LEVELS)] | None = None
 
     @model_validator(mode="after")
     def _of_this_package(self) -> NetworkConfig:
         name = self.target.removeprefix(PACKAGE)
-        unknown = self.model_fields_set - {"target"} - set(inspect.signature(networks.NETWORKS[name]).parameters)
+        unknown = self.model_fields_set - {"target"} - set(inspect.signature(_NETWORKS[name]).parameters)
         if unknown:
             raise ValueError(f"{name} has no argument {min(unknown)!r}")
         self.model_fields_set.update(("in_channels", "num_regions"))  # configurations refer to them
-        one, two = self._size(1), self._size(2)  # both grow with each region by as much
-        parameters, layers = (a + (self.num_regions - 1) * (b - a) for a, b in zip(one, two, strict=True))
+        least = self.added + 1 if name == "GrownUNet" else 1
+        if self.num_regions < least or (name == "AddedRegion" and self.num_regions > 1):
+            raise ValueError(f"{name} of {self.num_regions} regions")
+        one = self._size(least)
+        more = one if self.num_regions == least else self._size(least + 1)  # each region adds as much
+        parameters, layers = (a + (self.num_regions - least) * (b - a) for a, b in zip(one, more, strict=True))
         if parameters > MOST_PARAMETERS:
             raise ValueError(f"{parameters} parameters, more than {MOST_PARAMETERS}")
         if layers > MOST_LAYERS:  # to build them takes minutes
@@ -100,9 +108,7 @@ class NetworkConfig(Strict):
     def _size(self, num_regions: int) -> tuple[int, int]:
         """Parameters and layers with so many regions."""
         with torch.device("meta"):  # takes no memory
-            network = networks.NETWORKS[self.target.removeprefix(PACKAGE)](
-                **{**self.arguments, "num_regions": num_regions}
-            )
+            network = _NETWORKS[self.target.removeprefix(PACKAGE)](**{**self.arguments, "num_regions": num_regions})
         return sum(parameter.numel() for parameter in network.parameters()), sum(1 for _ in network.modules())
 
     @property
@@ -126,7 +132,7 @@ class NetworkConfig(Strict):
         Raises:
             ValueError: the arguments do not go together.
         """
-        network: nn.Module = networks.NETWORKS[self.target.removeprefix(PACKAGE)](**self.arguments)
+        network: nn.Module = _NETWORKS[self.target.removeprefix(PACKAGE)](**self.arguments)
         return network
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from conemos_bundle.networks import NETWORKS
-from conemos_bundle.networks.region_order import reorder_regions
+from conemos_bundle.networks import NETWORKS, FiLMUNet, GrownUNet
+from conemos_bundle.networks.region_order import keep_regions, reorder_regions
 
 CASES: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in NETWORKS]
 CASES += [("FiLMUNet", {"mlp_depth": 0}), ("FiLMUNet", {"n_conditioned": 2}), ("MultiLayer", {"last_relu": False})]
@@ -49,3 +49,22 @@ def test_spacings_stay_what_they_are(options: dict[str, Any]) -> None:
 def test_another_network_is_not_guessed_at() -> None:
     with pytest.raises(ValueError, match="Linear: not known where its regions are"):
         reorder_regions(torch.nn.Linear(2, 2), {}, [1, 0])
+
+
+def test_regions_that_were_added_keep_their_places() -> None:
+    grown = GrownUNet(num_regions=3, added=1, channels=(2, 4))
+    state = grown.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in reorder_regions(grown, state, [0, 1, 2]).items())
+    with pytest.raises(ValueError, match="GrownUNet: not known where its regions are"):
+        reorder_regions(grown, state, [2, 1, 0])
+
+
+@pytest.mark.parametrize("options", [{}, {"mlp_depth": 0}])
+def test_those_that_are_kept_are_computed_as_before(options: dict[str, Any]) -> None:
+    network = make("FiLMUNet", 0, options)
+    assert isinstance(network, FiLMUNet)
+    image = torch.randn(1, 1, 9, 8, 8)
+    fewer = keep_regions(network, [2, 0])
+    with torch.no_grad():
+        for place, region in enumerate([2, 0]):
+            assert torch.equal(fewer(image, torch.tensor([place])), network(image, torch.tensor([region])))

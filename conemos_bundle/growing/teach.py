@@ -1,0 +1,120 @@
+"""Teaching a trained model a region; what it could before stays, to the bit."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from conemos_bundle.data import one_region, read_datalist
+from conemos_bundle.errors import UsageError, UserError
+from conemos_bundle.files import one_writer, write_in_one_step
+from conemos_bundle.growing.identity import check_unchanged
+from conemos_bundle.growing.merge import joined, model_files
+from conemos_bundle.growing.model import Growing, read_growing
+from conemos_bundle.growing.region_file import RegionFile, region_path, region_state, write_region
+from conemos_bundle.names import region_name
+from conemos_bundle.networks.added_region import CAPACITIES, AddedRegion, own_weights
+from conemos_bundle.runs.run import read_record, recorded_network
+from conemos_bundle.runs.weights import fit_weights, load_weights
+from conemos_bundle.training.workflows import run_training_config
+
+TRAINING = "training"  # folder of the training, in that of the grown model
+
+
+def add_region(
+    datalist: str | os.PathLike[str],
+    model: str | os.PathLike[str],
+    region: str,
+    output: str | os.PathLike[str],
+    capacity: str = "low_rank",
+    rank: int = 4,
+    **options: Any,
+) -> Path:
+    """Teach a model a region from a handful of scans; neither the old scans nor the old masks are needed.
+
+    All that the model has learned is frozen. The region gets γ and β of its own after every convolution, and, with
+    ``low_rank``, a small change of each. Before it is saved, the old regions' outputs are compared to the bit.
+
+    Args:
+        datalist: whose ``region`` is taught; other regions in it are left alone.
+        model: folder of a finished run, or of a bundle.
+        region: a name that the model does not know.
+        output: folder of the grown model, which is a run's; the training goes to ``training/`` in it, and the region
+            alone to ``<region>.region.pt``.
+        capacity: what is learned: ``film``, ``low_rank`` or ``decoder`` (see `AddedRegion`).
+        rank: of the changes.
+        options: settings of the training, as for `train`: ``max_epochs``, ``minutes``, ``learning_rate``, …
+
+    Returns:
+        ``output``.
+
+    Raises:
+        UserError: the model cannot grow, knows the region, no scan is annotated for it, or what the training says.
+
+    Example::
+
+        add_region("datalist.json", "runs/mine", "spleen", "runs/grown", max_epochs=10)
+    """
+    target = Path(output).expanduser()
+    grown = read_growing(model)
+    name = _checked(datalist, grown, region, capacity, rank)
+    if (target / "model.pt").exists():
+        raise UserError(f"{output}: holds a model already; pass another --output")
+    settings = {
+        "datalist": Path(datalist),
+        "output_dir": target / TRAINING,
+        "pretrained_path": grown.folder / "model.pt",
+        "region": name,
+        "capacity": capacity,
+        "change_rank": rank,  # "rank" is that of a process among several
+        "spacing": list(grown.record.plan.spacing),
+        "patch_size": list(grown.record.plan.patch_size),
+        **{key: value for key, value in grown.shape.items() if key != "in_channels"},
+        **options,
+    }
+    with one_writer(target):
+        run_training_config(["add_region"], settings)
+        file = trained_region(target / TRAINING, name, grown)
+        branches = {old: dict(backbone.state_dict()) for old, backbone in grown.added.items()}
+        branches[name] = region_state(file, grown, target)
+        record, network = joined(grown, branches)
+        check_unchanged(grown, network, record.regions)
+        write_region(file, region_path(target, name))
+        for place, write in model_files(record, network).items():
+            write_in_one_step(target / place, write)
+    return target
+
+
+def _checked(datalist: str | os.PathLike[str], model: Growing, region: str, capacity: str, rank: int) -> str:
+    """The region's name, if all is well, before any work is done."""
+    if capacity not in CAPACITIES:
+        raise UsageError(f"--capacity {capacity!r}: use one of {', '.join(CAPACITIES)}")
+    if type(rank) is not int or not 1 <= rank <= 1024:
+        raise UsageError(f"--rank {rank}: give a whole number from 1 to 1024")
+    try:
+        name = region_name(str(region))
+    except ValueError as error:
+        raise UsageError(f"--region: {error}") from error
+    if name in model.record.regions:
+        raise UserError(f"--region {name}: the model knows it already; 'conemos train' with fine_tune trains it on")
+    one_region(read_datalist(datalist), name)
+    return name
+
+
+def trained_region(run: Path, region: str, model: Growing) -> RegionFile:
+    """What a finished training of `AddedRegion` learned.
+
+    Args:
+        run: its folder.
+        region: its region.
+        model: that the region is for.
+
+    Raises:
+        UserError: a file of it cannot be read.
+    """
+    weights = run / "model.pt"
+    network = recorded_network(read_record(weights))
+    assert isinstance(network, AddedRegion)
+    fit_weights(network, load_weights(weights), weights)
+    return RegionFile(region, model.hash, own_weights(network))

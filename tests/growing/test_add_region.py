@@ -1,0 +1,134 @@
+"""A run is taught a region: its other regions stay to the bit, the files are those of a run, the region is small."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conemos_bundle.cli import pack
+from conemos_bundle.errors import UserError
+from conemos_bundle.growing import add_region
+from conemos_bundle.growing.region_file import read_region
+from conemos_bundle.networks import GrownUNet
+from conemos_bundle.networks.added_region import CAPACITIES
+from conemos_bundle.predictor import Predictor, Segmentation
+from conemos_bundle.runs.run import read_record, recorded_network
+from conemos_bundle.runs.weights import load_weights
+
+from tests.growing.conftest import SETTINGS
+
+
+def probability(found: Segmentation, region: str) -> np.ndarray:
+    assert found.probabilities is not None
+    return found.probabilities[found.regions.index(region)]
+
+
+def test_the_grown_run_says_what_it_is(grown: Path, run: Path) -> None:
+    before, after = read_record(run / "model.pt"), read_record(grown / "model.pt")
+    assert after.regions == ["outer", "inner core", "kernel"]
+    assert after.plan == before.plan and after.data.name == "tiny"
+    network = recorded_network(after)
+    network.load_state_dict(load_weights(grown / "model.pt"))
+    assert isinstance(network, GrownUNet) and (network.old, network.num_regions) == (2, 3)
+    base = load_weights(run / "model.pt")
+    assert all(torch.equal(tensor, base[name]) for name, tensor in network.base.state_dict().items())
+    assert (grown / "kernel.region.pt").stat().st_size < (grown / "model.pt").stat().st_size
+    assert str(grown.parent) not in (grown / "run.json").read_text()
+
+
+def test_old_regions_are_predicted_as_before(grown: Path, run: Path, tiny_dataset: Path) -> None:
+    scan = tiny_dataset / "images" / "test_0.nii.gz"
+    used = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            for mode in ("window", "whole"):
+                before, after = (Predictor.load(model, device="cpu", mode=mode) for model in (run, grown))
+                for asked, more in (
+                    (["outer"], ["outer"]),
+                    (["outer", "inner core"], ["kernel", "inner core", "outer"]),
+                ):
+                    old, new = (
+                        model(scan, regions=names, probabilities=True)
+                        for model, names in ((before, asked), (after, more))
+                    )
+                    for region in asked:
+                        assert np.array_equal(probability(old, region), probability(new, region)), (threads, mode)
+    finally:
+        torch.set_num_threads(used)
+
+
+def test_the_new_region_is_what_the_training_learned(grown: Path, tiny_dataset: Path) -> None:
+    scan = tiny_dataset / "images" / "test_0.nii.gz"
+    alone, together = (
+        Predictor.load(model, device="cpu")(scan, regions=["kernel"]) for model in (grown / "training", grown)
+    )
+    assert np.array_equal(alone["kernel"], together["kernel"])
+
+
+@pytest.mark.usefixtures("what_workflows_leave_behind_in_the_process")
+@pytest.mark.parametrize("capacity", CAPACITIES)
+def test_every_capacity_learns_what_it_says(capacity: str, run: Path, new_region: Path, tmp_path: Path) -> None:
+    folder = add_region(new_region, run, "kernel", tmp_path / "grown", capacity=capacity, rank=1, **SETTINGS)
+    own = read_region(folder / "kernel.region.pt").own
+    kinds = {name.split(".")[-1] for name in own}
+    assert kinds == {"film": {"bias"}, "low_rank": {"bias", "up", "down"}, "decoder": {"bias", "weight"}}[capacity]
+    assert all(name.startswith(("decoder", "final")) for name in own if name.endswith("weight"))
+
+
+@pytest.mark.usefixtures("what_workflows_leave_behind_in_the_process")
+def test_a_second_region_leaves_the_first_as_it_is(grown: Path, new_region: Path, tmp_path: Path) -> None:
+    text = new_region.read_text().replace('"kernel"', '"stone"')
+    (tmp_path / "datalist.json").write_text(text)
+    twice = add_region(tmp_path / "datalist.json", grown, "stone", tmp_path / "twice", capacity="film", **SETTINGS)
+    assert read_record(twice / "model.pt").regions == ["outer", "inner core", "kernel", "stone"]
+    first, second = load_weights(grown / "model.pt"), load_weights(twice / "model.pt")
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
+def test_a_grown_run_becomes_a_bundle(grown: Path, tiny_dataset: Path, tmp_path: Path) -> None:
+    pack(str(grown), str(tmp_path / "bundle"))
+    scan = tiny_dataset / "images" / "test_0.nii.gz"
+    one, other = (Predictor.load(model, device="cpu")(scan) for model in (grown, tmp_path / "bundle"))
+    assert one.regions == other.regions == ["outer", "inner core", "kernel"]
+    assert np.array_equal(one.masks, other.masks)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"region": "outer"}, "--region outer: the model knows it already"),
+        ({"region": "liver"}, "--region liver: the datalist has outer, kernel; name one of them"),
+        ({"region": "../x"}, "--region: region name '../x'"),
+        ({"capacity": "full"}, "--capacity 'full': use one of film, low_rank, decoder"),
+        ({"rank": 0}, "--rank 0: give a whole number"),
+    ],
+)
+def test_what_cannot_be_taught_is_refused_before_any_work(
+    changed: dict[str, Any], words: str, run: Path, new_region: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError) as error:
+        add_region(**{"datalist": new_region, "model": run, "region": "kernel", "output": tmp_path / "out", **changed})
+    assert str(error.value).startswith(words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_models_that_cannot_grow(run: Path, new_region: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no model.pt in it"):
+        add_region(new_region, tmp_path, "kernel", tmp_path / "out")
+    shutil.copytree(run, tmp_path / "unet")
+    record = json.loads((run / "run.json").read_text())
+    record["network"] = {"_target_": "conemos_bundle.networks.UNet", "num_regions": 2, "channels": [2, 4]}
+    (tmp_path / "unet" / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="is a UNet; only CoNeMOS's conditioned network can be taught"):
+        add_region(new_region, tmp_path / "unet", "kernel", tmp_path / "out")
+
+
+def test_a_model_is_never_written_over(grown: Path, run: Path, new_region: Path) -> None:
+    with pytest.raises(UserError, match="holds a model already"):
+        add_region(new_region, run, "kernel", grown)
