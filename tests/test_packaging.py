@@ -44,4 +44,4 @@ def test_the_templates_of_reports_are_installed() -> None:
     listed = re.search(r'^"conemos_bundle.reports" = \["(.+)"\]$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert listed is not None
     beside = {file for file in folder.rglob("*") if file.is_file() and file.suffix not in (".py", ".pyc")}
-    assert len(beside) == 6 and set(folder.glob(listed[1])) == beside
+    assert len(beside) == 7 and set(folder.glob(listed[1])) == beside
