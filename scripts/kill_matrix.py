@@ -396,7 +396,7 @@ def all_commands(place: Path) -> dict[str, Command]:
         "experiments": Command(
             ["experiments", data / "datalist.json", "--output", "out", "--methods", "conemos", *tiny],
             grows=True,
-            differs=("config.json", "run.json", "report.md", "cost.csv", "runs.csv"),
+            differs=("config.json", "run.json", "report.md", "report.html", "cost.csv", "runs.csv"),
             fraction=0.125,
         ),
         "export": Command(["export", "bundle", "--formats", "ts,pt2"], {"bundle": place / "bundle"}, fraction=0.2),

@@ -23,7 +23,7 @@ from monai.bundle import ConfigWorkflow
 from tests.workflows import left_as_it_was
 
 CONFIGS = bundle_folder() / "configs"
-OTHERS = ("evaluate", "multi_gpu_train", "multi_gpu_evaluate")
+OTHERS = ("add_region", "evaluate", "multi_gpu_train", "multi_gpu_evaluate")
 METHODS = ["train"] + [
     str(file.relative_to(CONFIGS).with_suffix(""))
     for file in sorted(CONFIGS.rglob("*.json"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+from html import unescape
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -44,7 +46,9 @@ def test_every_page_is_in_the_navigation_once() -> None:
     pages = {Path(page).name for page in PAGES if page.startswith("docs/")}
     assert "index.md" in pages and len(pages) > 12
     assert sorted(each for each in listed if "/" not in each) == sorted(pages - {"README.md"})  # model_card.md shows it
-    assert all((ROOT / "docs" / each).is_file() for each in listed)
+    notebooks = {f"tutorials/{file.stem}.md" for file in (ROOT / "examples").glob("*.ipynb")}
+    assert len(notebooks) == 2 and {each for each in listed if each.startswith("tutorials/")} == notebooks
+    assert all((ROOT / "docs" / each).is_file() for each in {*listed} - notebooks)
 
 
 def test_every_command_is_on_the_pages_that_list_them() -> None:
@@ -64,6 +68,33 @@ def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(tm
         assert not re.search(
             r'<(?:script|img|iframe)[^>]+src="https?:|<link rel="stylesheet"[^>]+href="https?:', text
         ), file
+    _check_tutorials(tmp_path)
     shown = (tmp_path / "api" / "index.html").read_text(encoding="utf-8")
     assert all(f">{name}</span>" in shown for name in ("Predictor", "read_datalist", "FiLMUNet", "RegionLoss", "sd95"))
     assert "Example::" not in shown and "Model Overview" in (tmp_path / "model_card" / "index.html").read_text("utf-8")
+
+
+def _check_tutorials(site: Path) -> None:
+    """The notebooks' texts, code, outputs and pictures are pages, which link to each other and are linked to."""
+    pages = {}
+    for notebook in sorted((ROOT / "examples").glob("*.ipynb")):
+        text = (site / "tutorials" / notebook.stem / "index.html").read_text(encoding="utf-8")
+        pages[notebook.stem] = text
+        assert re.search(rf'href="https://[^"]+/blob/main/examples/{notebook.name}"', text)
+        assert f'href="tutorials/{notebook.stem}/"' in (site / "index.html").read_text(encoding="utf-8")
+        pictures = re.findall(rf'src="(\.\./{notebook.stem}_files/[^"]+\.png)"', text)
+        assert len(pictures) == 1 and (site / "tutorials" / notebook.stem / pictures[0]).is_file()
+        assert "<style" not in text.split("<article")[1].split("</article>")[0]
+        words = unescape(re.sub(r"<[^>]+>", "", text))
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        outputs = [output for cell in cells for output in cell.get("outputs", [])]
+        outputs = [its for its in outputs if not {"image/png", "text/html"} & its.get("data", {}).keys()]
+        printed = ["".join(its["text"] if "text" in its else its["data"]["text/plain"]) for its in outputs]
+        assert text.count('<div class="output highlight">') == len(printed)
+        code = [line for cell in cells if cell["cell_type"] == "code" for line in cell["source"]]
+        for line in [*code, *"\n".join(printed).splitlines()]:
+            assert line.strip().removeprefix("!") in words, line
+        assert "\n!" not in words
+    first, second = pages["segment_on_demand"], pages["train_on_partial_annotations"]
+    assert 'href="../train_on_partial_annotations/">train on your partial annotations' in first
+    assert ">annotated</td>" in second.replace("\n", "") and 'class="dataframe"' not in second

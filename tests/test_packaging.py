@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+import yaml
+from conemos_bundle.utils.version import __version__
 from setuptools.dist import Distribution
 
 ROOT = Path(__file__).parents[1]
@@ -44,4 +47,18 @@ def test_the_templates_of_reports_are_installed() -> None:
     listed = re.search(r'^"conemos_bundle.reports" = \["(.+)"\]$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert listed is not None
     beside = {file for file in folder.rglob("*") if file.is_file() and file.suffix not in (".py", ".pyc")}
-    assert len(beside) == 6 and set(folder.glob(listed[1])) == beside
+    assert len(beside) == 7 and set(folder.glob(listed[1])) == beside
+
+
+def test_the_version_is_the_same_wherever_it_stands() -> None:
+    texts = {
+        name: (ROOT / name).read_text(encoding="utf-8") for name in ("pyproject.toml", "CITATION.cff", "CHANGELOG.md")
+    }
+    listed = re.search(r'^version = "(.+)"$', texts["pyproject.toml"], re.MULTILINE)
+    heading = re.search(r"^## \[(\d[^]]*)\] - (\d{4}-\d\d-\d\d)$", texts["CHANGELOG.md"], re.MULTILINE)
+    assert listed is not None and heading is not None
+    citation = yaml.safe_load(texts["CITATION.cff"])
+    model = json.loads((ROOT / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    assert {listed[1], heading[1], citation["version"], model["version"]} == {__version__}
+    assert str(citation["date-released"]) == heading[2] and __version__ in model["changelog"]
+    assert texts["CHANGELOG.md"].index("## [Unreleased]") < heading.start()

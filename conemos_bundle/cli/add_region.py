@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ def add_region(
 
     from conemos_bundle.growing import add_region as grow
 
-    folder = grow(str(datalist), str(model), str(region), str(output), capacity, rank, **options)
+    logging.getLogger("ignite").setLevel(logging.WARNING)
+    folder = grow(str(datalist), str(model), str(region), str(output), capacity, rank, log=True, **options)
     print(f"{folder} knows {region} too; its other regions are computed as before, to the bit")
     print(f"the region alone: {folder / f'{region}.region.pt'}; 'conemos merge' joins such files with the model")
     say_next("predict", "SCAN", "--model", str(folder), "--regions", str(region))

@@ -23,7 +23,7 @@ def report(
 
     Args:
         runs: the folder that holds the runs.
-        output: the folder to write ``report.md``, figures and tables into.
+        output: the folder to write ``report.html``, ``report.md``, figures and tables into.
         steps: only runs of this many training steps.
         measure: first time the inference of each method on this machine, into ``inference.csv`` in the report's folder,
             where later reports find it.
@@ -44,6 +44,7 @@ def report(
     from conemos_bundle.paper.report import write_report
     from conemos_bundle.paper.sections import INFERENCE
     from conemos_bundle.paper.timing import measure as measure_inference
+    from conemos_bundle.reports.page import REPORT as PAGE
 
     of_dataset: dict[str, list[EvaluatedRun]] = {}
     for run in find_runs(str(runs), steps):
@@ -71,4 +72,4 @@ def report(
             table = measure_inference([run for run in found if run.is_standard], patch, rounds)
             write_in_one_step(folder / INFERENCE, partial(table.to_csv, index=False))
         written = write_report(found, folder)
-        print(f"wrote {written}\nnext: open {written}")
+        print(f"wrote {written}\nnext: open {written.with_name(PAGE)}")

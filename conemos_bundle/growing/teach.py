@@ -29,6 +29,7 @@ def add_region(
     output: str | os.PathLike[str],
     capacity: str = "low_rank",
     rank: int = 4,
+    log: bool = False,
     **options: Any,
 ) -> Path:
     """Teach a model a region from a handful of scans; neither the old scans nor the old masks are needed.
@@ -44,6 +45,7 @@ def add_region(
             alone to ``<region>.region.pt``.
         capacity: what is learned: ``film``, ``low_rank`` or ``decoder`` (see `AddedRegion`).
         rank: of the changes.
+        log: set up logging as ``conemos train`` does: a line per epoch.
         options: settings of the training, as for `train`: ``max_epochs``, ``minutes``, ``learning_rate``, …
 
     Returns:
@@ -74,7 +76,7 @@ def add_region(
         **options,
     }
     with one_writer(target):
-        run_training_config(["add_region"], settings)
+        run_training_config(["add_region"], settings, logging_file=log)
         file = trained_region(target / TRAINING, name, grown)
         branches = {old: dict(backbone.state_dict()) for old, backbone in grown.added.items()}
         branches[name] = region_state(file, grown, target)

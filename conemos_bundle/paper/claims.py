@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 from conemos_bundle.paper.methods import CONEMOS, INDIVIDUAL, OTHERS_OF_THE_PAPER
+from conemos_bundle.paper.parts import Table
 from conemos_bundle.paper.statistics import MEAN
-from conemos_bundle.paper.tables import SCALES, markdown
+from conemos_bundle.paper.tables import SCALES
 
 COLUMNS = ("claim", "claimed", "measured", "criterion", "reproduced")
 NOT_RUN = "not run"
@@ -52,10 +53,22 @@ def claims(comparison: pd.DataFrame, by_fraction: pd.DataFrame, by_layers: pd.Da
     return pd.DataFrame([*rows, _individual_last(dice), *_less_data(by_fraction), _layers(by_layers)])
 
 
-def claims_markdown(table: pd.DataFrame) -> str:
-    """`claims`'s table in Markdown."""
+def claims_table(table: pd.DataFrame) -> Table:
+    """`claims`'s table, to be shown."""
     header = ["Claim", "paper", "measured", "counts as reproduced", "reproduced"]
-    return markdown(header, table[list(COLUMNS)].to_numpy().tolist(), texts=len(COLUMNS))
+    return Table(header, table[list(COLUMNS)].to_numpy().tolist(), texts=len(COLUMNS))
+
+
+def judged_claims(table: pd.DataFrame) -> str:
+    """How many of `claims`'s claims are reproduced, of those whose runs are there.
+
+    Example::
+
+        >>> judged_claims(pd.DataFrame({"reproduced": ["yes", "no", "yes", NOT_RUN]}))
+        '2 of 3'
+    """
+    judged = table.loc[table["reproduced"] != NOT_RUN, "reproduced"]
+    return f"{(judged == 'yes').sum()} of {len(judged)}"
 
 
 def _row(claim: str, claimed: str, criterion: str, measured: str = "", met: bool | None = None) -> dict[str, str]:

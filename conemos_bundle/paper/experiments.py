@@ -20,6 +20,7 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.files import one_writer, write_in_one_step
 from conemos_bundle.names import folder_name
 from conemos_bundle.paper.grid import OWN_METHOD, Grid, PlannedRun, expand, read_grid
+from conemos_bundle.reports.page import REPORT as PAGE
 from conemos_bundle.utils.processes import NO_MODULES_OF_WORKING_DIRECTORY, commands_end_with_us
 from conemos_bundle.utils.records import one_line, read_json
 from pydantic import ValidationError
@@ -71,7 +72,9 @@ def run_experiments(
                 f"{target}: not all runs succeeded; their train.log and evaluate.log say why; then run this again"
             )
     if not dry_run:
-        print(f"wrote {target / 'report'}\nnext: open {target / 'report' / 'report.md'}")
+        print(f"wrote {target / 'report'}")
+        for page in sorted((target / "report").rglob(PAGE)):  # one a data set
+            print(f"next: open {page}")
 
 
 def _run(command: list[str]) -> int:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pandas as pd
 from conemos_bundle.paper.collect import RUN_COLUMNS, EvaluatedRun, curve
 from conemos_bundle.paper.methods import in_order
-from conemos_bundle.paper.tables import NO_VALUE, markdown
-from conemos_bundle.utils.plain import markdown_text
+from conemos_bundle.paper.parts import Table
+from conemos_bundle.paper.tables import NO_VALUE
 
 
 def list_runs(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
@@ -29,8 +29,8 @@ def list_runs(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
     return pd.DataFrame(table).astype({"n_conditioned": "Int64", "parameters": "Int64", "masks": "Int64"})
 
 
-def runs_markdown(runs: Sequence[EvaluatedRun]) -> str:
-    """The runs in Markdown, those of the comparison and the others."""
+def runs_table(runs: Sequence[EvaluatedRun]) -> Table:
+    """The runs, to be shown: those of the comparison and the others."""
     lines = []
     for row in list_runs(runs).to_dict("records"):
         layers = "" if pd.isna(row["n_conditioned"]) else str(row["n_conditioned"])
@@ -42,7 +42,7 @@ def runs_markdown(runs: Sequence[EvaluatedRun]) -> str:
         lines.append([*what, masks, minutes, validation])
     header = ["Run", "Method", "seed", "training scans", "conditioned convolutions"]
     header += ["masks seen", "minutes of training", "best validation Dice (%)"]
-    return markdown(header, lines, texts=2)
+    return Table(header, lines, texts=2)
 
 
 def seeds(runs: Sequence[EvaluatedRun]) -> str:
@@ -51,8 +51,8 @@ def seeds(runs: Sequence[EvaluatedRun]) -> str:
     return f"seed {found[0]}" if len(found) == 1 else f"seeds {', '.join(map(str, found))}"
 
 
-def provenance(runs: Sequence[EvaluatedRun], rows: pd.DataFrame, regions: Sequence[str]) -> str:
-    """The head of a report in Markdown: data set, test scans, budget, seeds, machines and package versions.
+def provenance(runs: Sequence[EvaluatedRun], rows: pd.DataFrame, regions: Sequence[str]) -> dict[str, str]:
+    """The head of a report, by its words: data set, test scans, budget, seeds, machines and package versions.
 
     Args:
         runs: all runs of the data set.
@@ -72,7 +72,7 @@ def provenance(runs: Sequence[EvaluatedRun], rows: pd.DataFrame, regions: Sequen
     first = runs[0]
     samples = "" if first.minutes is not None else f" = {first.steps * first.batch_size:,} samples per run"
     machines = sorted({run.record.machine for run in runs if run.record.machine})
-    lines = {
+    return {
         "Data set": f"{data.name}. {data.description}".strip(),
         "Test scans": f"{rows['scan'].nunique()}, with a reference of: {annotated}",
         "Budget": runs[0].budget + samples,
@@ -80,7 +80,6 @@ def provenance(runs: Sequence[EvaluatedRun], rows: pd.DataFrame, regions: Sequen
         "Machine": "; ".join(machines) or "not recorded",
         "Versions": ", ".join(f"{package} {' and '.join(sorted(found))}" for package, found in versions.items()),
     }
-    return "\n".join(f"- {name}: {markdown_text(text)}" for name, text in lines.items())
 
 
 def _methods(runs: Sequence[EvaluatedRun]) -> list[str]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import write_in_one_step
 from conemos_bundle.paper import sections
-from conemos_bundle.paper.claims import claims
+from conemos_bundle.paper.claims import claims, judged_claims
 from conemos_bundle.paper.collect import EvaluatedRun, per_scan_rows
 from conemos_bundle.paper.methods import CONEMOS
+from conemos_bundle.paper.page import write_comparison_page
+from conemos_bundle.paper.parts import Section, section_markdown
 from conemos_bundle.paper.provenance import provenance, seeds
 from conemos_bundle.paper.samples import choose_samples
 from conemos_bundle.paper.statistics import average_seeds, compare, mean_dice_by
@@ -23,7 +25,7 @@ REPORT = "report.md"
 
 
 def write_report(runs: Sequence[EvaluatedRun], folder: Path) -> Path:
-    """Write ``report.md`` with its figures (PNG) and the tables (CSV) behind tables and figures.
+    """Write ``report.md`` and ``report.html`` with their figures (PNG) and the tables (CSV) behind tables and figures.
 
     The time of inference is read from ``inference.csv`` in ``folder``, where there is one; nothing is measured.
 
@@ -32,7 +34,7 @@ def write_report(runs: Sequence[EvaluatedRun], folder: Path) -> Path:
         folder: an existing folder.
 
     Returns:
-        the path of ``report.md``.
+        the path of ``report.md``; ``report.html`` beside it is one file, which holds its figures.
 
     Raises:
         UserError: a file of a run or ``inference.csv`` cannot be read.
@@ -50,21 +52,38 @@ def write_report(runs: Sequence[EvaluatedRun], folder: Path) -> Path:
 
     under = f"{runs[0].dataset}: {rows['scan'].nunique()} test scans, {runs[0].budget}, {seeds(standard)}"
     varied = f"{runs[0].dataset}: {rows['scan'].nunique()} test scans, {runs[0].budget}"
-    text = [
-        f"# The paper's experiments on {markdown_text(runs[0].dataset)}",
-        provenance(runs, rows, regions),
-        *sections.claims_section(folder, claims(comparison, by_fraction, by_layers)),
-        *sections.comparison_section(folder, under, scans, comparison, regions),
-        *sections.samples_section(folder, under, samples),
-        *sections.fraction_section(folder, varied, by_fraction),
-        *sections.layers_section(folder, varied, by_layers),
-        *sections.curves_section(folder, under, standard),
-        *sections.cost_section(folder, standard, inference),
-        *sections.runs_section(folder, runs, rows),
+    head = provenance(runs, rows, regions)
+    judged = claims(comparison, by_fraction, by_layers)
+    every = [
+        sections.claims_section(folder, judged),
+        sections.comparison_section(folder, under, scans, comparison, regions),
+        sections.samples_section(folder, under, samples),
+        sections.fraction_section(folder, varied, by_fraction),
+        sections.layers_section(folder, varied, by_layers),
+        sections.curves_section(folder, under, standard),
+        sections.cost_section(folder, standard, inference),
+        sections.runs_section(folder, runs, rows),
     ]
-    content = "\n\n".join(part.strip() for part in text) + "\n"
-    write_in_one_step(folder / REPORT, lambda part: part.write_text(content, encoding="utf-8"))
+    written = [section for section in every if section is not None]
+    tiles = {
+        "methods compared": str(len({run.method for run in standard})),
+        "runs": str(len(runs)),
+        "test scans": str(rows["scan"].nunique()),
+        "claims of the paper reproduced, of those judged": judged_claims(judged),
+    }
+    _write_markdown(folder / REPORT, runs[0].dataset, head, written)
+    write_comparison_page(folder, runs[0].dataset, tiles, head, written)
     return folder / REPORT
+
+
+def _write_markdown(file: Path, dataset: str, head: Mapping[str, str], written: Sequence[Section]) -> None:
+    text = [
+        f"# The paper's experiments on {markdown_text(dataset)}",
+        "\n".join(f"- {name}: {markdown_text(text)}" for name, text in head.items()),
+        *(block for section in written for block in section_markdown(section)),
+    ]
+    content = "\n\n".join(text) + "\n"
+    write_in_one_step(file, lambda part: part.write_text(content, encoding="utf-8"))
 
 
 def read_inference(path: Path) -> pd.DataFrame | None:

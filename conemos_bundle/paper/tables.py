@@ -1,23 +1,17 @@
-"""The tables of the report: Appendix B's, Table 2's, and how any table becomes Markdown."""
+"""The tables of the report: Appendix B's and Table 2's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 from conemos_bundle.paper.collect import EvaluatedRun, curve
 from conemos_bundle.paper.methods import in_order
-from conemos_bundle.utils.plain import markdown_text
+from conemos_bundle.paper.parts import Cell, Table
 
 NO_VALUE = "n/a"
 DECIMALS = {"dice": 1, "sd95_mm": 2, "sd95_voxels": 2}
 SCALES = {"dice": 100, "sd95_mm": 1, "sd95_voxels": 1}  # Dice in percent, as in the paper
-
-
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1) -> str:
-    """A table in Markdown; the first ``texts`` columns are aligned to the left, the others, numbers, to the right."""
-    lines = [list(header), ["---"] * texts + ["---:"] * (len(header) - texts), *map(list, rows)]
-    return "\n".join("| " + " | ".join(map(markdown_text, line)) + " |" for line in lines) + "\n"
 
 
 def number(value: float, decimals: int) -> str:
@@ -25,8 +19,8 @@ def number(value: float, decimals: int) -> str:
     return NO_VALUE if pd.isna(value) else f"{value:.{decimals}f}"
 
 
-def appendix_b(comparison: pd.DataFrame, metric: str) -> str:
-    """Appendix B's table of a metric in Markdown: a row per method, a column per region, mean ± standard deviation.
+def appendix_b(comparison: pd.DataFrame, metric: str) -> Table:
+    """Appendix B's table of a metric: a row per method, a column per region, mean ± standard deviation.
 
     The best mean of a column is bold, and so are those that print the same. A star marks what differs from CoNeMOS.
 
@@ -39,15 +33,14 @@ def appendix_b(comparison: pd.DataFrame, metric: str) -> str:
     scale, decimals = SCALES[metric], DECIMALS[metric]
     means = rows.groupby("region")["mean"]
     best = (means.max() if metric == "dice" else means.min()) * scale
-    cells: dict[str, list[str]] = {}
+    cells: dict[str, list[Cell]] = {}
     for _, row in rows.iterrows():
         text = number(row["mean"] * scale, decimals)
         deviation = number(row["standard_deviation"] * scale, decimals)
         is_best = text != NO_VALUE and text == number(best[row["region"]], decimals)
         text += "" if deviation == NO_VALUE else f" ± {deviation}"
-        text = f"**{text}**" if is_best else text
-        cells.setdefault(row["method"], []).append(text + (" \\*" if row["significant"] else ""))
-    return markdown(["Method", *regions], [[method, *line] for method, line in cells.items()])
+        cells.setdefault(row["method"], []).append(Cell(text, is_best, bool(row["significant"])))
+    return Table(["Method", *regions], [[method, *line] for method, line in cells.items()])
 
 
 def cost(runs: Sequence[EvaluatedRun], inference: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -74,10 +67,10 @@ def cost(runs: Sequence[EvaluatedRun], inference: pd.DataFrame | None = None) ->
     return result.merge(times, on="method", how="left").astype({"milliseconds": float, "ratio": float})
 
 
-def cost_markdown(table: pd.DataFrame) -> str:
-    """`cost`'s table in Markdown."""
+def cost_table(table: pd.DataFrame) -> Table:
+    """`cost`'s table, to be shown."""
     header = ["Method", "Parameters (million)", "Training (hours)", "Inference of all regions (ms)", "ratio to CoNeMOS"]
-    return markdown(
+    return Table(
         header,
         [
             [

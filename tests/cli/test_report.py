@@ -18,7 +18,8 @@ def test_one_data_set_is_written_into_the_folder_itself(tmp_path: Path, capsys: 
     write_run(tmp_path / "runs" / "b", DICE, method="DoDNet")
     report(str(tmp_path / "runs"), output=str(tmp_path / "new" / "report"))
     written = f"{tmp_path}/new/report/report.md"
-    assert capsys.readouterr().out == f"wrote {written}\nnext: open {written}\n"
+    page = f"{tmp_path}/new/report/report.html"
+    assert capsys.readouterr().out == f"wrote {written}\nnext: open {page}\n" and Path(page).is_file()
     assert not (tmp_path / "new" / "report" / "inference.csv").exists()  # nothing is measured unasked
 
 

@@ -33,7 +33,7 @@ def test_everything_that_is_written_is_linked_and_the_other_way_round(
     write_run(runs / "layers", {"body": OURS - 0.3, "eyes": OURS / 5}, n_conditioned=1)
     folder.mkdir()
     text = write_report(find_runs(runs), folder).read_text()
-    assert _links(text) | {"report.md"} == {file.name for file in folder.iterdir()}
+    assert _links(text) | {"report.md", "report.html"} == {file.name for file in folder.iterdir()}
     assert {"methods.png", "samples.png", "fraction.png", "layers.png", "validation.png"} < _links(text)
     assert all(file.stat().st_size < 300_000 for file in folder.iterdir())
 
@@ -59,7 +59,7 @@ def test_no_section_without_runs_for_it(tmp_path: Path, write_run: Callable[...,
     text = write_report(find_runs(tmp_path), tmp_path / "report").read_text()
     assert not {"samples.png", "fraction.png", "layers.png", "validation.png"} & _links(text)
     assert "Inference: not measured" in text
-    assert _links(text) | {"report.md"} == {file.name for file in (tmp_path / "report").iterdir()}
+    assert _links(text) | {"report.md", "report.html"} == {file.name for file in (tmp_path / "report").iterdir()}
 
 
 def test_the_same_bytes_again(tmp_path: Path, write_run: Callable[..., Path]) -> None:

@@ -21,6 +21,7 @@ from conemos_bundle.hosts.label.served_model import ServedModel
 from conemos_bundle.hosts.label.studies import see_moved_files, write_whole_files
 from conemos_bundle.hosts.label.tasks import CONFIDENCE, LeastConfidentRegion, RegionScoring, RegionTrainTask
 from conemos_bundle.utils.processes import end_with_command
+from conemos_bundle.utils.version import __version__
 from conemos_bundle.volumes.seg_nrrd import write_seg_nrrd
 from monailabel.datastore import dicom as dicomweb_datastore
 from monailabel.datastore import local as folder_datastore
@@ -99,7 +100,12 @@ class RegionApp(MONAILabelApp):
         write_whole_files(folder_datastore)
         self.model_folders = sorted(path.parents[1] for path in Path(app_dir).glob("model/*/configs/inference.json"))
         super().__init__(
-            app_dir, studies, conf, name="CoNeMOS Bundle", description="Segments any region on demand", version="0.1.0"
+            app_dir,
+            studies,
+            conf,
+            name="CoNeMOS Bundle",
+            description="Segments any region on demand",
+            version=__version__,
         )
 
     def init_datastore(self) -> Any:

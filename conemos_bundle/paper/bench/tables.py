@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from conemos_bundle.paper.bench.groups import Result
-from conemos_bundle.paper.tables import markdown
+from conemos_bundle.paper.parts import Table, markdown
 
 
 def ratio(values: Sequence[float], peer: Sequence[float]) -> float:
@@ -44,7 +44,7 @@ def result_table(result: Result, rates: Mapping[str, float]) -> str:
             share = count / float(np.median(values)) / rates[group.dtype]
             row += [figure(count / 1e9), f"{100 * share:.0f}%"]
         rows.append(row)
-    text = f"### {group.title}\n\n" + (markdown(header, rows) if rows else "Nothing was measured.\n")
+    text = f"### {group.title}\n\n" + (markdown(Table(header, rows)) if rows else "Nothing was measured.\n")
     if result.left_out:
         text += "\nLeft out: " + "; ".join(f"{name} {why}" for name, why in result.left_out.items()) + ".\n"
     return text
