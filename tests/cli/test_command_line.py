@@ -129,6 +129,9 @@ def test_help_of_training_lists_settings_and_overlays(capsys: pytest.CaptureFixt
         assert len(line.split()) > 3
     assert f"[default: {config['max_epochs']}]" in " ".join(shown.split())
     assert "psl_loss" in shown and "paper" in shown
+    run(["evaluate", "--help"])
+    shown = capsys.readouterr().out
+    assert "--evaluation_dir" in shown and "--max_epochs" not in shown
 
 
 @pytest.mark.parametrize(
