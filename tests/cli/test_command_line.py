@@ -163,6 +163,12 @@ def test_arguments_may_be_written_as_options() -> None:
     assert read_words(cli.pack, ["-o", "out", "run"], "pack").for_typer == ["--", "run", "out"]
 
 
+def test_the_folder_to_write_into_has_one_letter() -> None:
+    """Of an evaluation it is not the run's, which is read."""
+    assert read_words(cli.train, ["d.json", "-o", "out"], "train").settings == {"output_dir": "out"}
+    assert read_words(cli.evaluate, ["d.json", "-o", "out"], "evaluate").settings == {"evaluation_dir": "out"}
+
+
 def test_values_of_settings() -> None:
     words = "d.json --channels [4,8] --resume false --n_conditioned none --cache disk --lr 1e-3 -o runs/1e3"
     assert read_words(cli.train, words.split(), "train").settings == {
