@@ -125,7 +125,8 @@ def _check(
         try:
             match_region(name, known)
         except UsageError as error:
-            raise UsageError(f"{error}{name_runs('--model') if model is None else ''}") from error
+            others = (name_runs("--model") or "; --model names a run or bundle of yours") if model is None else ""
+            raise UsageError(f"{error}{others}") from error
     for scan in scans:
         if check_path(str(scan)).is_file() and output_format == "dicom_seg":
             raise UsageError(f"{scan}: no DICOM folder, as dicom_seg needs; use another --output_format")

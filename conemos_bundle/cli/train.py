@@ -86,7 +86,7 @@ def _check(datalist: str, overlays: list[str], options: dict[str, Any]) -> None:
 
 
 def _reject_no_run(datalist: str, run: str | None, options: Mapping[str, Any]) -> None:
-    """Where there is nothing to evaluate, name the runs that could be meant; without any, the workflow says so."""
+    """Refuse where there is nothing to evaluate; name the runs that could be meant."""
     if run is not None:
         folder, problem = Path(str(run)).expanduser(), f"{run}: holds no model.pt"
     elif "output_dir" in options or "ckpt_path" in options:
@@ -94,9 +94,8 @@ def _reject_no_run(datalist: str, run: str | None, options: Mapping[str, Any]) -
     else:
         folder = Path("runs") / folder_name(_name_of(datalist), "run")
         problem = f"--run is missing, and {folder} holds no run"
-    written = any((folder / name).is_file() for name in ("model.pt", "checkpoint.pt"))
-    if not written and (runs := name_runs("--run")):
-        raise UsageError(f"{problem}{runs}")
+    if not any((folder / name).is_file() for name in ("model.pt", "checkpoint.pt")):  # of these the workflow says more
+        raise UsageError(f"{problem}{name_runs('--run') or '; train first'}")
 
 
 def _name_of(datalist: str) -> str:

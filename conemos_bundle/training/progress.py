@@ -130,9 +130,7 @@ class Progress:
             )
         else:
             total = left + steps  # of this start: a training may go on with an earlier one
-            logger.info(
-                f"{step:.2f} s per step: about {step * total / 60:.0f} min for {total} steps, besides validation"
-            )
+            logger.info(f"{step:.2f} s per step: about {_time(step * total)} for {total} steps, besides validation")
         self.has_estimated, self.last_line = True, now
 
     def _epoch_completed(self, engine: Engine) -> None:
@@ -161,3 +159,7 @@ class Progress:
 
 def _mean(losses: list[torch.Tensor]) -> float:
     return fmean(torch.stack(losses).tolist())
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -59,7 +59,9 @@ def test_of_many_runs_some_are_named(here: Path) -> None:
 
 def test_without_runs_nothing_is_said(here: Path) -> None:
     assert (runs_here(), name_runs("--run")) == ([], "")
-    assert "runs here" not in refused("predict {scan} --regions liver")
+    assert refused("predict {scan} --regions liver").endswith("; --model names a run or bundle of yours")
+    assert refused("evaluate datalist.json") == f"--run is missing, and {Path('runs/my_set')} holds no run; train first"
+    assert not (here / "runs").exists()
     assert "runs here" not in refused("predict {scan} --model nowhere")
 
 

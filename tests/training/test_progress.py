@@ -134,6 +134,13 @@ def test_slow_steps_are_not_waited_for(caplog: pytest.LogCaptureFixture, monkeyp
     ]
 
 
+def test_a_short_training_is_estimated_in_seconds(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = lines_of_long_epochs(caplog, monkeypatch, 0.5, 25)
+    assert lines[0] == "0.50 s per step: about 25 s for 50 steps, besides validation"
+
+
 def test_short_epochs_need_no_estimate(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(lines_of_long_epochs(caplog, monkeypatch, 0.5, FIRST_STEPS)) == 2
 
