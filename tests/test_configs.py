@@ -223,7 +223,7 @@ def finished_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 
 
 def test_training_leaves_model_checkpoint_and_record(finished_run: Path) -> None:
-    files = {".lock", "model.pt", "checkpoint.pt", "curve.csv", "run.json", "tensorboard"}
+    files = {".lock", "model.pt", "checkpoint.pt", "curve.csv", "run.json", "subjects.json", "tensorboard"}
     of_pseudo_labelling = {"individual_networks", "pseudo_labels"}
     assert {file.name for file in finished_run.iterdir()} - of_pseudo_labelling == files
     for record in finished_run.rglob("run.json"):  # pseudo-labelling's teacher has one too

@@ -67,10 +67,9 @@ def make_app(settings: Mapping[str, Any]) -> typer.Typer:
     ) -> None:
         pass
 
-    told = settings_help()
+    told = {name: settings_help(evaluation=name == "evaluate") for name in _TAKE_SETTINGS}
     for name, (function, short_help) in COMMANDS.items():
-        epilog = told if name in _TAKE_SETTINGS else None
-        app.command(name, context_settings=context, short_help=short_help, epilog=epilog)(
+        app.command(name, context_settings=context, short_help=short_help, epilog=told.get(name))(
             typer_command(function, settings if name in _TAKE_SETTINGS else {})
         )
     return app

@@ -15,7 +15,8 @@ def check(datalist: str, dataset_dir: str | None = None, empty: str | None = Non
 
     Below the problems come the number of annotated scans per split and region, of those where a region is absent, which
     part of the voxels is known where some are ignored, which regions contain, overlap or exclude which, with the number
-    of scans that tell, and at which spacing, and where, each region is looked for with ``--scales own``.
+    of scans that tell, at which spacing, and where, each region is looked for with ``--scales own``, and the method to
+    try first, with the reason.
 
     Args:
         datalist: the datalist's file.
@@ -44,12 +45,13 @@ def check(datalist: str, dataset_dir: str | None = None, empty: str | None = Non
     from conemos_bundle.data.plan import plan_input
     from conemos_bundle.data.relations import describe
     from conemos_bundle.data.scale_plan import describe_scales, plan_scales
+    from conemos_bundle.data.suggest import advise_on_sides, suggest_method
 
     empty_is_absent = check_empty_option(empty)
     data = read_datalist(datalist)
     folder = scans_folder(str(datalist), data, dataset_dir)
     checked = check_data_set(data, folder, empty_is_absent)
-    lines, relations, known, found = checked
+    lines, relations, known, found, volumes = checked
     print("\n".join(lines) if lines else "no problems")
     if found:
         data = with_absent(data, found)
@@ -64,19 +66,21 @@ def check(datalist: str, dataset_dir: str | None = None, empty: str | None = Non
     if len(data.regions) > 1:
         print("\nregions (number of scans that tell)")
         print("\n".join(describe(relations, data.regions)))
-    plan = None
+    plan, suggestion, sides = None, suggest_method(data, volumes), advise_on_sides(data.regions)
     if not any(line.startswith("error: ") for line in lines):
         items = scan_items(data, "training", folder)
         plan = plan_scales(plan_input(items), items, data, "own")
-        print(f"\nscales (train --scales own)\n{describe_scales(plan)}")
+        print(f"\nscales (train --scales own)\n{describe_scales(plan)}\n\nmethod: {suggestion}")
+        if sides:
+            print(f"sides: {sides}")
     if report is not None:
         from conemos_bundle.reports.checked import write_check_report
 
-        print(f"wrote {write_check_report(str(report), data, folder, checked, plan)}", flush=True)
+        print(f"wrote {write_check_report(str(report), data, folder, checked, plan, suggestion, sides)}", flush=True)
     if plan is None:
         raise SystemExit(1)
     places = () if dataset_dir is None else ("--dataset_dir", str(dataset_dir))
-    say_next("train", str(datalist), *places, "--output_dir", "runs/mine")
+    say_next("train", str(datalist), *places, *suggestion.words, "--output_dir", "runs/mine")
 
 
 def _known(known: Mapping[tuple[str, str], Sequence[float]], regions: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from conemos_bundle.utils.nearest import suggestion
 from conemos_bundle.utils.values import value_of
 
 SHORT = {"o": ("output", "output_dir", "evaluation_dir"), "r": ("regions",), "m": ("model",)}
+_OUTPUT_SETTING = {"train": "output_dir", "evaluate": "evaluation_dir"}  # -o of commands that know it as a setting
 _SIMPLE: Mapping[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
 # annotations as they are written, without "| None"
 _READERS: Mapping[str, Callable[[str], Any]] = {
@@ -82,7 +83,7 @@ def read_words(function: Callable[..., Any], words: Sequence[str], name: str) ->
         if not _is_option(word):
             arguments.append(word)
             continue
-        option, equals, value = _split(word, options, takes_settings)
+        option, equals, value = _split(word, options, name)
         parameter = options.get(option)
         given = [value] if equals else []
         if parameter is None and option.removeprefix("no_") in options and option.startswith("no"):
@@ -125,13 +126,13 @@ def _is_option(word: str) -> bool:
     return re.match(r"--?[A-Za-z+]", word) is not None
 
 
-def _split(word: str, options: Mapping[str, Any], takes_settings: bool) -> tuple[str, str, str]:
+def _split(word: str, options: Mapping[str, Any], command: str) -> tuple[str, str, str]:
     """An option's name as it is in Python, ``=`` or nothing, and what follows that."""
     text, equals, value = word.lstrip("-").partition("=")
     text = text.replace("-", "_")
     if not word.startswith("--") and len(text) == 1 and text in SHORT:
         fit = [each for each in SHORT[text] if each in options]
-        text = fit[0] if fit else SHORT[text][1] if takes_settings and len(SHORT[text]) > 1 else text
+        text = fit[0] if fit else _OUTPUT_SETTING.get(command, text) if text == "o" else text
     return text, equals, value
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from conemos_bundle.cli.runs_here import check_model_folder, name_runs
 from conemos_bundle.cli.warnings_told import kept_warnings
 from conemos_bundle.errors import UsageError
 from conemos_bundle.utils.extras import require_extra
 from conemos_bundle.utils.nearest import check_path, match_region, suggestion
 from conemos_bundle.utils.paths import bundle_folder
 
+logger = logging.getLogger(__name__)
 FORMATS = ("files", "multichannel", "labelmap", "seg.nrrd", "dicom_seg")
 MODES = ("window", "whole")
 ENGINES = ("torch", "openvino")
@@ -67,6 +70,8 @@ def predict(
     keep_freed_memory(predictor.device)
     paths = [Path(str(scan)) for scan in scans]
     with kept_warnings() as warnings:
+        if model is None and (runs := name_runs("--model")):
+            logger.warning(f"no --model given: this is the {predictor.name} model that comes with the package{runs}")
 
         def finished(found: Sequence[dict[str, Any]], failed: Mapping[str, str]) -> None:
             from conemos_bundle.inferers import asked_regions
@@ -112,13 +117,25 @@ def _check(
         require_extra("openvino", "openvino", "OpenVINO")
     if output_format == "dicom_seg":
         require_extra("highdicom", "dicom")
-    folder = bundle_folder() if model is None else check_path(str(model), is_folder=True)
+    folder = bundle_folder() if model is None else check_model_folder(str(model), "--model")
+    if not _holds_model(folder) and (runs := name_runs("--model")):
+        raise UsageError(f"{model}: holds neither a bundle nor a run's model.pt{runs}")
     known = _regions_of(folder)
     for name in regions or [] if known else []:
-        match_region(name, known)
+        try:
+            match_region(name, known)
+        except UsageError as error:
+            others = (name_runs("--model") or "; --model names a run or bundle of yours") if model is None else ""
+            raise UsageError(f"{error}{others}") from error
     for scan in scans:
         if check_path(str(scan)).is_file() and output_format == "dicom_seg":
             raise UsageError(f"{scan}: no DICOM folder, as dicom_seg needs; use another --output_format")
+
+
+def _holds_model(folder: Path) -> bool:
+    """Whether there is a bundle, a run's weights or a TorchScript file."""
+    named = (folder / "configs" / "inference.json", folder / "model.pt")
+    return any(file.is_file() for file in named) or any(folder.rglob("*.ts"))
 
 
 def _regions_of(folder: Path) -> list[str]:

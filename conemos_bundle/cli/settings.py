@@ -1,4 +1,4 @@
-"""The settings of train.json for ``conemos train --help``: names, defaults and meaning."""
+"""The settings of train.json for ``conemos train --help``: names, defaults and meaning; and those of an evaluation."""
 
 from __future__ import annotations
 
@@ -9,6 +9,17 @@ from conemos_bundle.utils.config_files import overlay_names
 from conemos_bundle.utils.paths import bundle_folder
 
 WIDTH = 100
+# what evaluate.json, laid over train.json, still reads, where a user may want it otherwise; None: said there
+_OF_EVALUATION = {
+    "dataset_dir": None,
+    "output_dir": "folder of the run, where --run is not given; default: runs/ and the data set's name",
+    "ckpt_path": "weights, where they are not model.pt of the run",
+    "evaluation_dir": "folder to write into; default: evaluation_ and the split, in that of the run",
+    "inside": "which region lies inside which other; default: what the run says",
+    "device": None,
+    "bfloat16": "compute in bfloat16, faster on some devices and less exact",
+    "channels_last": None,
+}
 
 
 def described_settings() -> dict[str, tuple[str, str]]:
@@ -18,17 +29,36 @@ def described_settings() -> dict[str, tuple[str, str]]:
     return {name: (_default(config.get(name)), meaning) for name, meaning in told.items()}
 
 
+def settings_of_evaluation() -> dict[str, tuple[str, str]]:
+    """The same for what has a say in an evaluation."""
+    config = json.loads((bundle_folder() / "configs" / "evaluate.json").read_text(encoding="utf-8"))
+    known = described_settings()
+    return {
+        name: (_default(config[name]) if name in config else known[name][0], told or known[name][1])
+        for name, told in _OF_EVALUATION.items()
+    }
+
+
 def _default(value: object) -> str:
     computed = (isinstance(value, dict) and "_target_" in value) or (isinstance(value, str) and value[:1] in "$@%")
     return "" if computed or value is None else json.dumps(value)
 
 
-def settings_help() -> str:
-    """A table of the settings and overlays; ``\\b`` keeps typer from wrapping it."""
-    lines = ["\b", "Settings of the configuration, such as --max_epochs 10:"]
-    for name, (default, meaning) in described_settings().items():
+def settings_help(evaluation: bool = False) -> str:
+    """A table of the settings, and of overlays where there is a choice; ``\\b`` keeps typer from wrapping it.
+
+    Args:
+        evaluation: those of `conemos evaluate`.
+    """
+    settings = settings_of_evaluation() if evaluation else described_settings()
+    first, key = ("device cpu", "validate::inferer::mode whole") if evaluation else (
+        "max_epochs 10", "train::dataset::cache disk",
+    )  # fmt: skip
+    lines = ["\b", f"Settings of the configuration, such as --{first}:"]
+    for name, (default, meaning) in settings.items():
         text = f"{meaning} [default: {default}]" if default else meaning
         lines += textwrap.wrap(f"--{name:18} {text}", WIDTH, initial_indent="  ", subsequent_indent=" " * 23)
-    lines.append("Any other key of the configuration by its path, such as --train::dataset::cache disk.")
-    lines += textwrap.wrap(f"Overlays: {', '.join(overlay_names())}", WIDTH, subsequent_indent="  ")
+    lines.append(f"Any other key of the configuration by its path, such as --{key}.")
+    if not evaluation:
+        lines += textwrap.wrap(f"Overlays: {', '.join(overlay_names())}", WIDTH, subsequent_indent="  ")
     return "\n".join(lines)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from conemos_bundle.cli.next_step import say_next
+from conemos_bundle.cli.runs_here import check_model_folder, name_runs
 from conemos_bundle.errors import UsageError
+from conemos_bundle.names import folder_name
 from conemos_bundle.utils.config_files import check_settings, overlay_files
 from conemos_bundle.utils.nearest import check_path, suggestion
 
@@ -54,7 +57,8 @@ def evaluate(datalist: str, run: str | None = None, split: str = "test", **optio
         raise UsageError(f"--split {split!r}: use one of {', '.join(SPLITS)}{suggestion(split, SPLITS)}")
     _check(datalist, ["evaluate"], options)
     if run is not None:
-        options["ckpt_path"] = check_path(str(run), is_folder=True) / "model.pt"
+        options["ckpt_path"] = check_model_folder(str(run), "--run") / "model.pt"
+    _reject_no_run(str(datalist), run, options)
 
     from conemos_bundle.training.workflows import run_training_config
 
@@ -79,6 +83,27 @@ def _check(datalist: str, overlays: list[str], options: dict[str, Any]) -> None:
     check_path(str(datalist), is_folder=False)
     if options.get("dataset_dir") is not None:
         check_path(str(options["dataset_dir"]), is_folder=True)
+
+
+def _reject_no_run(datalist: str, run: str | None, options: Mapping[str, Any]) -> None:
+    """Refuse where there is nothing to evaluate; name the runs that could be meant."""
+    if run is not None:
+        folder, problem = Path(str(run)).expanduser(), f"{run}: holds no model.pt"
+    elif "output_dir" in options or "ckpt_path" in options:
+        return
+    else:
+        folder = Path("runs") / folder_name(_name_of(datalist), "run")
+        problem = f"--run is missing, and {folder} holds no run"
+    if not any((folder / name).is_file() for name in ("model.pt", "checkpoint.pt")):  # of these the workflow says more
+        raise UsageError(f"{problem}{name_runs('--run') or '; train first'}")
+
+
+def _name_of(datalist: str) -> str:
+    """The data set's name, if the file says so in plain words; it is read with care when the workflow begins."""
+    try:
+        return str(json.loads(Path(datalist).expanduser().read_text(encoding="utf-8")).get("name", "data set"))
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return "data set"
 
 
 def _places(options: dict[str, Any]) -> list[str]:

@@ -30,6 +30,7 @@ class Checked(NamedTuple):
     # per (split, region): the known part of the voxels of each scan where some are ignored
     known: dict[tuple[str, str], list[float]]
     empty: list[tuple[str, int, str]]  # split, index, region: empty masks that were taken for absent regions
+    volumes: dict[str, list[float]]  # per region: ml in each scan that has it
 
 
 def structural_problems(datalist: Datalist, dataset_dir: str | os.PathLike[str]) -> list[str]:
@@ -128,6 +129,7 @@ def check_data_set(datalist: Datalist, dataset_dir: str | os.PathLike[str], empt
     channels: dict[Path, int] = {}
     known: dict[tuple[str, str], list[float]] = {}
     empty: list[tuple[str, int, str]] = []
+    volumes: dict[str, list[float]] = {}
     to_ignore: dict[int, tuple[Path, bool]] = {}
     for split, index, scan in _places(datalist):
         image = check_image(scan, root, lines)
@@ -141,6 +143,10 @@ def check_data_set(datalist: Datalist, dataset_dir: str | os.PathLike[str], empt
                 lines.append(empty_line(scan, root, region))
                 del masks[region]
         for region, mask in masks.items():
+            inside = np.count_nonzero(mask == 1)
+            if inside and image is not None:
+                voxel = abs(float(np.linalg.det(image.affine[:3, :3]))) / 1000
+                volumes.setdefault(region, []).append(inside * voxel)
             if (mask == IGNORED).any():
                 known.setdefault((split, region), []).append(float((mask != IGNORED).mean()))
         voxels = known_to_all(masks)
@@ -165,7 +171,7 @@ def check_data_set(datalist: Datalist, dataset_dir: str | os.PathLike[str], empt
             lines.append(f"warning: {file}: neither here nor in any other mask is the value {value}, to be ignored")
     if empty:
         lines += structural_problems(with_absent(datalist, empty), root)  # a region may be absent everywhere now
-    return Checked(list(dict.fromkeys(lines)), found, known, empty)
+    return Checked(list(dict.fromkeys(lines)), found, known, empty, volumes)
 
 
 def _places(datalist: Datalist) -> list[tuple[str, int, Scan]]:

@@ -13,6 +13,7 @@ from conemos_bundle.data.check import Checked
 from conemos_bundle.data.datalist import Datalist
 from conemos_bundle.data.relations import group_relations
 from conemos_bundle.data.scale_plan import scale_rows
+from conemos_bundle.data.suggest import Suggestion
 from conemos_bundle.reports.page import MOST_ROWS, write_page
 
 
@@ -46,7 +47,13 @@ def read_problem(line: str, root: str | Path = "") -> Problem:
 
 
 def write_check_report(
-    file: str | Path, data: Datalist, folder: str | Path, checked: Checked, plan: Mapping[str, Any] | None = None
+    file: str | Path,
+    data: Datalist,
+    folder: str | Path,
+    checked: Checked,
+    plan: Mapping[str, Any] | None = None,
+    suggestion: Suggestion | None = None,
+    sides: str = "",
 ) -> Path:
     """Write the report on a data set.
 
@@ -55,7 +62,9 @@ def write_check_report(
         data: the datalist, with the regions in it that were found absent.
         folder: where its relative paths start.
         checked: what reading it has shown.
-        plan: of `plan_scales`; None where there are errors.
+        plan: of `plan_scales`; None where there are errors, and nothing is suggested then.
+        suggestion: of `suggest_method`.
+        sides: of `advise_on_sides`.
 
     Returns:
         its path.
@@ -81,6 +90,8 @@ def write_check_report(
         declared=data.inside,
         relations=group_relations(checked.relations, data.regions) if len(data.regions) > 1 else [],
         scales=scale_rows(plan) if plan is not None else [],
+        suggestion=suggestion,
+        sides=sides,
         most=MOST_ROWS,
     )
 

@@ -21,6 +21,7 @@ from conemos_bundle.files import write_in_one_step
 from conemos_bundle.names import folder_name
 from conemos_bundle.networks.interface import unwrapped
 from conemos_bundle.runs.record import RECORD, NetworkConfig, Run, as_dictionary, read_run
+from conemos_bundle.runs.subjects import SUBJECTS, subjects_bytes
 from conemos_bundle.runs.weights import how_to_rebuild
 from conemos_bundle.utils.records import one_line
 from ignite.engine import Engine, Events
@@ -86,7 +87,7 @@ def machine(device: str | torch.device | None = None) -> str:
 
 
 class RunRecord:
-    """Handler of the trainer: writes ``run.json`` into the run's folder when training starts.
+    """Handler of the trainer: writes ``run.json`` and ``subjects.json`` into the run's folder when training starts.
 
     Where the resolved configuration is given, ``config.json`` too (`conemos train` gives it).
 
@@ -148,7 +149,7 @@ class RunRecord:
             record = Run.model_validate(json.loads(json.dumps(told)))
         except ValidationError as error:
             raise UserError(f"{self.folder / RECORD}: not written: {one_line(error)}") from error
-        files = {RECORD: record_bytes(record)}
+        files = {SUBJECTS: subjects_bytes(self.datalist), RECORD: record_bytes(record)}
         if self.config is not None:
             files["config.json"] = self.config
         for name, content in files.items():

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from conemos_bundle.data.datalist import Datalist
 from conemos_bundle.data.sampling import RegionSampler
+from conemos_bundle.data.sides import warn_of_flips
 from conemos_bundle.networks.interface import unwrapped
 from conemos_bundle.runs.run import RunRecord, identity
 from conemos_bundle.training.calibration import Calibration
 from conemos_bundle.training.checkpoint import Checkpoint
 from conemos_bundle.training.curve import Curve
 from conemos_bundle.training.mask_count import MaskCount
-from conemos_bundle.training.progress import Progress
+from conemos_bundle.training.progress import Progress, describe_training
 from conemos_bundle.training.schedule import TimedCosine
 from conemos_bundle.training.set_epoch import SetEpoch
 from conemos_bundle.training.settings import recorded, unchangeable
@@ -80,6 +81,8 @@ class TrainerHandlers:
         started_with = identity(datalist, **unchangeable(settings), plan=plan, network=unwrapped(network).arguments)
         is_first = rank == 0
         limit = scheduler if isinstance(scheduler, TimedCosine) else None
+        if is_first:
+            warn_of_flips(datalist.regions, settings.get("flip_probability", ()))
         handlers: list[Any] = [
             SetEpoch(sampler),
             LrScheduleHandler(scheduler, print_lr=False, epoch_level=False),  # type: ignore[arg-type]
@@ -92,7 +95,9 @@ class TrainerHandlers:
                 also=extra_modules,
             ),
             RunRecord(output_dir, datalist, plan, network, recorded(settings), inside, config) if is_first else None,
-            Progress(validator, datalist.regions, limit=limit) if is_first else None,
+            Progress(validator, datalist.regions, limit=limit, about=describe_training(datalist, plan, settings))
+            if is_first
+            else None,
             Calibration(output_dir, network, evaluator) if validator is not None and is_first else None,
             *tensorboard_handlers(output_dir, rank=rank),
         ]  # fmt: skip

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from conemos_bundle.cli.check import check
+from conemos_bundle.data.check import check_data_set
+from conemos_bundle.data.datalist import Datalist
 from conemos_bundle.utils.paths import bundle_folder
 
 
@@ -41,8 +43,25 @@ def test_the_command_prints_problems_counts_and_relations(
         "whole 4 x 6 x 6 1 x 2 x 3 0.5 in the whole scan",
         "front 2 x 6 x 6 1 x 2 x 3 0.5 in the whole scan",
         "back 2 x 6 x 6 1 x 2 x 3 0.5 in the whole scan",
-        f"next: conemos train {path} --output_dir runs/mine",
+        "",
+        "method: PSL loss (train --overlay psl_loss): 3.0 masks per scan, of regions of like size, and all at the cost "
+        "of one; to ask for few at a time, CoNeMOS",
+        f"next: conemos train {path} --overlay psl_loss --output_dir runs/mine",
     ]
+
+
+def test_regions_with_a_side_are_told(good: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = run(json.loads(json.dumps(good).replace('"front"', '"left half"')), tmp_path)
+    check(path)
+    assert "\nsides: 'left half' name a side: train without flips along the first axis" in capsys.readouterr().out
+
+
+def test_volumes_are_in_ml(good: dict[str, Any], tmp_path: Path) -> None:
+    volumes = check_data_set(Datalist.model_validate(good), tmp_path).volumes
+    assert volumes == {
+        "whole": pytest.approx([24 * 6 / 1000] * 4),
+        **{r: pytest.approx([0.072] * 4) for r in ("front", "back")},
+    }
 
 
 def test_the_command_ends_with_1_after_an_error(

@@ -129,6 +129,9 @@ def test_help_of_training_lists_settings_and_overlays(capsys: pytest.CaptureFixt
         assert len(line.split()) > 3
     assert f"[default: {config['max_epochs']}]" in " ".join(shown.split())
     assert "psl_loss" in shown and "paper" in shown
+    run(["evaluate", "--help"])
+    shown = capsys.readouterr().out
+    assert "--evaluation_dir" in shown and "--max_epochs" not in shown
 
 
 @pytest.mark.parametrize(
@@ -158,6 +161,12 @@ def test_words_of_options(words: str, expected: dict[str, str | None]) -> None:
 def test_arguments_may_be_written_as_options() -> None:
     assert read_words(cli.pack, ["run", "--output", "out"], "pack").for_typer == ["--", "run", "out"]
     assert read_words(cli.pack, ["-o", "out", "run"], "pack").for_typer == ["--", "run", "out"]
+
+
+def test_the_folder_to_write_into_has_one_letter() -> None:
+    """Of an evaluation it is not the run's, which is read."""
+    assert read_words(cli.train, ["d.json", "-o", "out"], "train").settings == {"output_dir": "out"}
+    assert read_words(cli.evaluate, ["d.json", "-o", "out"], "evaluate").settings == {"evaluation_dir": "out"}
 
 
 def test_values_of_settings() -> None:

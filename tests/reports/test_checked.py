@@ -39,8 +39,15 @@ def test_counts_relations_and_scales_are_those_that_are_printed(
     ]
     assert page.table("Looked for")[1] == ["whole", "4 x 6 x 6", "1 x 2 x 3", "0.5", "in the whole scan"]
     assert page.table("What to do")[1:] == [["warning", "region 'back'", "no validation scan annotates it", ""]]
+    assert "PSL loss, conemos train --overlay psl_loss: 2.5 masks per scan" in page.text
+    assert "name a side" not in page.text
     assert f"Data set {ATTACK}" in page.text and "front inside whole" in page.text
     assert f"wrote {tmp_path / 'new' / 'check.html'}" in capsys.readouterr().out
+
+
+def test_sides_are_told(good: dict[str, Any], tmp_path: Path) -> None:
+    page = report(json.loads(json.dumps(good).replace('"front"', '"left half"')), tmp_path)
+    assert "'left half' name a side" in page.text
 
 
 def test_errors_come_first_and_the_command_still_ends_with_1(good: dict[str, Any], tmp_path: Path) -> None:
@@ -61,6 +68,7 @@ def test_errors_come_first_and_the_command_still_ends_with_1(good: dict[str, Any
     assert rows[0][1:3] == [f"{name}gone.nii.gz", "no such file"]
     assert rows[1][1] == "m1.nii.gz" and "is empty" in rows[1][2] and rows[1][3].startswith("if it is unknown")
     assert str(tmp_path) not in page.text and "Scales are planned once" in page.text
+    assert "Method" not in page.text
 
 
 def test_ignored_voxels_are_told(good: dict[str, Any], tmp_path: Path) -> None:

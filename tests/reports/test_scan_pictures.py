@@ -68,6 +68,25 @@ def test_one_region_alone_of_several_in_a_file(scan: Path, tmp_path: Path) -> No
     assert not ((pixels[..., 0] > 200) & (pixels[..., 2] < 60)).any()
 
 
+def test_the_planes_are_where_all_regions_together_are_largest(scan: Path, tmp_path: Path) -> None:
+    """Not where the first region is, nor the largest one."""
+    boxes = {
+        "first": (slice(8, 12), 6),
+        "left": (slice(20, 27), 30),
+        "right": (slice(8, 15), 30),
+        "largest": (slice(8, 18), 18),
+    }
+    for region, (columns, row) in boxes.items():
+        mask = np.zeros(SHAPE, np.uint8)
+        mask[columns, 16:24, row] = 1
+        nibabel.save(nibabel.Nifti1Image(mask, AFFINE), tmp_path / f"{region}.nii.gz")
+    colors = {"first": "#00ff00", "left": "#ff0000", "right": "#0000ff", "largest": "#00ff00"}
+    sources = {region: {"file": str(tmp_path / f"{region}.nii.gz")} for region in boxes}
+    pixels = opened(draw_planes(str(scan), sources, colors, 200)[2].uri)
+    red, green, blue = (((pixels[..., i] > 200) & (pixels.sum(-1) < 320)).sum() for i in range(3))
+    assert red > 50 and blue > 50 and green == 0
+
+
 def test_a_scan_without_masks_is_shown_through_its_middle(scan: Path) -> None:
     planes = draw_planes(str(scan), {}, {}, 100)
     assert [opened(plane.uri).std() > 10 for plane in planes] == [True, True, True]

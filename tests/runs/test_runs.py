@@ -105,7 +105,9 @@ def test_what_could_not_be_read_again_is_not_recorded(settings: dict[str, Any], 
 
 def test_what_a_finished_run_is_known_by(tmp_path: Path) -> None:
     record = record_run(tmp_path / "new" / "run", make_network())
-    assert [file.name for file in sorted((tmp_path / "new" / "run").iterdir())] == ["model.pt", "run.json"]
+    assert [file.name for file in sorted((tmp_path / "new" / "run").iterdir())] == [
+        "model.pt", "run.json", "subjects.json",
+    ]  # fmt: skip
     assert record.regions == ["body", "left eye"]
     assert as_dictionary(record)["plan"] == PLAN
     assert record.settings == {"seed": 7}

@@ -76,3 +76,14 @@ def test_another_time_is_another_training(build: Build, tmp_path: Path, seconds_
 def test_without_a_time_the_record_is_as_it_was(build: Build, tmp_path: Path) -> None:
     build()("train::trainer").run()
     assert "minutes" not in json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+
+
+def test_the_log_tells_the_time_that_is_left(
+    build: Build, seconds_per_step: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "conemos_bundle.training.progress"):
+        build(minutes=5 / 60)("train::trainer").run()
+    lines = [line for line in caplog.messages if line.startswith(("epoch", "training"))]
+    assert "; 5 s, epochs of 3 steps" in lines[0]
+    assert [line.split(":")[0] for line in lines[1:]] == ["epoch 1", "epoch 2"]
+    assert lines[-1].split("s per step, ")[1].startswith("0 min left")

@@ -51,6 +51,22 @@ def test_further_processes_load_the_checkpoint_and_write_nothing(build: Build, t
     assert not (tmp_path / "run").exists()
 
 
+def test_what_is_trained_is_told_and_flips_of_regions_with_a_side_are_warned_of(
+    build: Build, tiny_dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = (tiny_dataset / "datalist.json").read_text().replace('"inner core"', '"left core"')
+    data = tmp_path / "datalist.json"
+    data.write_text(text)
+    settings = {"datalist": data, "dataset_dir": tiny_dataset}
+    progress = next(
+        each for each in build(**settings)("train::handlers")[0].handlers if type(each).__name__ == "Progress"
+    )
+    assert progress.about.startswith("CoNeMOS on 4 scans (outer in 3, left core in 2); 2 patches a step, of 16 x")
+    assert "left is right" not in caplog.text
+    build(**settings, flip_probability=[0.5, 0, 0])("train::handlers")
+    assert "'left core'" in caplog.text and "--flip_probability [0, 0, 0]" in caplog.text
+
+
 def test_without_validation_scans_nothing_validates(build: Build, tiny_dataset: Path, tmp_path: Path) -> None:
     data = json.loads((tiny_dataset / "datalist.json").read_text())
     (tmp_path / "datalist.json").write_text(json.dumps({**data, "validation": []}))
