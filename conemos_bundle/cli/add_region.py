@@ -22,7 +22,8 @@ def add_region(
         model: folder of a finished run, or of a bundle.
         region: the new region.
         output: folder of the grown model; the region alone goes to ``<region>.region.pt`` in it.
-        capacity: what is learned beside the frozen weights: ``film``, ``low_rank`` or ``decoder``.
+        capacity: what is learned beside the frozen weights: ``film``, ``low_rank`` or ``decoder``; ``all``: all weights,
+            the old regions rehearsed by the model's own predictions, which may cost them something.
         rank: of the changes of ``low_rank``.
         options: any setting of the training: ``--max_epochs 10 --minutes 5 --learning_rate 0.003 …``
 
@@ -35,10 +36,14 @@ def add_region(
 
     from conemos_bundle.growing import add_region as grow
 
-    logging.getLogger("ignite").setLevel(logging.WARNING)
+    logging.getLogger("ignite").setLevel(logging.CRITICAL)  # what it tells of errors is raised too
     folder = grow(str(datalist), str(model), str(region), str(output), capacity, rank, log=True, **options)
-    print(f"{folder} knows {region} too; its other regions are computed as before, to the bit")
-    print(f"the region alone: {folder / f'{region}.region.pt'}; 'conemos merge' joins such files with the model")
+    if capacity == "all":
+        print(f"{folder} knows {region} too; its other regions against what they were ({folder / 'old_regions.csv'}):")
+        print((folder / "old_regions.csv").read_text(), end="")
+    else:
+        print(f"{folder} knows {region} too; its other regions are computed as before, to the bit")
+        print(f"the region alone: {folder / f'{region}.region.pt'}; 'conemos merge' joins such files with the model")
     say_next("predict", "SCAN", "--model", str(folder), "--regions", str(region))
 
 

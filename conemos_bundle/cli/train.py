@@ -35,7 +35,7 @@ def train(datalist: str, overlay: str | list[str] = (), **options: Any) -> None:
 
     from conemos_bundle.training.workflows import run_training_config
 
-    logging.getLogger("ignite").setLevel(logging.WARNING)
+    logging.getLogger("ignite").setLevel(logging.CRITICAL)  # what it tells of errors is raised too
     folder = str(run_training_config(overlays, {"datalist": Path(str(datalist)), **options})["output_dir"])
     print(f"training is complete: {folder} holds the weights (model.pt), their record (run.json) and curve.csv")
     say_next("evaluate", str(datalist), *_places(options), "--run", folder)
@@ -62,7 +62,7 @@ def evaluate(datalist: str, run: str | None = None, split: str = "test", **optio
 
     from conemos_bundle.training.workflows import run_training_config
 
-    logging.getLogger("ignite").setLevel(logging.WARNING)
+    logging.getLogger("ignite").setLevel(logging.CRITICAL)  # what it tells of errors is raised too
 
     def report(done: Mapping[str, Any]) -> None:
         from conemos_bundle.reports.evaluated import write_evaluation_report

@@ -9,6 +9,7 @@ from typing import Any
 from conemos_bundle.data import one_region, read_datalist
 from conemos_bundle.errors import UsageError, UserError
 from conemos_bundle.files import one_writer, write_in_one_step
+from conemos_bundle.growing.everything import train_everything
 from conemos_bundle.growing.identity import check_unchanged
 from conemos_bundle.growing.merge import joined, model_files
 from conemos_bundle.growing.model import Growing, read_growing
@@ -19,6 +20,7 @@ from conemos_bundle.runs.run import read_record, recorded_network
 from conemos_bundle.runs.weights import fit_weights, load_weights
 from conemos_bundle.training.workflows import run_training_config
 
+ALL = "all"  # capacity
 TRAINING = "training"  # folder of the training, in that of the grown model
 
 
@@ -37,13 +39,16 @@ def add_region(
     All that the model has learned is frozen. The region gets γ and β of its own after every convolution, and, with
     ``low_rank``, a small change of each. Before it is saved, the old regions' outputs are compared to the bit.
 
+    With ``all`` nothing is frozen: all weights are trained on, the old regions by what the model itself predicts on the
+    new scans; what they lose is written to ``old_regions.csv``.
+
     Args:
         datalist: whose ``region`` is taught; other regions in it are left alone.
         model: folder of a finished run, or of a bundle.
         region: a name that the model does not know.
         output: folder of the grown model, which is a run's; the training goes to ``training/`` in it, and the region
             alone to ``<region>.region.pt``.
-        capacity: what is learned: ``film``, ``low_rank`` or ``decoder`` (see `AddedRegion`).
+        capacity: what is learned: ``film``, ``low_rank`` or ``decoder`` (see `AddedRegion`), or ``all``.
         rank: of the changes.
         log: set up logging as ``conemos train`` does: a line per epoch.
         options: settings of the training, as for `train`: ``max_epochs``, ``minutes``, ``learning_rate``, …
@@ -61,7 +66,7 @@ def add_region(
     target = Path(output).expanduser()
     grown = read_growing(model)
     name = _checked(datalist, grown, region, capacity, rank)
-    if (target / "model.pt").exists():
+    if (target / "model.pt").exists() and capacity != ALL:  # there it goes on
         raise UserError(f"{output}: holds a model already; pass another --output")
     settings = {
         "datalist": Path(datalist),
@@ -75,6 +80,9 @@ def add_region(
         **{key: value for key, value in grown.shape.items() if key != "in_channels"},
         **options,
     }
+    if capacity == ALL:
+        train_everything(datalist, grown, name, target, log, **options)
+        return target
     with one_writer(target):
         run_training_config(["add_region"], settings, logging_file=log)
         file = trained_region(target / TRAINING, name, grown)
@@ -90,8 +98,8 @@ def add_region(
 
 def _checked(datalist: str | os.PathLike[str], model: Growing, region: str, capacity: str, rank: int) -> str:
     """The region's name, if all is well, before any work is done."""
-    if capacity not in CAPACITIES:
-        raise UsageError(f"--capacity {capacity!r}: use one of {', '.join(CAPACITIES)}")
+    if capacity not in (*CAPACITIES, ALL):
+        raise UsageError(f"--capacity {capacity!r}: use one of {', '.join((*CAPACITIES, ALL))}")
     if type(rank) is not int or not 1 <= rank <= 1024:
         raise UsageError(f"--rank {rank}: give a whole number from 1 to 1024")
     try:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 logger = logging.getLogger(__name__)
 FIRST_STEPS = 20  # enough for an estimate
 FEWEST_STEPS = 3  # where they take long: the first one is slower than others
+LONG = 3600  # seconds of a training that not everybody expects
 SILENCE = 60.0  # seconds
 MOST_NAMED = 12  # regions
 SHOWN = 50  # steps: the mean of their losses
@@ -138,7 +139,10 @@ class Progress:
             )
         else:  # of this start: a training may go on with an earlier one
             total = steps + round(self._left(engine, step) / max(step, 1e-9))
-            logger.info(f"{step:.2f} s per step: about {_time(step * total)} for {total} steps, besides validation")
+            less = "" if self.limit is not None or step * total < LONG else "; --minutes 30 takes no longer than that"
+            logger.info(
+                f"{step:.2f} s per step: about {_time(step * total)} for {total} steps, besides validation{less}"
+            )
         self.has_estimated, self.last_line = True, now
 
     def _epoch_completed(self, engine: Engine) -> None:

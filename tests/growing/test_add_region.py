@@ -105,7 +105,7 @@ def test_a_grown_run_becomes_a_bundle(grown: Path, tiny_dataset: Path, tmp_path:
         ({"region": "outer"}, "--region outer: the model knows it already"),
         ({"region": "liver"}, "--region liver: the datalist has outer, kernel; name one of them"),
         ({"region": "../x"}, "--region: region name '../x'"),
-        ({"capacity": "full"}, "--capacity 'full': use one of film, low_rank, decoder"),
+        ({"capacity": "full"}, "--capacity 'full': use one of film, low_rank, decoder, all"),
         ({"rank": 0}, "--rank 0: give a whole number"),
     ],
 )

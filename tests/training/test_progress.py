@@ -177,3 +177,10 @@ def test_what_is_trained() -> None:
     assert told.endswith("r11 in 0 and 2 more); 4 patches a step, of 32 x 24 x 16 voxels of 1 x 1.25 x 5 mm")
     own = describe_training(data, {**plan, "scales": {"r0": {}}}, {})
     assert own.endswith("of at most 32 x 24 x 16 voxels, each region at a spacing of its own")
+
+
+def test_of_a_long_training_it_is_told_how_to_have_a_shorter_one(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = lines_of_long_epochs(caplog, monkeypatch, 25.0, 100)
+    assert lines[0].endswith("about 83 min for 200 steps, besides validation; --minutes 30 takes no longer than that")

@@ -1,0 +1,154 @@
+"""All weights learn a new region; the old ones are rehearsed by what the model itself predicts on the new scans."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from conemos_bundle.data import Datalist, one_region, read_datalist, scans_folder, write_datalist
+from conemos_bundle.errors import UserError
+from conemos_bundle.evaluation.tables import read_rows
+from conemos_bundle.files import write_in_one_step
+from conemos_bundle.growing.merge import model_files
+from conemos_bundle.growing.model import Growing
+from conemos_bundle.networks import FiLMUNet
+from conemos_bundle.runs.record import Run, as_dictionary
+from conemos_bundle.training.pseudo_labels import with_pseudo_labels
+from conemos_bundle.training.workflows import run_training_config
+
+logger = logging.getLogger(__name__)
+LOST = "old_regions.csv"
+
+
+def train_everything(
+    datalist: str | os.PathLike[str], model: Growing, region: str, folder: Path, log: bool, **options: Any
+) -> pd.DataFrame:
+    """Train all weights of a model on the new region and on its own predictions of the old ones.
+
+    Where an old region is annotated in the new scans, that counts and not the prediction.
+
+    Args:
+        datalist: of the new region.
+        model: that is trained on.
+        region: the new one.
+        folder: of the run.
+        log: set up logging.
+        options: settings of the training.
+
+    Returns:
+        what old regions lost: a row per region, ``dice`` between the masks of before and after, mean over the
+        validation scans, and ``scans``, how many.
+
+    Raises:
+        UserError: the model has grown before, or what the training says.
+    """
+    if model.added:
+        raise UserError(
+            f"--capacity all: {model.folder} has added regions ({', '.join(model.added)}), which build on frozen weights"
+            "; take --capacity low_rank, or the model without them (conemos merge --remove)"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    root = scans_folder(datalist, read_datalist(datalist), options.pop("dataset_dir", None))
+    data = _with_old_regions(read_datalist(datalist), model, region)
+    rehearsed = _rehearse(data, root, folder, model, "training")
+    begin = _beginning(folder / "begin", model, region)
+    settings = {
+        "datalist": rehearsed,
+        "dataset_dir": root,
+        "output_dir": folder,
+        "pretrained_path": begin / "model.pt",
+        "channels": list(model.record.network.channels),
+        "patch_size": list(model.record.plan.patch_size),
+        "inside": dict(model.record.inside),
+        "network_def": {**model.record.network.as_config, "num_regions": len(data.regions)},
+        **options,
+    }
+    run_training_config(["fine_tune"], settings, logging_file=log)
+    lost = _lost(data, root, folder, model)
+    write_in_one_step(folder / LOST, lambda part: lost.to_csv(part, index=False, float_format="%.4f"))
+    return lost
+
+
+def _with_old_regions(data: Datalist, model: Growing, region: str) -> Datalist:
+    """The scans that tell of the new region, and what they say of the old ones."""
+    chosen = one_region(data, region)
+    old = model.record.regions
+    kept: dict[str, Any] = {}
+    for split in ("training", "validation", "test"):
+        whole = {str(scan.image): scan.masks for scan in data.scans(split)}
+        kept[split] = [
+            scan.model_copy(
+                update={"masks": {**{r: m for r, m in whole[str(scan.image)].items() if r in old}, **scan.masks}}
+            )
+            for scan in chosen.scans(split)
+        ]
+    return data.model_copy(update={"regions": [*old, region], "inside": {}, **kept})
+
+
+def _rehearse(data: Datalist, root: Path, folder: Path, model: Growing, split: str) -> Path:
+    """The datalist with the model's masks of the regions that nobody annotated; a split that is labeled stays so."""
+    labels, asked, done = folder / f"rehearsed_{split}", folder / f"{split}.json", folder / f"rehearsed_{split}.json"
+    # predicted are the training scans of a datalist
+    only = data.model_copy(
+        update={"training": data.scans(split), **({} if split == "training" else {"validation": []})}
+    )
+    write_datalist(only, asked)
+    if not done.exists():
+        logger.info(f"the model labels its old regions in {len(only.training)} {split} scans")
+        labelling = {
+            "datalist": asked, "dataset_dir": root, "output_dir": labels, "evaluation_dir": labels, "split": "training",
+            "ckpt_path": model.folder / "model.pt",
+        }  # fmt: skip
+        run_training_config(["evaluate", "label_unknown"], labelling, logging_file=False)
+    write_datalist(with_pseudo_labels(only, root, labels), done)
+    return done
+
+
+def _beginning(folder: Path, model: Growing, region: str) -> Path:
+    """A model of one region more, which begins as the mean of the old ones."""
+    arguments: dict[str, Any] = {name: value for name, value in model.base.arguments.items() if name != "spacings"}
+    network = FiLMUNet(**{**arguments, "num_regions": model.base.num_regions + 1})
+    state = model.base.state_dict()
+    names = [name for name in state if name == "embedding.0.weight"] or [n for n in state if "projection.weight" in n]
+    for name in names:
+        state[name] = torch.cat([state[name], state[name].mean(1, keepdim=True)], 1)
+    network.load_state_dict(state)
+    told = as_dictionary(model.record)
+    told |= {
+        "regions": [*model.record.regions, region],
+        "network": {**told["network"], "num_regions": network.num_regions},
+    }
+    told["data"] = {name: text for name, text in told.get("data", {}).items() if name != "annotated"}
+    folder.mkdir(exist_ok=True)
+    for name, write in model_files(Run.model_validate(told), network).items():
+        write_in_one_step(folder / name, write)
+    return folder
+
+
+def _lost(data: Datalist, root: Path, folder: Path, model: Growing) -> pd.DataFrame:
+    """Dice between the old regions' masks of before and after, on the validation scans."""
+    regions = model.record.regions
+    if not data.validation:
+        return pd.DataFrame({"region": regions, "dice": [None] * len(regions), "scans": [0] * len(regions)})
+    bare = [
+        scan.model_copy(update={"masks": {r: mask for r, mask in scan.masks.items() if r not in regions}})
+        for scan in data.validation
+    ]
+    before = _rehearse(data.model_copy(update={"validation": bare}), root, folder, model, "validation")
+    compared = folder / "compared"
+    settings: dict[str, Any] = {
+        "datalist": before,
+        "dataset_dir": root,
+        "output_dir": compared,
+        "evaluation_dir": compared,
+    }
+    settings |= {"split": "training", "ckpt_path": folder / "model.pt"}
+    run_training_config(["evaluate"], settings, logging_file=False)
+    rows = read_rows(compared / "per_scan.csv")
+    rows = rows[rows["region"].isin(regions)]
+    found = rows.groupby("region")["dice"].agg(["mean", "count"]).reindex(regions)
+    return pd.DataFrame({"region": regions, "dice": found["mean"].to_numpy(), "scans": found["count"].to_numpy()})

@@ -1,0 +1,60 @@
+"""All weights are trained on; the old regions are rehearsed, and what they lose is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from conemos_bundle.data import read_datalist
+from conemos_bundle.errors import UserError
+from conemos_bundle.growing import add_region
+from conemos_bundle.growing.everything import _beginning
+from conemos_bundle.growing.model import read_growing
+from conemos_bundle.runs.run import read_record
+from conemos_bundle.runs.weights import load_weights
+
+from tests.growing.conftest import SETTINGS
+
+pytestmark = pytest.mark.usefixtures("what_workflows_leave_behind_in_the_process")
+
+
+def test_old_regions_are_rehearsed_where_nobody_annotated_them(run: Path, new_region: Path, tmp_path: Path) -> None:
+    folder = add_region(new_region, run, "kernel", tmp_path / "all", capacity="all", learning_rate=1e-9, **SETTINGS)
+    record = read_record(folder / "model.pt")
+    assert record.regions == ["outer", "inner core", "kernel"]
+    rehearsed = read_datalist(folder / "rehearsed_training.json")
+    masks = [scan.masks for scan in rehearsed.training]
+    assert [sorted(each) for each in masks] == [["inner core", "kernel", "outer"]] * 2  # those with a kernel
+    assert all("rehearsed_training" in str(each["inner core"]) for each in masks)
+    assert ["rehearsed" in str(each["outer"]) for each in masks] == [True, False]  # the second scan's is drawn
+    lost = pd.read_csv(folder / "old_regions.csv")
+    assert lost["region"].tolist() == ["outer", "inner core"]
+    assert lost["scans"].tolist() == [1, 1]
+    assert lost["dice"].min() > 0.99  # nothing was learned, so nothing was lost
+
+
+def test_what_is_learned_costs_the_old_regions(run: Path, new_region: Path, tmp_path: Path) -> None:
+    many = {**SETTINGS, "steps_per_epoch": 8}
+    folder = add_region(new_region, run, "kernel", tmp_path / "all", capacity="all", learning_rate=0.1, **many)
+    assert pd.read_csv(folder / "old_regions.csv")["dice"].min() < 0.9
+
+
+def test_it_begins_as_the_model_and_the_mean_of_its_regions(run: Path, tmp_path: Path) -> None:
+    model = read_growing(run)
+    begin = _beginning(tmp_path / "begin", model, "kernel")
+    before, after = load_weights(run / "model.pt"), load_weights(begin / "model.pt")
+    first = "embedding.0.weight"
+    assert torch.equal(after[first][:, :2], before[first])
+    assert torch.allclose(after[first][:, 2], before[first].mean(1))
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items() if name != first)
+    assert json.loads((begin / "run.json").read_text())["regions"] == ["outer", "inner core", "kernel"]
+
+
+def test_what_builds_on_frozen_weights_is_not_trained_on(grown: Path, new_region: Path, tmp_path: Path) -> None:
+    text = new_region.read_text().replace('"kernel"', '"stone"')
+    (tmp_path / "datalist.json").write_text(text)
+    with pytest.raises(UserError, match=r"has added regions \(kernel\), which build on frozen weights"):
+        add_region(tmp_path / "datalist.json", grown, "stone", tmp_path / "all", capacity="all", **SETTINGS)
