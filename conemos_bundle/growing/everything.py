@@ -48,8 +48,8 @@ def train_everything(
     """
     if model.added:
         raise UserError(
-            f"--capacity all: {model.folder} has added regions ({', '.join(model.added)}), which build on frozen weights"
-            "; take --capacity low_rank, or the model without them (conemos merge --remove)"
+            f"--capacity all: {model.folder} has added regions ({', '.join(model.added)}), which build on frozen "
+            "weights; take --capacity low_rank, or the model without them (conemos merge --remove)"
         )
     folder.mkdir(parents=True, exist_ok=True)
     root = scans_folder(datalist, read_datalist(datalist), options.pop("dataset_dir", None))
