@@ -22,8 +22,8 @@ def add_region(
         model: folder of a finished run, or of a bundle.
         region: the new region.
         output: folder of the grown model; the region alone goes to ``<region>.region.pt`` in it.
-        capacity: what is learned beside the frozen weights: ``film``, ``low_rank`` or ``decoder``; ``all``: all weights, the
-            old regions rehearsed by the model's own predictions, which may cost them something.
+        capacity: what is learned beside the frozen weights: ``film``, ``low_rank`` or ``decoder``; or ``all``
+            weights, the old regions rehearsed by the model's own predictions, which may cost them something.
         rank: of the changes of ``low_rank``.
         options: any setting of the training: ``--max_epochs 10 --minutes 5 --learning_rate 0.003 …``
 
