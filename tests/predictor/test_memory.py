@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 
-SIZE = 160
+SIZE = 112
 CODE = """
 import resource, sys
 from conemos_bundle.predictor import Predictor, segment_scans
@@ -26,7 +26,7 @@ for regions in (["hippocampus"], None):
 def test_three_regions_take_the_memory_of_one(output_format: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     voxels = rng.integers(0, 1000, (SIZE,) * 3, dtype=np.int16)
-    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([0.25, 0.25, 0.25, 1])), tmp_path / "scan.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([0.35, 0.35, 0.35, 1])), tmp_path / "scan.nii.gz")
     command = [sys.executable, "-c", CODE, str(tmp_path / "scan.nii.gz"), str(tmp_path / "out"), output_format]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     one, three = (int(line.split()[1]) * 1024 for line in printed.splitlines() if line.startswith("peak"))
