@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +28,12 @@ def label_values(info: Mapping[str, Any], region_names: Sequence[str]) -> dict[s
         region_names: the K regions. Upper and lower case are alike.
 
     Returns:
-        the values; regions of one value, or of 0, cannot be told apart, and are left out.
+        the values; regions of one value, or of 0, cannot be told apart, and are left out. None where all names that
+        were told are others'.
     """
     told = {name.lower(): value for name, value in _told_values(info)}
     found = {region: told[region.lower()] for region in region_names if region.lower() in told}
-    if not found:
+    if not told:
         return {region: k + 1 for k, region in enumerate(region_names)}
     often = Counter(found.values())
     return {region: value for region, value in found.items() if value > 0 and often[value] == 1}
@@ -46,7 +48,7 @@ def _told_values(info: Mapping[str, Any]) -> list[tuple[str, int]]:
     names = params.get("label_names") if isinstance(params, Mapping) else None
     pairs = pairs or (list(names.items()) if isinstance(names, Mapping) else [])
     whole = [(name, value) for name, value in pairs if isinstance(value, int | float) and value == value // 1]
-    return [(str(name), int(value)) for name, value in whole if abs(value) < 2**31]
+    return [(normalize("NFC", str(name)), int(value)) for name, value in whole if abs(value) < 2**31]
 
 
 def masks_of_labels(
@@ -117,10 +119,13 @@ def on_grid(
 
 def _segments(label: str) -> tuple[Mask, npt.NDArray[np.float64], list[str]] | None:
     """Masks, affine and names where the file holds segments; MONAI Label keeps a ``.seg.nrrd`` as ``.nrrd``."""
+    if not label.endswith(".nrrd"):
+        return None
     try:
-        return read_seg_nrrd(label) if label.endswith(".nrrd") else None
+        masks, affine, names = read_seg_nrrd(label)
     except UserError:
         return None  # a label map
+    return masks, affine, [normalize("NFC", name) for name in names]
 
 
 def _label_map(label: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -141,6 +146,20 @@ def regions_in(label: str, info: Mapping[str, Any], region_names: Sequence[str])
         return [region for region in region_names if region.lower() in drawn]
     values = set(np.unique(_label_map(label)[0]))
     return [region for region, value in label_values(info, region_names).items() if value in values]
+
+
+def drawn_names(label: str, info: Mapping[str, Any]) -> list[str]:
+    """The names that a client sent with a saved label, or wrote into it, of what has voxels there.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    segments = _segments(label)
+    if segments is not None:
+        return [name for name, mask in zip(segments[2], segments[0], strict=True) if mask.any()]
+    told = _told_values(info)
+    values = set(np.unique(_label_map(label)[0])) if told else set()
+    return [name for name, value in told if value > 0 and value in values]
 
 
 def read_saved(

@@ -16,10 +16,23 @@ from conemos_bundle.hosts.label.checks import checked_image, checked_name
 from conemos_bundle.hosts.label.dicomweb import use_our_reader
 from conemos_bundle.hosts.label.jobs import SERVER, in_job
 from conemos_bundle.hosts.label.options import known_options
-from conemos_bundle.hosts.label.requests import FORMATS, checked_format, refuse, reject_bad_values, requested_regions
+from conemos_bundle.hosts.label.requests import (
+    FORMATS,
+    checked_format,
+    refuse,
+    region_options,
+    reject_bad_values,
+    requested_regions,
+)
 from conemos_bundle.hosts.label.served_model import ServedModel
 from conemos_bundle.hosts.label.studies import see_moved_files, write_whole_files
-from conemos_bundle.hosts.label.tasks import CONFIDENCE, LeastConfidentRegion, RegionScoring, RegionTrainTask
+from conemos_bundle.hosts.label.tasks import (
+    CONFIDENCE,
+    LeastConfidentRegion,
+    NewRegionTask,
+    RegionScoring,
+    RegionTrainTask,
+)
 from conemos_bundle.utils.processes import end_with_command
 from conemos_bundle.utils.version import __version__
 from conemos_bundle.volumes.seg_nrrd import write_seg_nrrd
@@ -45,6 +58,8 @@ class RegionInferTask(BundleInferTask):
         served: the bundle of all regions.
     """
 
+    _config: dict[str, Any]
+
     def __init__(self, path: str, conf: dict[str, str], served: ServedModel) -> None:
         super().__init__(path, conf)
         self.served = served
@@ -57,6 +72,7 @@ class RegionInferTask(BundleInferTask):
         Raises:
             UserError: the request or the scan cannot be used.
         """
+        self._offer()
         reject_bad_values(request, self._config["device"], self._config["model_filename"])
         checked_format(request.get("output_format", FORMATS[0]))
         asked = self.fixed or requested_regions(request, self.served.region_names)
@@ -64,6 +80,21 @@ class RegionInferTask(BundleInferTask):
         with _one_at_a_time:
             result: tuple[Any, dict[str, Any]] = super().__call__(request, callbacks)
         return result
+
+    def info(self) -> dict[str, Any]:
+        """What clients are told: regions that the model was taught meanwhile, too."""
+        self._offer()
+        told: dict[str, Any] = super().info()
+        return told
+
+    def _offer(self) -> None:
+        """Labels and check boxes of the regions that the model knows now."""
+        if not self.fixed:
+            regions = self.served.region_names
+            self.labels = {region.lower(): k + 1 for k, region in enumerate(regions)}
+            config = dict(self._config)  # others may be reading the old one
+            config.update(region_options(regions))
+            self._config = config
 
     def pre_transforms(self, data: Any = None) -> list[Any]:
         """None: the predictor has its own."""
@@ -138,8 +169,10 @@ class RegionApp(MONAILabelApp):
         return {name if len(served) == 1 else f"{name}_{model}": task(s) for model, s in served.items()}
 
     def init_trainers(self) -> dict[str, Any]:
-        """A task per bundle of all regions."""
-        return {name: RegionTrainTask(served) for name, served in self._served().items()}
+        """Two tasks per bundle of all regions: train its regions, and teach it another."""
+        served = self._served().items()
+        trainers: dict[str, Any] = {name: RegionTrainTask(model) for name, model in served}
+        return trainers | {f"{name}_new_region": NewRegionTask(model) for name, model in served}
 
     def init_strategies(self) -> dict[str, Any]:
         """Which scan, and which region, comes next."""

@@ -6,15 +6,16 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import part_folder, sweep, write_in_one_step
+from conemos_bundle.hosts.label.together import of_one_model
 from conemos_bundle.runs.metadata import read_metadata
-from conemos_bundle.runs.record import RECORD, read_run
+from conemos_bundle.runs.record import RECORD, Run, read_run
 from conemos_bundle.utils.records import read_json
 
 PACKAGE = Path(__file__).resolve().parents[2]
@@ -69,12 +70,36 @@ def served_config(
 
 def served_metadata(metadata: dict[str, Any], regions: Sequence[str]) -> dict[str, Any]:
     """The metadata of a bundle that segments ``regions`` only, with the label map's values 1, 2, …."""
-    served: dict[str, Any] = json.loads(json.dumps(metadata))
-    output = served["network_data_format"]["outputs"]["pred"]
-    output["num_channels"] = len(regions)
-    output["channel_def"] = {"0": "background", **{str(k + 1): region for k, region in enumerate(regions)}}
+    served = _with_channels(metadata, regions)
     served["description"] = f"{', '.join(regions)} only. {metadata.get('description', '')}"
     return served
+
+
+def grown_configs(
+    config: Mapping[str, Any], metadata: Mapping[str, Any], record: Run
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """inference.json and metadata.json of a served model that was taught regions.
+
+    Args:
+        config: what inference.json was.
+        metadata: what metadata.json was.
+        record: of the model as it is now.
+    """
+    grown = {**config, "network_def": record.network.as_config, "region_names": list(record.regions)}
+    return grown, _with_channels(metadata, record.regions)
+
+
+def _with_channels(metadata: Mapping[str, Any], regions: Sequence[str]) -> dict[str, Any]:
+    changed: dict[str, Any] = json.loads(json.dumps(metadata))
+    output = changed["network_data_format"]["outputs"]["pred"]
+    output["num_channels"] = len(regions)
+    output["channel_def"] = {"0": "background", **{str(k + 1): region for k, region in enumerate(regions)}}
+    return changed
+
+
+def json_bytes(content: Mapping[str, Any]) -> bytes:
+    """What a configuration's file holds."""
+    return (json.dumps(content, indent=4) + "\n").encode()
 
 
 def write_app(bundle: Path, app: Path, name: str | None = None, region_bundles: bool = False) -> list[Path]:
@@ -103,11 +128,17 @@ def write_app(bundle: Path, app: Path, name: str | None = None, region_bundles: 
     name = name or re.sub(r"[^\w.-]+", "_", str(metadata.get("name") or bundle.resolve().name))
     if any(word in name.lower() for word in _TAKEN_FOR_OTHER_TASKS) or not re.fullmatch(r"\w[\w.-]*", name):
         raise UserError(f"{name}: MONAI Label would take this for another task, or for no name; pass another --name")
-    _reject_another_model(bundle / "models", app / "model" / name)
+    target = app / "model" / name
+    if target.is_dir():
+        with of_one_model(target):  # finishes what was killed
+            pass
+    grown = _grown_there(bundle / "models", target)
+    if grown is not None:
+        config, metadata = grown_configs(config, metadata, grown)
+        region_names = grown.regions
     write_in_one_step(app / "main.py", lambda part: part.write_text(MAIN, encoding="utf-8"))
     _link(PACKAGE, app / "conemos_bundle")
 
-    target = app / "model" / name
     _copy_model(bundle / "models", target / "models")
     _write_model(target, served_config(config, region_names), metadata)
     written = [target]
@@ -119,16 +150,32 @@ def write_app(bundle: Path, app: Path, name: str | None = None, region_bundles: 
     return written
 
 
-def _reject_another_model(source: Path, target: Path) -> None:
-    """The model that the app holds may have been trained further, but it is of the same regions and network."""
+def _grown_there(source: Path, target: Path) -> Run | None:
+    """The record of the app's model where it was taught regions there; it may have been trained further in any case.
+
+    Raises:
+        UserError: it is of other regions or another network.
+    """
     if not ((source / RECORD).is_file() and (target / "models" / RECORD).is_file()):
-        return
+        return None
     theirs, ours = (read_run(folder / RECORD) for folder in (target / "models", source))
-    if (theirs.regions, theirs.network, theirs.plan) != (ours.regions, ours.network, ours.plan):
-        raise UserError(
-            f"{target}: holds a model of other regions ({', '.join(theirs.regions)}), another network or input than "
-            f"{source.parent}; pass another --name or --output, or remove that folder"
-        )
+    if (theirs.regions, theirs.network, theirs.plan) == (ours.regions, ours.network, ours.plan):
+        return None
+    if theirs.regions[: len(ours.regions)] == ours.regions and _base(theirs) == _base(ours):
+        return theirs
+    raise UserError(
+        f"{target}: holds a model of other regions ({', '.join(theirs.regions)}), another network or input than "
+        f"{source.parent}; pass another --name or --output, or remove that folder"
+    )
+
+
+def _base(record: Run) -> tuple[Any, ...]:
+    """What a model keeps however many regions it is taught."""
+    network = record.network.model_dump()
+    grown = network.pop("target").endswith(".GrownUNet")
+    old = network.pop("num_regions") - network.pop("added") * grown
+    is_conditioned = grown or record.network.is_conditioned
+    return is_conditioned, record.regions[:old], network, record.plan.model_dump()
 
 
 def _copy_model(source: Path, target: Path) -> None:
@@ -143,8 +190,7 @@ def _copy_model(source: Path, target: Path) -> None:
 
 def _write_model(folder: Path, config: dict[str, Any], metadata: dict[str, Any]) -> None:
     for file, content in (("inference.json", config), ("metadata.json", metadata)):
-        data = (json.dumps(content, indent=4) + "\n").encode()
-        write_in_one_step(folder / "configs" / file, partial(Path.write_bytes, data=data))
+        write_in_one_step(folder / "configs" / file, partial(Path.write_bytes, data=json_bytes(content)))
     _link(PACKAGE, folder / "conemos_bundle")
 
 

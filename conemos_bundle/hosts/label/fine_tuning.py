@@ -42,6 +42,7 @@ class Training(Strict):
     max_epochs: int | None = None
     learning_rate: Amount = None
     backup: str = ""
+    region: RegionName | None = None  # that the model was taught
 
 
 _HISTORY = TypeAdapter(list[Training])
@@ -88,17 +89,28 @@ def replace_model(models: Path, new: Path, entry: dict[str, Any]) -> None:
     The history comes before the weights: whoever is killed in between never judges the new model by what it was trained
     on.
     """
-    backup = models / "backup" / f"model_{entry['time']}.pt"
-    write_in_one_step(backup, partial(shutil.copyfile, models / "model.pt"))
-    entry["backup"] = str(backup)
+    entry["backup"] = str(backed_up(models, "model.pt", entry["time"]))
     add_to_history(models, entry)
     write_in_one_step(models / "model.pt", partial(shutil.copyfile, new))
 
 
+def backed_up(models: Path, file: str, when: str) -> Path:
+    """Copy a file of the model to ``backup/``; the copy's path."""
+    name = Path(file)
+    backup = models / "backup" / f"{name.stem}_{when}{name.suffix}"
+    write_in_one_step(backup, partial(shutil.copyfile, models / file))
+    return backup
+
+
 def add_to_history(models: Path, entry: dict[str, Any]) -> None:
     """Add a training to the history."""
-    text = json.dumps([*read_history(models), entry], indent=4) + "\n"
+    text = with_entry(models, entry)
     write_in_one_step(models / HISTORY, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def with_entry(models: Path, entry: dict[str, Any]) -> str:
+    """The history's text with one training more."""
+    return json.dumps([*read_history(models), entry], indent=4) + "\n"
 
 
 def read_history(models: Path) -> list[dict[str, Any]]:

@@ -71,7 +71,7 @@ OPTIONS: dict[str, dict[str, Check]] = {
     "scoring": {"method": _text, "max_scans": _number},
     "train": {
         "model": _text, "device": _device, "gpus": _gpus, "max_epochs": _number, "steps_per_epoch": _number,
-        "learning_rate": _number, "val_split": _number, "pretrained": _flag,
+        "learning_rate": _number, "val_split": _number, "pretrained": _flag, "region": _text, "least_dice": _number,
     },
 }  # fmt: skip
 

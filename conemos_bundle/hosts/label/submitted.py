@@ -6,10 +6,12 @@ import logging
 from typing import Any
 
 from conemos_bundle.errors import UserError
-from conemos_bundle.hosts.label.annotations import known_relations, read_saved, regions_in
+from conemos_bundle.hosts.label.annotations import drawn_names, known_relations, read_saved, regions_in
 from conemos_bundle.hosts.label.served_model import ServedModel
 from conemos_bundle.hosts.label.training_set import Saved
+from conemos_bundle.names import region_name
 from conemos_bundle.predictor import Segmentation
+from conemos_bundle.volumes import read_geometry
 from monailabel.datastore.local import LocalDatastore
 
 logger = logging.getLogger(__name__)
@@ -65,4 +67,39 @@ def saved_annotations(served: ServedModel, datastore: Any) -> list[Saved]:
             continue
         logger.info(f"{name}: annotated: {', '.join(masks) or 'no region of this model'}")
         saved.append(Saved(name, image, segmented.affine, masks, predicted))
+    return saved
+
+
+def unknown_names(served: ServedModel, datastore: Any) -> list[str]:
+    """Names that annotators submitted voxels of, and that the model does not know; upper and lower case are alike."""
+    known, found = {region.lower() for region in served.region_names}, dict[str, str]()
+    for _, label, info in submitted(datastore):
+        try:
+            for name in drawn_names(label, info):
+                if name.lower() not in known:
+                    found.setdefault(name.lower(), region_name(name))
+        except (UserError, ValueError) as error:
+            logger.warning(f"left out: {error}")
+    return sorted(found.values())
+
+
+def annotations_of(region: str, served: ServedModel, datastore: Any) -> list[Saved]:
+    """What annotators submitted of a region that the model does not know; the masks are of that region alone.
+
+    Files that cannot be used are left out, with a line in the log. In a label map, what another segment hides of it is
+    not in its mask.
+    """
+    saved = []
+    for name, label, info in submitted(datastore):
+        try:
+            if region.lower() not in [drawn.lower() for drawn in drawn_names(label, info)]:
+                continue
+            image = served.checked(datastore.get_image_uri(name))
+            geometry = read_geometry(image)
+            masks = read_saved(label, info, [region], {}, geometry.shape, geometry.affine)
+        except UserError as error:
+            logger.warning(f"left out: {error}")
+            continue
+        if masks:
+            saved.append(Saved(name, image, geometry.affine, masks, {}))
     return saved

@@ -5,18 +5,22 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from conemos_bundle.errors import UserError, exit_with, find_user_error
 from conemos_bundle.files import one_writer, part_folder
+from conemos_bundle.growing.model import read_growing
 from conemos_bundle.hosts.label.answers import rounded_confidences
 from conemos_bundle.hosts.label.fine_tuning import fine_tune, read_history, trained_on
 from conemos_bundle.hosts.label.jobs import in_job, in_server
+from conemos_bundle.hosts.label.new_region import LEAST_SCANS, asked_region, teach
 from conemos_bundle.hosts.label.requests import number, refuse, reject_bad_values
 from conemos_bundle.hosts.label.served_model import ServedModel
-from conemos_bundle.hosts.label.submitted import annotated_regions, saved_annotations
+from conemos_bundle.hosts.label.submitted import annotated_regions, annotations_of, saved_annotations, unknown_names
 from conemos_bundle.hosts.label.training_set import write_training_set
 from conemos_bundle.hosts.label.uncertainty import least_confident
 from conemos_bundle.runs.run import read_record
@@ -29,26 +33,17 @@ logger = logging.getLogger(__name__)
 CONFIDENCE = "region_confidence"
 
 
-class RegionTrainTask(TrainTask):
-    """Train a served model on what annotators saved; see `fine_tune`.
+class _Training(TrainTask):
+    """A training changes what the whole process goes by, so it is refused where the server runs: `Jobs` starts another.
 
-    A training changes what the whole process goes by, so it is refused where the server runs: `Jobs` starts another.
+    Args:
+        served: the model.
+        description: for the clients.
     """
 
-    def __init__(self, served: ServedModel) -> None:
-        super().__init__("Train on the regions that annotators saved; a worse model is not served")
+    def __init__(self, served: ServedModel, description: str) -> None:
+        super().__init__(description)
         self.served = served
-
-    def config(self) -> dict[str, Any]:
-        """The options that clients show."""
-        return {
-            "device": device_list(),
-            "max_epochs": 10,
-            "steps_per_epoch": 50,
-            "learning_rate": 0.0001,
-            "val_split": 0.2,
-            "pretrained": True,
-        }
 
     def stats(self) -> dict[str, Any]:
         """The last training, for the clients; ``error`` where the history cannot be read."""
@@ -68,7 +63,7 @@ class RegionTrainTask(TrainTask):
             if in_server():
                 raise UserError("a training needs a process of its own; start it without run_sync")
             with one_writer(self.served.models):
-                return self._train(request, datastore)
+                entry = self._train(request, datastore)
         except Exception as error:
             user_error = find_user_error(error)
             if user_error is None:
@@ -76,33 +71,102 @@ class RegionTrainTask(TrainTask):
             if in_job():
                 exit_with(user_error)
             refuse(user_error)
+        print(f"{'replaced' if entry['replaced'] else 'kept'}: {entry['reason']}", flush=True)
+        return entry
+
+    def config(self) -> dict[str, Any]:
+        """The options that clients show."""
+        raise NotImplementedError
 
     def _train(self, request: Mapping[str, Any], datastore: Any) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _numbers(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """What both trainings ask for, checked: the keyword arguments of `fine_tune` and `teach`."""
         defaults = self.config()
-        epochs = int(number(request, "max_epochs", defaults["max_epochs"], 1, 10**5))
-        steps = int(number(request, "steps_per_epoch", defaults["steps_per_epoch"], 1, 10**5))
-        learning_rate = number(request, "learning_rate", defaults["learning_rate"], 0, 1)
-        fraction = number(request, "val_split", defaults["val_split"], 0, 1)
         reject_bad_values({"device": request.get("device")}, defaults["device"], ())
-        device = torch.device(name_to_device(request.get("device") or "cuda"))
-        models = self.served.models
-        before, spacing = trained_on(models), read_record(models / "model.pt").plan.spacing
-        trainings = models.parents[2] / "training"
-        with part_folder(trainings) as part:  # nothing is left of a training that did not end
+        return {
+            "device": torch.device(name_to_device(request.get("device") or "cuda")),
+            "max_epochs": int(number(request, "max_epochs", defaults["max_epochs"], 1, 10**5)),
+            "steps_per_epoch": int(number(request, "steps_per_epoch", defaults["steps_per_epoch"], 1, 10**5)),
+            "learning_rate": number(request, "learning_rate", defaults["learning_rate"], 0, 1),
+        }
+
+    @contextmanager
+    def _folder(self) -> Iterator[Path]:
+        """A folder for a training set, in the app's ``training``; nothing is left of a training that did not end."""
+        trainings = self.served.models.parents[2] / "training"
+        with part_folder(trainings) as part:
             folder = part / time.strftime("%Y%m%d-%H%M%S")
             folder.mkdir()
-            saved = saved_annotations(self.served, datastore)
-            unannotated = write_training_set(folder, saved, self.served.region_names, spacing, fraction, before)
-            entry = fine_tune(
-                models, folder, unannotated, device, epochs, steps, learning_rate,
-                pretrained=request.get("pretrained", True) not in (False, "false", "False"),
-            )  # fmt: skip
+            yield folder
             kept = trainings / folder.name
             while kept.exists():
                 kept = kept.with_name(f"{kept.name}_")
             os.replace(folder, kept)
-        print(f"{'replaced' if entry['replaced'] else 'kept'}: {entry['reason']}", flush=True)
-        return entry
+
+
+class RegionTrainTask(_Training):
+    """Train a served model on what annotators saved; see `fine_tune`."""
+
+    def __init__(self, served: ServedModel) -> None:
+        super().__init__(served, "Train on the regions that annotators saved; a worse model is not served")
+
+    def config(self) -> dict[str, Any]:
+        """The options that clients show."""
+        return {
+            "device": device_list(),
+            "max_epochs": 10,
+            "steps_per_epoch": 50,
+            "learning_rate": 0.0001,
+            "val_split": 0.2,
+            "pretrained": True,
+        }
+
+    def _train(self, request: Mapping[str, Any], datastore: Any) -> dict[str, Any]:
+        numbers, models = self._numbers(request), self.served.models
+        fraction = number(request, "val_split", self.config()["val_split"], 0, 1)
+        pretrained = request.get("pretrained", True) not in (False, "false", "False")
+        before, spacing = trained_on(models), read_record(models / "model.pt").plan.spacing
+        with self._folder() as folder:
+            saved = saved_annotations(self.served, datastore)
+            unannotated = write_training_set(folder, saved, self.served.region_names, spacing, fraction, before)
+            return fine_tune(models, folder, unannotated, pretrained=pretrained, **numbers)
+
+
+class NewRegionTask(_Training):
+    """Teach a served model a region that it does not know; see `teach`."""
+
+    def __init__(self, served: ServedModel) -> None:
+        super().__init__(served, "Teach the model a region that it does not know; its others stay as they are")
+
+    def config(self) -> dict[str, Any]:
+        """The options that clients show."""
+        return {
+            "device": device_list(),
+            "region": "",
+            "max_epochs": 20,
+            "steps_per_epoch": 50,
+            "learning_rate": 0.003,
+            "val_split": 0.2,
+            "least_dice": 0.5,
+        }
+
+    def _train(self, request: Mapping[str, Any], datastore: Any) -> dict[str, Any]:
+        numbers, served = self._numbers(request), self.served
+        fraction = number(request, "val_split", self.config()["val_split"], 0, 1)
+        least_dice = number(request, "least_dice", self.config()["least_dice"], 0, 1)
+        region = asked_region(request.get("region"), served.region_names, lambda: unknown_names(served, datastore))
+        spacing = read_growing(served.models).record.plan.spacing  # or it cannot grow
+        saved = annotations_of(region, served, datastore)
+        if len(saved) < LEAST_SCANS:
+            raise UserError(
+                f"region: {region} is drawn in {len(saved)} of the submitted labels; draw it in {LEAST_SCANS} scans at "
+                "least, one to learn from and one to judge by"
+            )
+        with self._folder() as folder:
+            write_training_set(folder, saved, [region], spacing, fraction, trained_on(served.models))
+            return teach(served.folder, folder, region, least_dice=least_dice, **numbers)
 
 
 def _confidence(datastore: Any, name: str) -> dict[str, Any]:

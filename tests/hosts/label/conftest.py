@@ -52,6 +52,9 @@ class BundleInferTask:
         if self.bundle_config.get("displayable_configs"):
             self._config.update(self.bundle_config.get_parsed_content("displayable_configs"))
 
+    def info(self) -> dict[str, Any]:
+        return {"labels": self.labels, "config": self._config}  # type: ignore[attr-defined]
+
     def __call__(self, request: dict[str, Any], callbacks: Any = None) -> tuple[Any, dict[str, Any]]:
         self.runs += 1
         data = {**self._config, **request, "image_path": request["image"]}

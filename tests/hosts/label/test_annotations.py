@@ -9,7 +9,14 @@ import nibabel
 import numpy as np
 import pytest
 from conemos_bundle.errors import UserError
-from conemos_bundle.hosts.label.annotations import known_relations, label_values, on_grid, read_saved, regions_in
+from conemos_bundle.hosts.label.annotations import (
+    drawn_names,
+    known_relations,
+    label_values,
+    on_grid,
+    read_saved,
+    regions_in,
+)
 from conemos_bundle.volumes.seg_nrrd import write_seg_nrrd
 from scipy.spatial.transform import Rotation
 
@@ -49,7 +56,7 @@ def read(label: str, info: dict[str, Any] | None = None, known: dict | None = No
         ({"label_info": [{"name": "brain", "idx": 7.0}, {"name": "uterus", "idx": float("nan")}]}, {"brain": 7}),
         ({"params": {"label_names": {"brain": 4, "uterus": 10**400, "placenta": float("inf")}}}, {"brain": 4}),
         ({"label_info": [{"name": "uterus", "idx": 2}, {"name": "lesion", "idx": 1}]}, {"Uterus": 2}),
-        ({"label_info": [{"name": "lesion", "idx": 1}]}, {"Uterus": 1, "placenta": 2, "brain": 3}),
+        ({"label_info": [{"name": "lesion", "idx": 1}]}, {}),  # no region of the model, whatever its value
         ({"params": {"label_names": {"uterus": 1, "brain": 3}}}, {"Uterus": 1, "brain": 3}),
         ({"label_info": [{"name": "brain", "idx": 1}], "params": {"label_names": {"brain": 3}}}, {"brain": 1}),
     ],
@@ -125,3 +132,16 @@ def test_relations_come_from_predictions_and_what_is_declared_wins() -> None:
     assert known_relations(predictions, REGIONS, {}) == KNOWN
     declared = known_relations(predictions, REGIONS, {"brain": "placenta", "placenta": "Uterus"})
     assert declared == {**KNOWN, ("placenta", "brain"): "contains"}
+
+
+def test_the_names_of_what_was_drawn_are_known_or_not(tmp_path: Path) -> None:
+    label = label_map(tmp_path / "a.nii.gz", one=(1, np.s_[:2]), two=(3, np.s_[2:4]))
+    names = [("brain", 1), ("cord", 2), ("cha\u0302teau", 3), ("nothing", 0)]
+    info = {"label_info": [{"name": name, "idx": value} for name, value in names]}
+    assert drawn_names(label, info) == ["brain", "ch\u00e2teau"]  # as a keyboard writes it
+    assert rows_of(read_saved(label, info, ["ch\u00e2teau"], {}, SHAPE, AFFINE)) == {"ch\u00e2teau": [2, 3]}
+    assert drawn_names(label, {}) == []  # a value without a name is the model's, or nobody's
+    masks = np.zeros((2, *SHAPE), np.uint8)
+    masks[0, 1:3] = 1
+    write_seg_nrrd(str(tmp_path / "b.nrrd"), masks, AFFINE, ["lesion", "brain"])
+    assert drawn_names(str(tmp_path / "b.nrrd"), {}) == ["lesion"]

@@ -29,7 +29,7 @@ def served(label: Label, app_folder: Path, studies: Path | None = None) -> Any:
 def test_thin_bundles_segment_and_only_the_whole_one_trains(label: Label, app_folder: Path) -> None:
     app = served(label, app_folder)
     assert sorted(app._infers) == ["tiny", "tiny_inner_core", "tiny_outer"]
-    assert list(app._trainers) == ["tiny"]
+    assert list(app._trainers) == ["tiny", "tiny_new_region"]
     assert list(app._strategies) == ["first", "random", "least_confident_region"]
     assert list(app._scoring_methods) == ["region_confidence"]
     assert app._infers["tiny"]._config == {
@@ -42,7 +42,7 @@ def test_thin_bundles_segment_and_only_the_whole_one_trains(label: Label, app_fo
 def test_of_two_models_each_has_its_proposals(label: Label, app_folder: Path) -> None:
     shutil.copytree(app_folder / "model" / "tiny", app_folder / "model" / "other")
     app = served(label, app_folder)
-    assert list(app._trainers) == ["other", "tiny"]
+    assert list(app._trainers) == ["other", "tiny", "other_new_region", "tiny_new_region"]
     assert list(app._scoring_methods) == ["region_confidence_other", "region_confidence_tiny"]
     strategy = app._strategies["least_confident_region_tiny"]
     assert strategy.served.models == app_folder / "model" / "tiny" / "models"

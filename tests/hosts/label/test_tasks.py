@@ -11,6 +11,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import torch
 from conemos_bundle.hosts.label.answers import answer
 from conemos_bundle.hosts.label.fine_tuning import add_to_history, read_history
 from conemos_bundle.hosts.label.served_model import ServedModel
@@ -190,9 +191,10 @@ def test_a_training_is_as_the_request_says_on_what_was_saved(
     for name in store.images:
         annotate(store, name, tmp_path / f"{name}.nii.gz", 2)
     label.tasks.RegionTrainTask(served)(request_, store)
-    models, folder, unannotated, device, *numbers, options, data = asked
-    assert models == tmp_path / "app" / "model" / "tiny" / "models" and str(device) == "cpu"
-    assert tuple(numbers) == settings and options == {"pretrained": pretrained}
+    models, folder, unannotated, options, data = asked
+    assert models == tmp_path / "app" / "model" / "tiny" / "models"
+    told = dict(zip(("max_epochs", "steps_per_epoch", "learning_rate"), settings, strict=True))
+    assert options == {"device": torch.device("cpu"), "pretrained": pretrained, **told}
     assert capsys.readouterr().out.endswith("kept: not better\n")
     (kept,) = (tmp_path / "app" / "training").iterdir()
     assert kept.name == folder.name and json.loads((kept / "datalist.json").read_text()) == data
