@@ -27,6 +27,7 @@ from conemos_bundle.hosts.deploy.dicom_series import find_series
 from conemos_bundle.utils.paths import bundle_folder
 from conemos_bundle.volumes.dicom import read_slices
 from deploy_cases import bad_inputs, series_variants
+from deploy_models import verify_models
 
 REGIONS = ["hippocampus", "anterior", "posterior"]
 OF_OPTIONS = {"region unknown", "region evaluated", "no input", "an unknown option"}  # bad inputs
@@ -146,7 +147,7 @@ def main(scan: str, python: str, only: str = "", model: str = "") -> None:
     Args:
         scan: a NIfTI of the hippocampus, 1 mm.
         python: the Python of the application's environment.
-        only: ``good`` or ``bad``: that part alone.
+        only: ``good``, ``bad`` or ``models``: that part alone.
         model: a ``.ts`` of this repository's model that was exported before; one is exported otherwise.
     """
     interpreter = Path(python).absolute()  # the commands run in other folders
@@ -158,15 +159,18 @@ def main(scan: str, python: str, only: str = "", model: str = "") -> None:
         ts = root / "model.ts"
         if model:
             shutil.copy(model, ts)
-        else:
+        elif only != "models":
             export(ts)
         (root / "series").mkdir()
         variants = series_variants(Path(scan).absolute(), root / "series")
         app = [str(interpreter), "-m", "conemos_bundle.hosts.deploy"]
-        if only != "bad":
+        if only in ("", "good"):
             failures += verify_good(app, variants, ts, root)
-        if only != "good":
+        if only in ("", "bad"):
             failures += verify_bad(app, variants["axial"], ts, root)
+        if only in ("", "models"):
+            (root / "models").mkdir()
+            failures += verify_models(app, variants["oblique"], root / "models")
     print(f"\n{'all as it should be' if not failures else f'{failures} WRONG'}")
     sys.exit(bool(failures))
 
