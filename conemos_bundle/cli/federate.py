@@ -24,6 +24,7 @@ def federate(
     region_wise: bool = True,
     at_once: int | None = None,
     job: str | None = None,
+    kit: str | None = None,
     regions: Sequence[str] = (),
     sites: Sequence[str] = (),
     **options: Any,
@@ -31,7 +32,7 @@ def federate(
     """Train one network over several sites with different annotated regions, on this machine in FLARE's simulator.
 
     Nothing but weights, counts and Dice leaves a site. The same command goes on with what was interrupted. With
-    ``--job`` nothing is trained: a job for real sites is written.
+    ``--job`` or ``--kit`` nothing is trained: what real sites need is written.
 
     Args:
         datalists: the datalist of each site; all name the same regions, in the same order.
@@ -42,6 +43,7 @@ def federate(
         region_wise: average a region's own weights over the sites that annotate it; False: all weights over all sites.
         at_once: sites that train at once; default: all.
         job: a new folder to write a job for FLARE's ``submit_job`` into, instead of the simulation.
+        kit: a startup kit of ``nvflare provision``, of the server or of a site: allow it this job alone, send no logs.
         regions: of such a job, in the order of the sites' datalists.
         sites: of such a job: the sites' names in FLARE's project.
         options: settings of training: ``--channels "[8,16,32]" --learning_rate 1e-3 --spacing "[1,1,1]" --seed 0 …``
@@ -49,6 +51,11 @@ def federate(
     Raises:
         UserError: sites do not go together, or something in their data or the options is wrong.
     """
+    if kit is not None:
+        from conemos_bundle.hosts.federated.kits import restrict_kit
+
+        print(f"wrote {restrict_kit(check_path(str(kit), is_folder=True))}")
+        return
     if job is not None:
         _write_job(
             Path(str(job)).expanduser(),

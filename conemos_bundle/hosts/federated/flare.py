@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from conemos_bundle.errors import find_user_error
+from conemos_bundle.errors import UserError, find_user_error
 from conemos_bundle.hosts.federated.job import Job, read_job
 from conemos_bundle.hosts.federated.messages import Task, check_message, log_sent
 from conemos_bundle.hosts.federated.places import place_of
@@ -22,6 +22,7 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
+from nvflare.app_common.logging.constants import is_log_streaming_allowed
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from nvflare.app_common.workflows.model_controller import ModelController
 
@@ -88,6 +89,8 @@ class SiteExecutor(Executor):
         """Answer a task of the server."""
         site = fl_ctx.get_prop(FLContextKey.CLIENT_NAME) or fl_ctx.get_identity_name()
         try:
+            if is_log_streaming_allowed(fl_ctx):  # an error may name a scan
+                raise UserError("FLARE would send this site's error log; see 'conemos federate --kit'")
             model = FLModelUtils.from_shareable(shareable)
             return FLModelUtils.to_shareable(FLModel(params=self.answer(task_name, site, model)))
         except Exception as error:

@@ -21,8 +21,10 @@ from conemos_bundle.data.plan import Look, plan_of
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import write_in_one_step
 from conemos_bundle.hosts.federated.averaging import Contribution, average, mean_over_sites
+from conemos_bundle.hosts.federated.film import keep_films
 from conemos_bundle.hosts.federated.job import PLANNED, InputPlan, Job, config_files, config_settings
-from conemos_bundle.hosts.federated.messages import Message, Task, check_message
+from conemos_bundle.hosts.federated.messages import Message, Shapes, Task, check_message
+from conemos_bundle.networks import FiLMUNet
 from conemos_bundle.networks.region_order import region_owners
 from conemos_bundle.runs.record import RECORD, Run
 from conemos_bundle.runs.run import package_versions, record_bytes
@@ -95,7 +97,7 @@ def run_rounds(job: Job, ask: Ask, folder: Path) -> None:
         UserError: sites do not go together, a message is no such thing, or the folder is another training's.
     """
     k = len(job.regions)
-    told = {site: check_message(m, "describe", k, {}) for site, m in ask("describe", 0, job, {}).items()}
+    told = _asked(ask, "describe", 0, job, {}, {})
     unknown = [region for i, region in enumerate(job.regions) if not any(m["annotated"][0, i] for m in told.values())]
     if unknown:
         raise UserError(f"no site annotates {', '.join(unknown)} in a training scan; leave it out of the regions")
@@ -106,14 +108,13 @@ def run_rounds(job: Job, ask: Ask, folder: Path) -> None:
     owners = region_owners(network, network.state_dict())
     for number in range(state["round"], job.rounds + 1):
         task: Task = "train" if number < job.rounds else "evaluate"
-        sent = {name: weight.numpy() for name, weight in state["weights"].items()}
-        messages = {s: check_message(m, task, k, shapes) for s, m in ask(task, number, job, sent).items()}
-        if sorted(messages) != sorted(job.sites):
-            raise UserError(f"round {number + 1}: not all sites have answered; the same command goes on from here")
+        messages = _asked(ask, task, number, job, state["weights"], shapes)
         _note_dice(state, number, job, messages)
         if task == "train":
             contributions = {site: _contribution(message, shapes) for site, message in messages.items()}
             state["weights"] = average(state["weights"], contributions, owners, job.region_wise)
+            if job.region_wise and isinstance(network, FiLMUNet):
+                state["weights"] = keep_films(network, state["weights"], contributions)
             masks = [sum(each.masks[i] for each in contributions.values()) for i in range(k)]
             steps = sum(each.steps for each in contributions.values())
             state["rows"].append([number + 1, steps, *masks])
@@ -122,7 +123,20 @@ def run_rounds(job: Job, ask: Ask, folder: Path) -> None:
     _finish(job, told, network, state, folder)
 
 
-def _contribution(message: Message, shapes: Mapping[str, Any]) -> Contribution:
+def _asked(
+    ask: Ask, task: Task, number: int, job: Job, weights: Mapping[str, torch.Tensor], shapes: Shapes
+) -> dict[str, Message]:
+    """The messages of all sites, checked."""
+    answers = ask(task, number, job, {name: weight.numpy() for name, weight in weights.items()})
+    silent = [site for site in job.sites if site not in answers]
+    if silent or len(answers) > len(job.sites):
+        raise UserError(
+            f"{task}: no answer of {', '.join(silent)}; its log says why, and the same again goes on from here"
+        )
+    return {site: check_message(message, task, len(job.regions), shapes) for site, message in answers.items()}
+
+
+def _contribution(message: Message, shapes: Shapes) -> Contribution:
     weights = {name: torch.from_numpy(np.ascontiguousarray(message[name])).reshape(shapes[name]) for name in shapes}
     return Contribution(weights, int(message["steps"]), message["masks"].tolist())
 

@@ -20,6 +20,7 @@ from conemos_bundle.utils.processes import commands_end_with_us
 
 _PACKAGE = "conemos_bundle.hosts.federated"
 ALLOWED = [f"{_PACKAGE}.flare.Coordinator", f"{_PACKAGE}.flare.SiteExecutor"]
+RESTRICTED = {"class_allow_list": ALLOWED, "class_list_enforcement_mode": "enforce", "allow_log_streaming": False}
 _SAID = re.compile(r"^conemos: (error: )?(.+)")  # see `flare`
 
 
@@ -71,7 +72,7 @@ def simulate(job: Job, datalists: Sequence[str | Path], output: Path, at_once: i
             own = {"datalist": str(Path(datalist).expanduser().absolute()), "output": str(output / "sites" / site)}
             places[site] = own
         _write(work / "places.json", places)
-        _write(work / "flare" / "local" / "resources.json", {"format_version": 2, "class_allow_list": ALLOWED})
+        _write(work / "flare" / "local" / "resources.json", {"format_version": 2, **RESTRICTED})
         before = _written(output / "model.pt")
         command = [sys.executable, "-m", "nvflare.private.fed.app.simulator.simulator", str(work / "federated")]
         command += ["-w", str(work / "flare"), "-c", ",".join(job.sites), "-t", str(at_once or len(job.sites))]

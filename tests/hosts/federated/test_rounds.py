@@ -118,7 +118,7 @@ def test_a_site_that_is_missing_or_sends_something_else(job: Any, ask: Any, tmp_
 
         return give
 
-    with pytest.raises(UserError, match="not all sites have answered"):
+    with pytest.raises(UserError, match="train: no answer of site-2; its log says why"):
         run_rounds(job(), changed(lambda answers: answers.pop("site-2")), tmp_path / "a")
     with pytest.raises(UserError, match="the message has 'patient'"):
         run_rounds(job(), changed(lambda a: a["site-2"].update(patient=np.zeros(3))), tmp_path / "b")
