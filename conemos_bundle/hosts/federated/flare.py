@@ -70,9 +70,10 @@ class Coordinator(ModelController):
 
     def ask(self, task: Task, number: int, job: Job, weights: Mapping[str, Any]) -> dict[str, Mapping[str, object]]:
         """Give a task to all sites and wait for their messages."""
-        meta = {"job": job.model_dump_json(), "regions": len(job.regions)}
         params = dict(weights) or {"nothing": 0}  # FLARE sends no empty model
-        model = FLModel(params=params, params_type=ParamsType.FULL, current_round=number, meta=meta)
+        model = FLModel(
+            params=params, params_type=ParamsType.FULL, current_round=number, meta={"job": job.model_dump_json()}
+        )
         results = self.send_model_and_wait(task_name=task, data=model, targets=list(job.sites))
         return {result.meta["client_name"]: result.params for result in results}
 

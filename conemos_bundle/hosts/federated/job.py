@@ -32,6 +32,10 @@ def _site(name: str) -> str:
     return name
 
 
+def _is_side(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
 Site = Annotated[str, AfterValidator(_site)]
 Rate = Annotated[float, Field(ge=0, le=1e6)]
 Word = Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]  # such as inverse_size: nothing that MONAI would evaluate
@@ -75,6 +79,9 @@ class Job(Strict):
         for name in self.settings:
             if name not in SETTINGS:
                 raise ValueError(f"'settings' has {name[:40]!r}, which is not one of {', '.join(SETTINGS)}")
+        for name, sides in (("spacing", self.settings.get("spacing")), ("patch_size", self.settings.get("patch_size"))):
+            if sides is not None and not (isinstance(sides, list) and len(sides) == 3 and all(map(_is_side, sides))):
+                raise ValueError(f"{name}: give three numbers above 0, such as [1,1,2]")
         return self
 
 

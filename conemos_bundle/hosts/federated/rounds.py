@@ -31,7 +31,9 @@ from conemos_bundle.runs.run import package_versions, record_bytes
 from conemos_bundle.runs.weights import check_weights, load_tensors
 from conemos_bundle.training.checkpoint import save_in_one_step
 from conemos_bundle.training.defaults import most_voxels
+from conemos_bundle.utils.records import one_line
 from monai.bundle import ConfigParser
+from pydantic import ValidationError
 from torch import nn
 
 STATE, ROUNDS = "federated.pt", "rounds.csv"
@@ -56,7 +58,7 @@ def common_plan(job: Job, told: Mapping[str, Message]) -> InputPlan:
         if ours != theirs:
             raise UserError(f"{site}: its scans have {ours} channel(s), those of {first} {theirs}")
         mine, its = (np.asarray(told[each]["spacing"], float) for each in (site, first))
-        if "spacing" not in job.settings and not ((mine < FARTHEST * its) & (its < FARTHEST * mine)).all():
+        if job.settings.get("spacing") is None and not ((mine < FARTHEST * its) & (its < FARTHEST * mine)).all():
             raise UserError(
                 f"{site}: its voxels are {mine.round(3).tolist()} mm, those of {first} {its.round(3).tolist()} mm; "
                 "if that is so, pass --spacing"
@@ -69,8 +71,11 @@ def common_plan(job: Job, told: Mapping[str, Message]) -> InputPlan:
 
     look = Look(int(told[first]["channels"]), median("spacing"), median("extent"))
     given: dict[str, Any] = {"most_voxels": most_voxels()}
-    given.update({name: job.settings[name] for name in PLANNED if name in job.settings})
-    return InputPlan.model_validate(plan_of(look, **given))
+    given.update({name: job.settings[name] for name in PLANNED if job.settings.get(name) is not None})
+    try:
+        return InputPlan.model_validate(plan_of(look, **given))
+    except ValidationError as error:
+        raise UserError(f"the plan of the input: {one_line(error)}") from error
 
 
 def build_network(job: Job) -> nn.Module:

@@ -41,6 +41,8 @@ def test_a_job_is_configuration_without_code_or_paths(tmp_path: Path) -> None:
         ({"method": "psl_los"}, "--method 'psl_los': use one of psl_loss,.*did you mean psl_loss"),
         ({"settings": {"learning_rat": 1}}, "--learning_rat: no such option .*did you mean --learning_rate"),
         ({"settings": {"cache_dir": "x"}}, "--cache_dir: no such option"),
+        ({"settings": {"spacing": [1, 2]}}, r"spacing: give three numbers above 0, such as \[1,1,2\]"),
+        ({"settings": {"patch_size": 24}}, "patch_size: give three numbers"),
         ({"settings": {"learning_rate": "$1"}}, "settings.learning_rate"),
     ],
 )

@@ -16,6 +16,7 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.hosts.federated.job import Job, read_job
 from conemos_bundle.hosts.federated.messages import check_message
 from conemos_bundle.hosts.federated.rounds import STATE, build_network, common_plan, run_rounds
+from conemos_bundle.networks.film import FiLM
 from conemos_bundle.networks.region_order import region_owners
 from conemos_bundle.runs.record import read_run
 from conemos_bundle.runs.weights import load_weights
@@ -59,6 +60,19 @@ def test_a_region_learns_at_its_site_alone(job: Any, ask: Any, tmp_path: Path) -
     state = torch.load(tmp_path / "run" / STATE, weights_only=True)["weights"]
     assert torch.equal(state[name], torch.stack([sent["site-1"][:, 0], sent["site-2"][:, 1]], 1))
     assert set(region_owners(build_network(planned), start)) == {name}
+    # so are γ and β: those of each region are what its own site has made of them
+    network: Any = build_network(planned)
+    of_site = [films(network, {n: torch.from_numpy(m[n]) for n in start}) for m in ask.messages[1][2].values()]
+    torch.testing.assert_close(films(network, state), torch.stack([of_site[0][0], of_site[1][1]]), atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(of_site[0], of_site[1], atol=1e-4)
+
+
+def films(network: Any, weights: dict[str, torch.Tensor]) -> torch.Tensor:
+    """γ and β of all FiLM layers, (K, …)."""
+    network.load_state_dict(weights)
+    modules = [module for module in network.modules() if isinstance(module, FiLM)]
+    with torch.no_grad():
+        return torch.cat([module.projection(network.embedding(network.codes)) for module in modules], 1)
 
 
 def read_job_plan() -> Any:
@@ -135,6 +149,8 @@ def test_the_plan_is_the_median_of_all_scans(job: Any) -> None:
     own = job().model_copy(update={"settings": {}})
     plan = common_plan(own, {"a": told(spacing=1.0, scans=5, extent=40), "b": told(spacing=2.0, scans=2, extent=80)})
     assert (plan.spacing, plan.patch_size, plan.whole_scans) == ([1.0] * 3, [40] * 3, True)
+    with pytest.raises(UserError, match="the plan of the input: patch_size.0: "):
+        common_plan(job(patch_size=[1000, 16, 16]), {"a": told()})
     given = job(spacing=[4.0, 4.0, 4.0])
     assert common_plan(given, {"a": told(), "b": told(spacing=900.0)}).patch_size == [16, 16, 8]
 
