@@ -23,7 +23,9 @@ def test_each_package_of_a_lock_has_one_version_and_hashes(lock: str) -> None:
         assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*==[^\s;]+( ; [^#]*?)?( ?--hash=sha256:[0-9a-f]{64})+\s*", line), line
 
 
-@pytest.mark.parametrize("extra", [None, "test", "dicom", "export", "experiments", "keras", "openvino", "tensorboard"])
+@pytest.mark.parametrize(
+    "extra", [None, "test", "dicom", "export", "experiments", "federated", "keras", "openvino", "tensorboard"]
+)
 def test_each_direct_dependency_is_locked_within_its_range(extra: str | None) -> None:
     versions = locked("build", "torch", "development")
     asked = needed(extra)

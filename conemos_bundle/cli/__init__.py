@@ -7,6 +7,7 @@ from conemos_bundle.cli.datalist import datalist
 from conemos_bundle.cli.demo import demo
 from conemos_bundle.cli.experiments import experiments
 from conemos_bundle.cli.export import export
+from conemos_bundle.cli.federate import federate
 from conemos_bundle.cli.import_keras import import_keras
 from conemos_bundle.cli.info import info
 from conemos_bundle.cli.label_app import label_app
@@ -25,6 +26,7 @@ __all__ = [
     "evaluate",
     "experiments",
     "export",
+    "federate",
     "import_keras",
     "info",
     "label_app",

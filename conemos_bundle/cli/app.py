@@ -33,12 +33,13 @@ COMMANDS: Mapping[str, tuple[Callable[..., Any], str]] = MappingProxyType(
         "import-keras": (cli.import_keras, "Make a run of the authors' weights."),
         "phantom": (cli.phantom, "Write a synthetic fetal data set."),
         "experiments": (cli.experiments, "Train and compare a grid of methods."),
+        "federate": (cli.federate, "One network of several sites whose scans stay there (NVIDIA FLARE)."),
         "report": (cli.report, "Statistics, tables and figures of finished runs."),
         "bench": (cli.bench, "Time training and inference against MONAI's networks."),
         "info": (cli.info, "Versions, device, the model's regions, all commands; --json for programs."),
     }
 )
-_TAKE_SETTINGS = ("train", "evaluate", "experiments", "add-region")
+_TAKE_SETTINGS = ("train", "evaluate", "experiments", "add-region", "federate")
 
 
 def _show_version(asked: bool) -> None:
@@ -69,7 +70,8 @@ def make_app(settings: Mapping[str, Any]) -> typer.Typer:
 
     told = {name: settings_help(evaluation=name == "evaluate") for name in _TAKE_SETTINGS}
     for name, (function, short_help) in COMMANDS.items():
-        app.command(name, context_settings=context, short_help=short_help, epilog=told.get(name))(
+        epilog = told.get(name) if name != "federate" else None  # which takes some of them
+        app.command(name, context_settings=context, short_help=short_help, epilog=epilog)(
             typer_command(function, settings if name in _TAKE_SETTINGS else {})
         )
     return app

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from conemos_bundle.errors import UserError
@@ -24,23 +24,19 @@ def fit_patch(size: Sequence[float], most_voxels: int, multiple: int = 8) -> lis
     return patch
 
 
-def plan_input(
-    items: Sequence[dict[str, Any]],
-    most_voxels: int = 64**3,
-    spacing: Sequence[float] | None = None,
-    patch_size: Sequence[int] | None = None,
-) -> dict[str, Any]:
-    """Look at the headers of up to 50 training scans, evenly chosen, and plan the network's input.
+class Look(NamedTuple):
+    """What the headers of scans say: channels, median voxel spacing and median extent in mm (RAS)."""
+
+    in_channels: int
+    spacing: list[float]
+    extent: list[float]
+
+
+def look_at_scans(items: Sequence[dict[str, Any]]) -> Look:
+    """Look at the headers of up to 50 training scans, evenly chosen.
 
     Args:
         items: training items as `scan_items` gives them.
-        most_voxels: the most voxels a patch may have.
-        spacing: voxel spacing in mm (RAS) to train at; None: the median of the scans.
-        patch_size: voxels of a patch; None: what covers most scans within ``most_voxels``.
-
-    Returns:
-        ``in_channels``; ``spacing``, three numbers in mm; ``patch_size``, three numbers of voxels at that spacing;
-        ``whole_scans``, whether a patch covers a scan of median extent.
 
     Raises:
         UserError: no scan, a scan cannot be read, or scans differ in their number of channels.
@@ -58,10 +54,44 @@ def plan_input(
         sizes.append([geometry.shape[axes.index(axis)] for axis in range(3)])
         if channels[-1] != channels[0]:
             raise UserError(f"{items[i]['image']}: {channels[-1]} channels, other scans have {channels[0]}")
-    planned = [round(float(s), 4) for s in (np.median(spacings, axis=0) if spacing is None else spacing)]
     extent = np.median(np.asarray(sizes) * np.asarray(spacings), axis=0)
+    return Look(channels[0], np.median(spacings, axis=0).tolist(), extent.tolist())
+
+
+def plan_of(
+    look: Look,
+    most_voxels: int = 64**3,
+    spacing: Sequence[float] | None = None,
+    patch_size: Sequence[int] | None = None,
+) -> dict[str, Any]:
+    """The plan for scans that look so; arguments and what it returns as for `plan_input`."""
+    planned = [round(float(s), 4) for s in (look.spacing if spacing is None else spacing)]
     # 40.000001 voxels, as last digits of an affine have it, are 40
-    covered = [round(float(side), 2) for side in extent / planned]
+    covered = [round(float(side), 2) for side in np.asarray(look.extent) / planned]
     patch = fit_patch(covered, most_voxels) if patch_size is None else list(patch_size)
     whole = all(side >= math.floor(length) for side, length in zip(patch, covered, strict=True))
-    return {"in_channels": channels[0], "spacing": planned, "patch_size": patch, "whole_scans": whole}
+    return {"in_channels": look.in_channels, "spacing": planned, "patch_size": patch, "whole_scans": whole}
+
+
+def plan_input(
+    items: Sequence[dict[str, Any]],
+    most_voxels: int = 64**3,
+    spacing: Sequence[float] | None = None,
+    patch_size: Sequence[int] | None = None,
+) -> dict[str, Any]:
+    """Plan the network's input from the headers of training scans.
+
+    Args:
+        items: training items as `scan_items` gives them.
+        most_voxels: the most voxels a patch may have.
+        spacing: voxel spacing in mm (RAS) to train at; None: the median of the scans.
+        patch_size: voxels of a patch; None: what covers most scans within ``most_voxels``.
+
+    Returns:
+        ``in_channels``; ``spacing``, three numbers in mm; ``patch_size``, three numbers of voxels at that spacing;
+        ``whole_scans``, whether a patch covers a scan of median extent.
+
+    Raises:
+        UserError: as `look_at_scans` says.
+    """
+    return plan_of(look_at_scans(items), most_voxels, spacing, patch_size)

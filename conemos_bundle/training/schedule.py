@@ -86,3 +86,11 @@ def cosine(
         return TimedCosine(optimizer, 60 * minutes, final_fraction)
     final = final_fraction * optimizer.param_groups[0]["lr"]
     return CosineAnnealingLR(optimizer, T_max=max_epochs * steps_per_epoch, eta_min=final)
+
+
+def go_to_step(scheduler: CosineAnnealingLR, step: int) -> None:
+    """Have a schedule of `cosine` go on as if so many steps had been done."""
+    scheduler.last_epoch = step
+    for group, first in zip(scheduler.optimizer.param_groups, scheduler.base_lrs, strict=True):
+        done = (1 + math.cos(math.pi * step / scheduler.T_max)) / 2
+        group["lr"] = scheduler.eta_min + (first - scheduler.eta_min) * done

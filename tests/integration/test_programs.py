@@ -1,6 +1,6 @@
 """Whole programs, against the real hosts. Not part of `make test`: each takes minutes and needs what it says.
 
-    python -m pytest -m zoo                 # or cohort, resume, commands, label, deploy, ohif, gpu
+    python -m pytest -m zoo                 # or cohort, resume, commands, label, deploy, ohif, federated, gpu
     CONEMOS_SCANS=DIR python -m pytest -m label
 
 CONEMOS_SCANS is a folder of images/*.nii.gz and labels/*.nii.gz of the Medical Decathlon's hippocampus task. What each
@@ -81,6 +81,13 @@ def test_ohif(scans: Path) -> None:
         pytest.skip("needs Orthanc, Chromium and playwright: see verify_ohif.py")
     scan = first_scan(scans)
     verify("ohif", scan, scans / "labels" / scan.name)
+
+
+@pytest.mark.federated
+def test_three_sites_in_the_simulator(scans: Path) -> None:
+    if importlib.util.find_spec("nvflare") is None:
+        pytest.skip("needs NVIDIA FLARE: pip install '.[federated]'")
+    verify("federated", scans)
 
 
 @pytest.mark.gpu

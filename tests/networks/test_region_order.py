@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from conemos_bundle.networks import NETWORKS, FiLMUNet, GrownUNet
-from conemos_bundle.networks.region_order import keep_regions, reorder_regions
+from conemos_bundle.networks.region_order import keep_regions, region_owners, reorder_regions
 
 CASES: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in NETWORKS]
 CASES += [("FiLMUNet", {"mlp_depth": 0}), ("FiLMUNet", {"n_conditioned": 2}), ("MultiLayer", {"last_relu": False})]
@@ -68,3 +68,35 @@ def test_those_that_are_kept_are_computed_as_before(options: dict[str, Any]) -> 
     with torch.no_grad():
         for place, region in enumerate([2, 0]):
             assert torch.equal(fewer(image, torch.tensor([place])), network(image, torch.tensor([region])))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_one_region_has_one_order(name: str) -> None:
+    network = NETWORKS[name](num_regions=1, channels=(2, 4))
+    moved = reorder_regions(network, network.state_dict(), [0])
+    assert all(torch.equal(moved[key], value) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_what_a_region_owns_is_what_no_other_region_learns(name: str, options: dict[str, Any]) -> None:
+    network = make(name, 0, options)
+    owners = region_owners(network, network.state_dict())
+    gradients = []
+    for k in range(3):
+        network.zero_grad()
+        network(torch.randn(2, 1, 9, 8, 8), torch.tensor([k])).square().sum().backward()
+        gradients.append({key: p.grad for key, p in network.named_parameters() if p.grad is not None})
+    learned_by_its_owner = set()
+    for key, parameter in network.named_parameters():
+        of = owners.get(key, torch.tensor(-1)).expand_as(parameter)
+        learned = torch.stack([each.get(key, torch.zeros_like(parameter)) != 0 for each in gradients])
+        for k in range(3):
+            assert not learned[:, of == k][[j for j in range(3) if j != k]].any(), key
+            learned_by_its_owner |= {k} if learned[k][of == k].any() else set()
+        assert int(learned[:, of == -1].any(1).sum()) in (0, 3), key  # where one learns, all do: it is shared
+    assert learned_by_its_owner == {0, 1, 2}
+
+
+def test_owners_of_another_network_are_not_guessed_at() -> None:
+    with pytest.raises(ValueError, match="Linear: not known where its regions are"):
+        region_owners(torch.nn.Linear(2, 2), {})
