@@ -94,8 +94,9 @@ def main(
                 run = folder / "runs" / f"{name or variant}_{n}_{draw}"
                 if not (run / f"evaluation_{split}" / "per_scan.csv").exists():
                     started = time.perf_counter()
-                    _train(variant, folder, full, few, run, about, draw, options)
-                    (run / "seconds").write_text(f"{time.perf_counter() - started:.0f}\n")
+                    if not (run / "seconds").exists():
+                        _train(variant, folder, full, few, run, about, draw, options)
+                        (run / "seconds").write_text(f"{time.perf_counter() - started:.0f}\n")
                     _conemos("evaluate", full, run=run, split=split, evaluation_dir=run / f"evaluation_{split}")
                 _table(folder, about["new"], split)
     print(_table(folder, about["new"], split).to_string(index=False))
