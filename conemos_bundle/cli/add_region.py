@@ -25,7 +25,7 @@ def add_region(
         capacity: what is learned beside the frozen weights: ``film``, ``low_rank`` or ``decoder``; or ``all``
             weights, the old regions rehearsed by the model's own predictions, which may cost them something.
         rank: of the changes of ``low_rank``.
-        options: any setting of the training: ``--max_epochs 10 --minutes 5 --learning_rate 0.003 …``
+        options: any setting of the training: ``--max_epochs 10 --minutes 5 --learning_rate 0.01 …``
 
     Raises:
         UserError: the model cannot grow or knows the region, no scan is annotated for it, or a setting is wrong.

@@ -147,7 +147,7 @@ class NewRegionTask(_Training):
             "region": "",
             "max_epochs": 20,
             "steps_per_epoch": 50,
-            "learning_rate": 0.003,
+            "learning_rate": 0.01,
             "val_split": 0.2,
             "least_dice": 0.5,
         }
