@@ -50,7 +50,8 @@ def merge_regions(
 
     Example::
 
-        merge_regions("runs/mine", ["spleen.region.pt", "liver.region.pt"], "runs/merged")
+        >>> from conemos_bundle.growing import merge_regions
+        >>> merge_regions("runs/mine", ["spleen.region.pt", "liver.region.pt"], "runs/merged")  # doctest: +SKIP
     """
     target = Path(output).expanduser()
     if target.exists():

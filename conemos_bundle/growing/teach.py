@@ -61,7 +61,8 @@ def add_region(
 
     Example::
 
-        add_region("datalist.json", "runs/mine", "spleen", "runs/grown", max_epochs=10)
+        >>> from conemos_bundle.growing import add_region
+        >>> add_region("datalist.json", "runs/mine", "spleen", "runs/grown", max_epochs=10)  # doctest: +SKIP
     """
     target = Path(output).expanduser()
     grown = read_growing(model)
