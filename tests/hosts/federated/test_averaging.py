@@ -53,9 +53,10 @@ def test_one_site_is_the_identity_bit_for_bit_and_types_stay() -> None:
 def test_the_order_of_sites_does_not_matter_to_the_bit() -> None:
     torch.manual_seed(1)
     sites = {
-        name: Contribution({"body": torch.randn(50)}, steps, [1, 2]) for name, steps in (("a", 3), ("b", 7), ("c", 11))
+        name: Contribution({"body": torch.randn(500).double()}, steps, [1, 2])
+        for name, steps in (("a", 3), ("b", 7), ("c", 11))
     }
-    start = {"body": torch.zeros(50)}
+    start = {"body": torch.zeros(500).double()}
     assert torch.equal(
         average(start, sites, {})["body"], average(start, {name: sites[name] for name in "cab"}, {})["body"]
     )
