@@ -6,6 +6,9 @@ import errno
 import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -98,8 +101,16 @@ class Full(Dataset):
         raise OSError(errno.ENOSPC, "No space left on device", "/c/x.pt")
 
 
-@pytest.mark.parametrize(("data", "words"), [(Dies(), "was ended by the system"), (Full(), "No space left on device")])
-def test_a_process_of_a_real_data_loader(data: Dataset, words: str) -> None:
-    context = multiprocessing.get_context("fork")
-    loader = DataLoader(data, num_workers=1, multiprocessing_context=context)
-    assert words in str(find_user_error(caught(lambda: list(loader))))
+def told(data: Dataset) -> str:
+    loader = DataLoader(data, num_workers=1, multiprocessing_context=multiprocessing.get_context("fork"))
+    return str(find_user_error(caught(lambda: list(loader))))
+
+
+@pytest.mark.parametrize(("data", "words"), [("Dies", "was ended by the system"), ("Full", "No space left on device")])
+def test_a_process_of_a_real_data_loader(data: str, words: str) -> None:
+    """In a process of its own: PyTorch raises in its main thread when the loader's process ends, now or later."""
+    code = f"from tests.test_system_errors import {data}, told; print(told({data}()))"
+    root = Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True)
+    assert words in done.stdout, done.stderr
