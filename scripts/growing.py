@@ -1,8 +1,9 @@
-"""A new region from a handful of scans: frozen variants, fine-tuning, from scratch, and a plain UNet's last layer.
+"""A new region from a handful of scans: frozen variants, fine-tuning, from scratch, jointly, and a plain UNet.
 
     python scripts/growing.py chaos DATA/chaos_t2spir --output growing
     python scripts/growing.py hippocampus DATA/hippocampus --output growing
     python scripts/growing.py atlas DATA/fetal_brain_atlas --output growing
+    python scripts/growing.py atlas DATA/fetal_brain_atlas --output growing --new brainstem
     python scripts/growing.py chaos DATA/chaos_t2spir --output growing --only "[film, scratch]" --numbers "[4]"
 
 Every variant learns the new region from the same scans, with the same steps, patches and augmentation; which scans they
@@ -37,6 +38,12 @@ STUDIES: dict[str, dict[str, Any]] = {
         "numbers": [2, 4, 8],
         "settings": {"spacing": [4.0, 4.0, 7.7], "patch_size": [40, 40, 24]},
     },
+    "chaos_left": {
+        "regions": {"liver": [1], "right_kidney": [2], "spleen": [4], "left_kidney": [3]},
+        "new": "left_kidney",
+        "numbers": [2, 4, 8],
+        "settings": {"spacing": [4.0, 4.0, 7.7], "patch_size": [40, 40, 24]},
+    },
     "hippocampus": {
         "regions": {"hippocampus": [1, 2], "posterior": [2], "anterior": [1]},
         "new": "anterior",
@@ -45,17 +52,22 @@ STUDIES: dict[str, dict[str, Any]] = {
     },
     "atlas": {
         "regions": {
-            "csf": [1], "gray_matter": [2], "cerebellum": [3], "white_matter": [4], "ventricles": [5],
+            "white_matter": [1], "ventricles": [2], "cerebellum": [3], "csf": [4], "gray_matter": [5],
             "deep_gray_matter": [6], "brainstem": [7], "corpus_callosum": [8],
         },
         "new": "cerebellum",
         "numbers": [2, 4, 8],
-        "settings": {"patch_size": [40, 48, 40]},
+        "settings": {"spacing": [2.0, 2.0, 2.0], "patch_size": [32, 40, 32]},
     },
 }  # fmt: skip
 SPLITS = {"atlas": {"train": 9, "val": 2, "test": 4}}
 BASE_STEPS, STEPS, EPOCHS = 1500, 600, 6
-GROWN: dict[str, dict[str, Any]] = {"film": {"capacity": "film"}, "low_rank": {}, "decoder": {"capacity": "decoder"}}
+GROWN: dict[str, dict[str, Any]] = {
+    "film": {"capacity": "film"},
+    "low_rank": {},
+    "decoder": {"capacity": "decoder"},
+    "rehearsed": {"capacity": "all"},
+}
 OTHERS = ("scratch", "fine_tuned", "joint", "unet_last_layer", "unet_fine_tuned")
 
 
@@ -68,6 +80,7 @@ def main(
     numbers: Sequence[int] | None = None,
     split: str = "test",
     name: str | None = None,
+    new: str | None = None,
     **options: Any,
 ) -> None:
     """Train the bases, then each variant on each number and draw of scans.
@@ -81,11 +94,13 @@ def main(
         numbers: of scans; default: the study's.
         split: that is looked at.
         name: of the variant, where options differ.
+        new: the region that the base does not know; default: the study's.
         options: settings of the trainings of what is in ``only``.
     """
-    folder = Path(output).absolute() / study
-    folder.mkdir(parents=True, exist_ok=True)
     about = STUDIES[study]
+    folder = Path(output).absolute() / (study if new in (None, about["new"]) else f"{study}_{new}")
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {**about, "new": new or about["new"]}
     full = _whole(study, Path(data).absolute(), folder)
     for n in numbers or about["numbers"]:
         for draw in draws:
@@ -123,7 +138,7 @@ def _whole(study: str, data: Path, folder: Path) -> Path:
 
 
 def _few(folder: Path, full: Path, new: str, number: int, draw: int) -> Path:
-    """Some scans with the new region alone; validation on two others, so that all variants choose their epoch alike."""
+    """Some training scans with the new region alone, and all scans of validation."""
     target = folder / f"few_{number}_{draw}.json"
     data = one_region(read_datalist(full), new)
     chosen = np.random.default_rng(draw).permutation(len(data.training))[:number]
