@@ -87,6 +87,8 @@ def structural_problems(datalist: Datalist, dataset_dir: str | os.PathLike[str])
             )
         if not any(region in scan.annotated for scan in datalist.validation):
             lines.append(f"warning: region {region!r}: no validation scan annotates it")
+        if datalist.test and not any(region in scan.masks for scan in datalist.test):
+            lines.append(f"warning: region {region!r}: no test scan annotates it; 'conemos evaluate' cannot tell of it")
     return list(dict.fromkeys(lines))
 
 

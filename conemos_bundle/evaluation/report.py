@@ -178,6 +178,8 @@ class EvaluationReport:
         summary = tables.summarise(rows, self.region_names)
         absent = tables.false_positives(rows, self.region_names)
         markdown = tables.to_markdown(summary, absent)
+        missed = tables.not_found(rows)
+        markdown += f"\n{missed}\n" if missed else ""
         content = tables.to_dict(summary, absent)
         if failed:
             markdown += f"\nNot evaluated, and in no number above: {', '.join(failed)}.\n"

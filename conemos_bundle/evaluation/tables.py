@@ -204,6 +204,29 @@ def _table(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
 
 
+def not_found(rows: pd.DataFrame) -> str:
+    """A line on the regions of which nothing was found in some scans where they are; empty if there are none.
+
+    Args:
+        rows: one row per scan and region, with `ROW_COLUMNS`.
+
+    Example::
+
+        >>> from conemos_bundle.evaluation.tables import not_found
+        >>> rows = {"region": ["eyes"] * 3, "reference_ml": [2.0, 1.0, 3.0], "predicted_ml": [0.0, 0.0, 1.5]}
+        >>> not_found(pd.DataFrame(rows))
+        'Nothing found: eyes in 2 of 3 scans. SD95 is then the longest side of the scan.'
+    """
+    there = rows[rows["reference_ml"] > 0]
+    missed = (there["predicted_ml"] == 0).groupby(there["region"], sort=False).agg(["sum", "count"])
+    missed = missed[missed["sum"] > 0]
+    told = [
+        f"{region} in {row['sum']} of {row['count']} scan{'s' * (row['count'] > 1)}"
+        for region, row in missed.iterrows()
+    ]
+    return f"Nothing found: {', '.join(told)}. SD95 is then the longest side of the scan." if told else ""
+
+
 def best_median_worst(rows: pd.DataFrame) -> list[tuple[str, pd.Series]]:
     """The best, median and worst scan of one region by Dice.
 

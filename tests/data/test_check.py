@@ -261,6 +261,15 @@ def test_images_of_other_formats_fraction_the_grid_of_their_nifti_masks(
     assert found(good, tmp_path) == []
 
 
+def test_a_region_that_no_test_scan_tells_of(good: Content, tmp_path: Path) -> None:
+    for scan in good["test"]:
+        del scan["masks"]["front"]
+    (line,) = found(good, tmp_path)
+    assert line.startswith("warning: region 'front': no test scan annotates it")
+    good["test"] = []
+    assert found(good, tmp_path) == []
+
+
 def test_an_unknown_region_is_no_problem_and_tells_nothing(good: Content, tmp_path: Path) -> None:
     for split in ("training", "validation", "test"):
         for scan in good[split]:

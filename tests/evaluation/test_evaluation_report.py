@@ -66,6 +66,7 @@ def test_rows_of_annotated_regions(tmp_path: Path) -> None:
     ]
     pd.testing.assert_frame_equal(rows, pd.DataFrame(expected, columns=rows.columns), rtol=1e-6)
     assert (tmp_path / "per_scan.csv").read_text().splitlines()[4] == "s3_a,s3,body,,,,0.0,0.0,0.0"
+    assert "\nNothing found: left eye in 1 of 2 scans." in (tmp_path / "summary.md").read_text()
 
 
 def test_false_positives_where_a_region_is_absent(tmp_path: Path) -> None:

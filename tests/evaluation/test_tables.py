@@ -65,6 +65,15 @@ def test_dictionary_is_strict_json() -> None:
     assert content["regions"]["uterus"]["sd95_mm"] == dict.fromkeys(("mean", "standard_deviation", "median")) | {"n": 0}
 
 
+def test_regions_of_which_nothing_was_found() -> None:
+    rows = ROWS.assign(reference_ml=1.0, predicted_ml=[0.0, 2.0, 1.0, 1.0, 0.0, 0.0])
+    assert tables.not_found(rows) == (
+        "Nothing found: brain in 1 of 4 scans, eyes in 2 of 2 scans. SD95 is then the longest side of the scan."
+    )
+    assert tables.not_found(rows.assign(reference_ml=0.0)) == ""  # nothing is there
+    assert tables.not_found(rows.iloc[:0]) == ""
+
+
 def test_markdown() -> None:
     text = tables.to_markdown(tables.summarise(ROWS, ["brain", "eyes", "uterus"]))
     header, rule, brain, eyes, uterus, mean = (
