@@ -58,7 +58,9 @@ class EncodeOnce(nn.Module):
         if isinstance(self.network, torch.jit.ScriptModule) or not hasattr(self.network, "encode"):
             logits = torch.cat([self.network(image, each) for each in asked], 1)
         else:
-            features = self._encoded(image)
+            old = getattr(self.network, "old", None)
+            needed = old is None or bool((regions < old).any())
+            features = self._encoded(image) if needed else [image]  # added regions go by the image alone
             logits = torch.cat([self.network.decode(features, each) for each in asked], 1)  # type: ignore[operator]
         return logits if len(groups) == 1 else logits[:, torch.cat(parts).argsort()]
 

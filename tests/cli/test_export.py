@@ -23,12 +23,18 @@ from tests.machine_paths import machine_paths
 
 
 @pytest.fixture(scope="module")
-def exported(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle with all exports."""
+def exporting(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The bundle with all exports, and what was printed."""
     folder = tmp_path_factory.mktemp("exported") / bundle.name
     shutil.copytree(bundle, folder)
-    export(str(folder))
-    return folder
+    command = [sys.executable, "-m", "conemos_bundle", "export", str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(bundle_folder())}
+    return folder, subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+
+
+@pytest.fixture(scope="module")
+def exported(exporting: tuple[Path, subprocess.CompletedProcess[str]]) -> Path:
+    return exporting[0]
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +45,8 @@ def network(bundle: Path) -> FiLMUNet:
     return network
 
 
-def test_no_line_is_printed_that_is_not_ours(bundle: Path, tmp_path: Path) -> None:
-    shutil.copytree(bundle, tmp_path / "b")
-    command = [sys.executable, "-m", "conemos_bundle", "export", str(tmp_path / "b")]
-    environment = {**os.environ, "PYTHONPATH": str(bundle_folder())}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+def test_no_line_is_printed_that_is_not_ours(exporting: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    done = exporting[1]
     assert done.stderr == ""
     assert [line.split(" ")[0] for line in done.stdout.splitlines()] == ["wrote", "wrote", "wrote", "next:"]
 

@@ -54,6 +54,21 @@ def test_decoded_a_few_at_a_time_the_old_ones_are_not_mixed_with_the_new(network
 
 
 @torch.no_grad()
+def test_added_regions_alone_cost_no_pass_of_the_others(network: GrownUNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, encoded = torch.rand(1, 1, 16, 16, 16), []
+    encode = network.base.encode
+    monkeypatch.setattr(network.base, "encode", lambda given: encoded.append(given) or encode(given))
+    inferer = EncodeOnce(network)
+    expected = network(image, torch.tensor([4, 3]))
+    assert len(encoded) == 1
+    assert torch.equal(inferer(image, torch.tensor([4, 3])), expected)
+    assert len(encoded) == 1
+    inferer.begin()
+    assert torch.equal(inferer(image, torch.tensor([1])), network.base(image, torch.tensor([1])))
+    assert len(encoded) == 3  # once by each
+
+
+@torch.no_grad()
 def test_torchscript(network: GrownUNet) -> None:
     scripted, image = torch.jit.script(network), torch.rand(2, 1, 16, 16, 16)
     for asked in ([0, 1], [4, 0], [3]):
