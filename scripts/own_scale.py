@@ -14,25 +14,19 @@ Dice, and, where it was evaluated, Dice and SD95 (mm, on the scans' own grid) of
 from __future__ import annotations
 
 import csv
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import fire
 import numpy as np
-import pandas as pd
 from conemos_bundle.cli import datalist
 from conemos_bundle.data import read_datalist, write_datalist
 from conemos_bundle.training.curve import read_curve
+from equal_time import conemos, steps_in, table_of
 from experiment_grids import ANY_POSE, PILOT_DATASETS, REGIONS
 
 EPOCHS = 6
-TRIAL_STEPS, TRIALS, TRIAL_SCANS = 60, 5, 24
 VALIDATED, TESTED = 12, 32  # scans of the phantom: those with most regions annotated; every other one first
 ATLAS = {"brain": [1, 2, 3, 4, 5, 6, 7, 8], "cerebellum": [3], "brainstem": [7], "corpus_callosum": [8]}
 ATLAS_SPLIT = {"train": 9, "val": 2, "test": 4}
@@ -70,7 +64,6 @@ def main(
     seed: int = 0,
     evaluate: bool = False,
     name: str | None = None,
-    trials: int = TRIALS,
     **options: Any,
 ) -> None:
     """Train each method as long as the others, and evaluate it.
@@ -84,7 +77,6 @@ def main(
         seed: of weights, draws and augmentation.
         evaluate: look at the test scans.
         name: of the run, where options differ.
-        trials: of each method's rate.
         options: settings of the trainings, as for ``conemos train``.
     """
     folder = Path(output).absolute()
@@ -95,14 +87,14 @@ def main(
     for method in [only] if isinstance(only, str) else only or METHODS[data_set]:
         settings = {**common, **METHODS[data_set][method], **options}
         run = folder / "runs" / (name or method) / f"seed{seed}"
-        steps = _steps(folder, study, name or method, settings, reference, minutes, trials)
+        steps = steps_in(folder, study, name or method, settings, reference, minutes)
         if len(read_curve(run / "curve.csv")) < EPOCHS:
             epochs = {"max_epochs": EPOCHS, "steps_per_epoch": max(1, steps // EPOCHS), "seed": seed}
-            _conemos("train", study, **{"output_dir": run, **settings, **epochs})
+            conemos("train", study, **{"output_dir": run, **settings, **epochs})
         if evaluate and not (run / "evaluation_test" / "per_scan.csv").exists():
-            _conemos("evaluate", study, run=run, evaluation_dir=run / "evaluation_test")
-        _table(folder)
-    print(_table(folder).to_string(index=False))
+            conemos("evaluate", study, run=run, evaluation_dir=run / "evaluation_test")
+        table_of(folder, "scales.csv")
+    print(table_of(folder, "scales.csv").to_string(index=False))
 
 
 def _phantom(data: Path, folder: Path) -> Path:
@@ -138,70 +130,6 @@ def _atlas(data: Path, folder: Path) -> Path:
 
 
 STUDIES = {"phantom": _phantom, "chaos": _chaos, "atlas": _atlas}
-
-
-def _steps(
-    folder: Path,
-    study: Path,
-    method: str,
-    settings: dict[str, Any],
-    reference: dict[str, Any],
-    minutes: float,
-    trials: int = TRIALS,
-) -> int:
-    """How many steps fit in the time: seconds per step over those of the reference, times what those were first."""
-    file = folder / "rates.json"
-    rates: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
-    if method not in rates:
-        mine, others = [], []
-        for trial in range(trials):
-            mine.append(_trial(folder / "trials" / f"{method}{trial}", study, settings))
-            others.append(_trial(folder / "trials" / f"{method}{trial}_reference", study, reference))
-        rates.setdefault("reference", median(others))
-        ratio = 1.0 if settings == reference else median(a / b for a, b in zip(mine, others, strict=True))
-        rates[method] = rates["reference"] * ratio
-        file.write_text(json.dumps(rates, indent=1) + "\n")
-    return int(60 * minutes / rates[method])
-
-
-def _trial(run: Path, study: Path, settings: dict[str, Any]) -> float:
-    """Seconds per step, of a second epoch: on a few scans, since loading all takes longer."""
-    few, data = study.with_name(f"{study.stem}_trial.json"), read_datalist(study)
-    fullest = sorted(data.training, key=lambda scan: -len(scan.masks))
-    rare = [next(scan for scan in fullest if region in scan.masks) for region in data.regions]
-    chosen = {"training": list({scan.image: scan for scan in [*rare, *fullest[:TRIAL_SCANS]]}.values())}
-    write_datalist(data.model_copy(update=chosen), few)
-    short = {"max_epochs": 2, "steps_per_epoch": TRIAL_STEPS, "val_interval": 99}
-    _conemos("train", few, **{"output_dir": run, **settings, **short})
-    curve = read_curve(run / "curve.csv")
-    return (curve[-1].seconds - curve[0].seconds) / (curve[-1].step - curve[0].step)
-
-
-def _conemos(command: str, study: Path, **options: Any) -> None:
-    words = [word for option, value in options.items() for word in (f"--{option}", str(value))]
-    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
-    environment = {**os.environ, **threads}
-    subprocess.run([sys.executable, "-m", "conemos_bundle", command, str(study), *words], check=True, env=environment)
-
-
-def _table(folder: Path) -> pd.DataFrame:
-    rows = []
-    for file in sorted(folder.glob("runs/*/*/curve.csv")):
-        curve = read_curve(file)
-        method, seed = file.parts[-3:-1]
-        dice = [epoch.validation_dice for epoch in curve if epoch.validation_dice is not None]
-        last = curve[-1]
-        row: dict[str, Any] = {"method": method, "seed": seed[4:], "steps": last.step, "masks": last.masks}
-        row |= {"seconds": last.seconds, "validation": dice[-1] if dice else None}
-        metrics = file.parent / "evaluation_test" / "per_scan.csv"
-        if metrics.exists():
-            means = pd.read_csv(metrics).groupby("region")[["dice", "sd95_mm"]].mean()
-            row |= {"dice": means["dice"].mean(), "sd95_mm": means["sd95_mm"].mean()}
-            row |= {f"{name}_{region}": value for name in means for region, value in means[name].items()}
-        rows.append(row)
-    table = pd.DataFrame(rows)
-    table.to_csv(folder / "scales.csv", index=False, float_format="%.5g")
-    return table
 
 
 if __name__ == "__main__":
