@@ -114,7 +114,8 @@ def main(
                         (run / "seconds").write_text(f"{time.perf_counter() - started:.0f}\n")
                     _conemos("evaluate", full, run=run, split=split, evaluation_dir=run / f"evaluation_{split}")
                 _table(folder, about["new"], split)
-    print(_table(folder, about["new"], split).to_string(index=False))
+    table = _table(folder, about["new"], split)
+    print(table.pivot_table(index="variant", columns="scans", values=["dice", "seconds"]).round(3).to_string())
 
 
 def _whole(study: str, data: Path, folder: Path) -> Path:
