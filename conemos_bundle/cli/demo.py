@@ -27,10 +27,10 @@ def demo(
     output: str = "demo",
     training: bool = True,
     phantom: bool = False,
-    epochs: int = 8,
+    epochs: int | None = None,
     steps_per_epoch: int | None = None,
 ) -> None:
-    """Segment two real scans, train for about two minutes, and say what to type for your own data. No network is used.
+    """Segment two real scans, train for a minute or two, and say what to type for your own data. No network is used.
 
     The two scans ship with this package. ``anterior`` is asked for first, then every region, and the time of both is
     printed; a picture of each scan shows masks and reference. A small network then learns from synthetic scans that are
@@ -40,7 +40,7 @@ def demo(
         output: where everything goes; what an earlier demonstration wrote there is replaced.
         training: train; ``--no_training`` stops after the pictures.
         phantom: the long demonstration instead: a larger synthetic data set, trained on until the pictures are good.
-        epochs: epochs of training.
+        epochs: epochs of training; default: 24, with the phantom 8.
         steps_per_epoch: steps of each; 40, with ``--phantom`` 100.
 
     Raises:
@@ -62,11 +62,11 @@ def demo(
     with one_writer(root):
         _make_room(root)
         if phantom:
-            _phantom(root, epochs, steps_per_epoch or 100)
+            _phantom(root, epochs or 8, steps_per_epoch or 100)
         else:
             _examples(root, started)
             if training:
-                _taste(root, epochs, steps_per_epoch or 40)
+                _taste(root, epochs or 24, steps_per_epoch or 40)
     print(f"\ndone in {(time.monotonic() - started) / 60:.1f} minutes; everything is in {root}")
     print(
         "\nYour own scans, in DATA/images/, and masks, in DATA/masks/<region>/ (no mask: not annotated):\n"
@@ -179,7 +179,7 @@ def _draw(scan: dict[str, Any], regions: Sequence[str], root: Path) -> Path:
 
 
 def _taste(root: Path, epochs: int, steps: int) -> None:
-    """Training in about two minutes: coarse synthetic scans, a small network."""
+    """Training in a minute or two: coarse synthetic scans, a small network."""
     print("\nA taste of training, on coarse synthetic scans that are each annotated for some of five regions")
     datalist, run = str(root / "phantom" / "datalist.json"), str(root / "run")
     numbers = [word for split, number in _SCANS.items() for word in (f"--{split}", str(number))]
