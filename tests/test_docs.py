@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+from functools import partial
 from html import unescape
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +17,8 @@ from pathlib import Path
 import pytest
 import yaml
 from conemos_bundle import cli
-from conemos_bundle.cli.app import COMMANDS
+from conemos_bundle.cli.app import COMMANDS, call_of
+from conemos_bundle.utils.config_files import check_settings, overlay_files
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(file.relative_to(ROOT).as_posix() for file in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -56,6 +60,25 @@ def test_every_command_is_on_the_pages_that_list_them() -> None:
     assert set(re.findall(r"::: conemos_bundle\.cli\.\w+\.(\w+)", python)) == set(cli.__all__)
     rarely = {"import-keras", "report"}  # told in prediction.md and experiments.md
     assert {name for name in COMMANDS if f"`conemos {name}" not in words} == rarely
+
+
+def _commands() -> list[str]:
+    """Every line of a page's blocks that begins with ``conemos``; those with [optional] words or … are patterns."""
+    found: list[str] = []
+    for page in PAGES:
+        for block in re.findall(r"^```[a-z]*\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.DOTALL | re.MULTILINE):
+            lines = [line.split("  #")[0].strip() for line in block.replace("\\\n", " ").splitlines()]
+            found += [line for line in lines if line.startswith("conemos ") and not re.search(r"\[-|…|\.\.\.", line)]
+    return list(dict.fromkeys(found))
+
+
+@pytest.mark.parametrize("line", _commands())
+def test_each_command_of_a_page_can_be_typed(line: str) -> None:
+    call = call_of(shlex.split(line, comments=True)[1:])
+    assert isinstance(call, partial)
+    bound = inspect.signature(call.func).bind(*call.args, **call.keywords).arguments
+    overlays = bound.get("overlay", []) if call.func is cli.train else ["evaluate", "add_region"]
+    check_settings(list(bound.get("options", {})) + list(bound.get("settings", {})), overlay_files(overlays))
 
 
 @pytest.mark.skipif(not MKDOCS[-1].is_file(), reason="MkDocs is not installed: make docs")

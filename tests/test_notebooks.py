@@ -14,7 +14,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
-SHORTER = {"--max_epochs 24 --steps_per_epoch 40": "--max_epochs 2 --steps_per_epoch 2", "--training 24": "--training 8"}
+SHORTER = {
+    "--max_epochs 24 --steps_per_epoch 40": "--max_epochs 2 --steps_per_epoch 2",
+    "--training 24": "--training 8",
+}
 
 
 def code_of(notebook: Path) -> list[str]:

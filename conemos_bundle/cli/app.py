@@ -77,11 +77,11 @@ def make_app(settings: Mapping[str, Any]) -> typer.Typer:
     return app
 
 
-def run(words: Sequence[str]) -> None:
-    """Run ``conemos`` with these words.
+def call_of(words: Sequence[str]) -> Callable[[], Any] | None:
+    """What ``conemos`` does with these words, before anything of it is done; None after ``--help``.
 
     Raises:
-        UsageError: something in them is wrong; nothing has been done then.
+        UsageError: something in them is wrong.
     """
     settings: dict[str, Any] = {}
     words = list(words)
@@ -98,7 +98,17 @@ def run(words: Sequence[str]) -> None:
         if not hasattr(error, "format_message"):  # typer's own: a number that is none, …
             raise
         raise UsageError(" ".join(error.format_message().split())) from error
-    if callable(call):  # not after --help
+    return call if callable(call) else None
+
+
+def run(words: Sequence[str]) -> None:
+    """Run ``conemos`` with these words.
+
+    Raises:
+        UsageError: something in them is wrong; nothing has been done then.
+    """
+    call = call_of(words)
+    if call is not None:
         call()
 
 

@@ -163,6 +163,7 @@ def typer_command(function: Callable[..., Any], settings: Mapping[str, Any]) -> 
     readers: dict[str, Callable[[str], Any]] = {}
     parameters: list[inspect.Parameter] = []
     variadic = None
+    in_front: list[str] = []
     for name, parameter in inspect.signature(function).parameters.items():
         text = helps.get(name, "")
         if parameter.kind is parameter.VAR_KEYWORD:
@@ -170,7 +171,7 @@ def typer_command(function: Callable[..., Any], settings: Mapping[str, Any]) -> 
         default = parameter.default
         kind = _SIMPLE.get(_annotation(parameter), str)
         if parameter.kind is parameter.VAR_POSITIONAL:
-            variadic = name
+            variadic, in_front = name, [each.name for each in parameters]
             info: Any = typer.Argument(help=text, metavar=f"{name.upper()}…", show_default=False)
             hint: Any = list[str]
             default = None
@@ -194,9 +195,10 @@ def typer_command(function: Callable[..., Any], settings: Mapping[str, Any]) -> 
 
     def command(**given: Any) -> Callable[[], Any]:
         several = given.pop(variadic) or [] if variadic else []
+        before = [given.pop(name) for name in in_front]  # what stands in front of *scans can be given by place alone
         given = {key: readers[key](v) if key in readers and v is not None else v for key, v in given.items()}
         given = {key: v for key, v in given.items() if not (key in readers and v is None)}
-        return partial(function, *several, **given, **settings)
+        return partial(function, *before, *several, **given, **settings)
 
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
