@@ -101,7 +101,7 @@ def main(
     folder = Path(output).absolute() / (study if new in (None, about["new"]) else f"{study}_{new}")
     folder.mkdir(parents=True, exist_ok=True)
     about = {**about, "new": new or about["new"]}
-    full = _whole(study, Path(data).absolute(), folder)
+    full = all_masks(study, Path(data).absolute(), folder)
     for n in numbers or about["numbers"]:
         for draw in draws:
             few = _few(folder, full, about["new"], n, draw)
@@ -112,13 +112,13 @@ def main(
                     if not (run / "seconds").exists():
                         _train(variant, folder, full, few, run, about, draw, options)
                         (run / "seconds").write_text(f"{time.perf_counter() - started:.0f}\n")
-                    _conemos("evaluate", full, run=run, split=split, evaluation_dir=run / f"evaluation_{split}")
+                    conemos("evaluate", full, run=run, split=split, evaluation_dir=run / f"evaluation_{split}")
                 _table(folder, about["new"], split)
     table = _table(folder, about["new"], split)
     print(table.pivot_table(index="variant", columns="scans", values=["dice", "seconds"]).round(3).to_string())
 
 
-def _whole(study: str, data: Path, folder: Path) -> Path:
+def all_masks(study: str, data: Path, folder: Path) -> Path:
     """All masks of all scans, in the splits of the data set's table, or drawn."""
     target = folder / "datalist.json"
     regions = STUDIES[study]["regions"]
@@ -144,11 +144,12 @@ def _few(folder: Path, full: Path, new: str, number: int, draw: int) -> Path:
     data = one_region(read_datalist(full), new)
     chosen = np.random.default_rng(draw).permutation(len(data.training))[:number]
     training = [data.training[i] for i in sorted(chosen)]
-    write_datalist(data.model_copy(update={"training": training, "dataset_dir": _root(full)}), target)
+    write_datalist(data.model_copy(update={"training": training, "dataset_dir": scans_root(full)}), target)
     return target
 
 
-def _root(file: Path) -> str:
+def scans_root(file: Path) -> str:
+    """The folder where a datalist's paths start."""
     return str((file.parent / (read_datalist(file).dataset_dir or "")).resolve())
 
 
@@ -162,7 +163,7 @@ def _old(folder: Path, full: Path, new: str) -> Path:
 
     splits = {split: without(data.scans(split)) for split in ("training", "validation", "test")}
     regions = [region for region in data.regions if region != new]
-    write_datalist(data.model_copy(update={"regions": regions, "dataset_dir": _root(full), **splits}), target)
+    write_datalist(data.model_copy(update={"regions": regions, "dataset_dir": scans_root(full), **splits}), target)
     return target
 
 
@@ -170,7 +171,7 @@ def _base(folder: Path, full: Path, about: dict[str, Any], overlay: str | None) 
     run = folder / ("base" if overlay is None else f"base_{overlay}")
     if not (run / "finished").exists():
         words = {"overlay": overlay} if overlay else {}
-        _conemos("train", _old(folder, full, about["new"]), output_dir=run, **_settings(about, BASE_STEPS), **words)
+        conemos("train", _old(folder, full, about["new"]), output_dir=run, **_settings(about, BASE_STEPS), **words)
         (run / "finished").touch()
     return run
 
@@ -196,9 +197,9 @@ def _train(
         base = _base(folder, full, about, None)
         settings = {key: value for key, value in settings.items() if key not in ("channels", "spacing", "patch_size")}
         words = {"model": base, "region": new, "output": run, **GROWN[variant], **settings, **options}
-        _conemos("add-region", few, **words)
+        conemos("add-region", few, **words)
     elif variant == "scratch":
-        _conemos("train", few, output_dir=run, overlay="individual", **{**settings, **options})
+        conemos("train", few, output_dir=run, overlay="individual", **{**settings, **options})
     elif variant == "joint":
         data, some = read_datalist(_old(folder, full, new)), read_datalist(few)
         masks = {scan.subject: scan.masks for scan in some.training}
@@ -207,7 +208,7 @@ def _train(
         file = few.with_name(f"joint_{few.stem}.json")
         write_datalist(data.model_copy(update={**update, "test": []}), file)
         steps = _settings(about, BASE_STEPS + STEPS)
-        _conemos("train", file, output_dir=run, **{**steps, "seed": seed, **options})
+        conemos("train", file, output_dir=run, **{**steps, "seed": seed, **options})
     else:
         kind = "unet" if variant.startswith("unet") else "film"
         base = _base(folder, full, about, "psl_loss" if kind == "unet" else None)
@@ -231,13 +232,16 @@ def _tune_all(variant: str, base: Path, few: Path, run: Path, settings: dict[str
     words |= {"pretrained_path": begin, "pretrained_regions": f"['{new}']"}
     if variant == "unet_last_layer":
         words["optimizer::params"] = "$list(@network.backbone.final.parameters())"
-    _conemos("train", few, output_dir=run, **{**settings, **words})
+    conemos("train", few, output_dir=run, **{**settings, **words})
 
 
-def _conemos(command: str, file: Path, **options: Any) -> None:
+def conemos(command: str, *files: Path, **options: Any) -> None:
+    """A command of this package, in a process of one thread."""
     words = [word for option, value in options.items() for word in (f"--{option}", str(value))]
     environment = {**os.environ, **{f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}}
-    subprocess.run([sys.executable, "-m", "conemos_bundle", command, str(file), *words], check=True, env=environment)
+    subprocess.run(
+        [sys.executable, "-m", "conemos_bundle", command, *map(str, files), *words], check=True, env=environment
+    )
 
 
 def _table(folder: Path, new: str, split: str) -> pd.DataFrame:

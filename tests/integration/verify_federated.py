@@ -1,4 +1,4 @@
-"""Three sites of hippocampus crops, each with one region annotated, in FLARE's simulator: log, kill, resume, Dice.
+"""Three sites of hippocampus crops, each with one region annotated, in FLARE's simulator: log, two kills, resume, Dice.
 
 python tests/integration/verify_federated.py SCANS     # the environment has the extra federated; some minutes
 """
@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import fire
 import torch
 from conemos_bundle.cli import evaluate, predict
 
+STATES = "model.pt", "federated.pt"
 REGIONS = {"hippocampus": [1, 2], "anterior": [1], "posterior": [2]}
 
 
@@ -72,9 +75,8 @@ def main(scans: str, training: int = 5, rounds: int = 3, steps: int = 20) -> Non
         check_logs(root / "run", weights, rounds)
         check_folder(root / "run", root)
         kill_and_resume(files, root / "killed", rounds, steps)
-        resumed = torch.load(root / "killed" / "model.pt", weights_only=True)
-        assert all(torch.equal(weights[name], resumed[name]) for name in weights), "other weights after the kill"
-        print("killed and resumed: the same weights, bit for bit")
+        check_same(root / "run", root / "killed")
+        print("killed and resumed twice: the same weights, bit for bit")
         evaluate(str(root / "test.json"), run=str(root / "run"), evaluation_dir=str(root / "evaluation"))
         image = json.loads((root / "test.json").read_text())["test"][0]["image"]
         predict(str(Path(scans) / image), model=str(root / "run"), output=str(root / "masks"))
@@ -104,16 +106,46 @@ def check_folder(run: Path, root: Path) -> None:
 
 
 def kill_and_resume(files: list[Path], output: Path, rounds: int, steps: int) -> None:
-    """SIGKILL after the first round; all of FLARE's processes end, and the same command goes on."""
-    process = subprocess.Popen(command(files, output, rounds, steps))
-    while not (output / "federated.pt").exists():
+    """SIGKILL after the first round, and again within the last; the same command goes on each time."""
+
+    def last_round_began() -> bool:  # a site has sent its part of it
+        rows = [row for log in output.glob("sites/*/sent.csv") for row in csv.DictReader(log.open())]
+        return any(row["task"] == "train" and int(row["round"]) == rounds - 1 for row in rows)
+
+    kill_when((output / "federated.pt").exists, files, output, rounds, steps, group=False)
+    assert rounds_done(output) < rounds - 1, "killed too late: more rounds are needed"
+    kill_when(last_round_began, files, output, rounds, steps, group=True)
+    assert rounds_done(output) == rounds - 1, "killed too late: the last round was over"
+    subprocess.run(command(files, output, rounds, steps), check=True)
+
+
+def check_same(run: Path, killed: Path) -> None:
+    """The best round's weights, the last round's, and all rounds' numbers are those of the run that went through."""
+    best, last = ([torch.load(each / name, weights_only=True) for each in (run, killed)] for name in STATES)
+    for ours, theirs in (best, [each["weights"] for each in last]):
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours), "other weights after the kills"
+    assert (run / "rounds.csv").read_text() == (killed / "rounds.csv").read_text()
+
+
+def rounds_done(output: Path) -> int:
+    """Rounds whose average is saved."""
+    return int(torch.load(output / "federated.pt", weights_only=True)["round"])
+
+
+def kill_when(
+    reached: Callable[[], bool], files: list[Path], output: Path, rounds: int, steps: int, group: bool
+) -> None:
+    """SIGKILL to the command alone, or to its process group; all of FLARE's processes end either way."""
+    process = subprocess.Popen(command(files, output, rounds, steps), start_new_session=True)
+    while not reached():
         assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.2)
-    process.send_signal(signal.SIGKILL)
+        time.sleep(0.02)
+    (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
     process.wait()
     time.sleep(5)
     assert str(output) not in subprocess.run(["ps", "axww"], capture_output=True, text=True, check=True).stdout
-    subprocess.run(command(files, output, rounds, steps), check=True)
+    print(f"killed {'with its group' if group else 'alone'} when {rounds_done(output)} of {rounds} rounds were saved")
 
 
 def fails_loudly(files: list[Path], root: Path) -> None:
