@@ -1,4 +1,4 @@
-# make demo: sets up its own environment, segments two scans, trains for two minutes (conemos demo). make test: sets up and passes the tests.
+# make demo: sets up its own environment, segments two scans, trains for a minute or two (conemos demo). make test: sets up and passes the tests.
 # make docs: the site of docs/ in site/. make lock: renews requirements/*.txt. make audit: known vulnerabilities in them.
 # make release: wheel, source archive (twine check), SBOM and checksums in dist/.
 PYTHON ?= python3
@@ -8,12 +8,15 @@ RELEASE := .venv-release
 DOCS := .venv-docs
 UPGRADE ?=
 
-.PHONY: demo test lint docs lock audit sbom release
+.PHONY: demo test unit lint docs lock audit sbom release
 
 demo: $(ENVIRONMENT)/ready
 	$(BIN)/conemos demo
 
-test: lint
+test: $(ENVIRONMENT)/ready
+	$(MAKE) --no-print-directory --jobs 2 lint unit
+
+unit: $(ENVIRONMENT)/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal --durations 10
 
 lint: $(ENVIRONMENT)/ready
