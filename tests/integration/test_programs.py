@@ -4,7 +4,7 @@
     CONEMOS_SCANS=DIR python -m pytest -m label
 
 CONEMOS_SCANS is a folder of images/*.nii.gz and labels/*.nii.gz of the Medical Decathlon's hippocampus task. What each
-prints is shown with `-s`.
+prints is shown with `-s`. CONEMOS_LABEL_ENVIRONMENT is where MONAI Label is, or is installed; default: .venv-label.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 MINUTES = 60
+LABEL = Path(os.environ.get("CONEMOS_LABEL_ENVIRONMENT", ".venv-label")).absolute()
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60 * MINUTES)]
 
 
@@ -64,7 +65,7 @@ def test_what_the_model_zoo_asks() -> None:
 
 @pytest.mark.label
 def test_monai_label(scans: Path) -> None:
-    verify("label", scans)
+    verify("label", scans, "--environment", LABEL)
 
 
 @pytest.mark.deploy
@@ -80,7 +81,7 @@ def test_ohif(scans: Path) -> None:
     if importlib.util.find_spec("playwright") is None:
         pytest.skip("needs Orthanc, Chromium and playwright: see verify_ohif.py")
     scan = first_scan(scans)
-    verify("ohif", scan, scans / "labels" / scan.name)
+    verify("ohif", scan, scans / "labels" / scan.name, "--environment", LABEL)
 
 
 @pytest.mark.federated

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import fire
+import label_new_region
 import label_trust
 import nibabel
 import numpy as np
@@ -91,9 +92,9 @@ class Server:
         file.write_bytes(content)
         return status, file if suffix == ".seg.nrrd" else nibabel.load(file)
 
-    def train(self, **request: Any) -> dict[str, Any]:
+    def train(self, trainer: str = MODEL, **request: Any) -> dict[str, Any]:
         """The task of a training, once it has ended; between two there is a pause."""
-        while self("POST", f"/train/{MODEL}", {"device": "cpu", **request})[0] == 429:
+        while self("POST", f"/train/{trainer}", {"device": "cpu", **request})[0] == 429:
             time.sleep(1)
         return self.wait("/train/")
 
@@ -297,7 +298,7 @@ def main(scans: str, environment: str = ".venv-label", port: int = 8137, only: s
     labels = make_studies(Path(scans), studies)
     server, failed, number = Server(f"http://127.0.0.1:{port}"), 0, 0
     place = Path(environment).absolute()
-    start = Starter(folder, place, server)
+    start, taught = (Starter(part, place, server) for part in (folder, folder / "taught"))
     quick = ("--training_pause", "3")
     checks: dict[str, Callable[[], Iterator[tuple[str, bool, str]]]] = {
         "inference": lambda: inference(server, studies, labels, hacked),
@@ -309,11 +310,12 @@ def main(scans: str, environment: str = ".venv-label", port: int = 8137, only: s
         # these start servers of their own
         "killed": lambda: label_trust.killed(lambda: start(*quick), server, MODEL, app),
         "authentication": lambda: label_trust.authentication(start, server, MODEL, place / "bin" / "python"),
+        "new_region": lambda: label_new_region.new_region(taught, server, Path(scans), folder / "taught"),
     }
     process = None
     try:
         for group in ([only] if isinstance(only, str) else only) if only else checks:
-            own = group in ("killed", "authentication")
+            own = group in ("killed", "authentication", "new_region")
             if own and process is not None:
                 process.terminate()
                 process.wait()

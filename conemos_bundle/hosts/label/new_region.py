@@ -58,7 +58,7 @@ def teach(
     device: torch.device,
     max_epochs: int = 20,
     steps_per_epoch: int = 50,
-    learning_rate: float = 3e-3,
+    learning_rate: float = 0.01,
     least_dice: float = 0.5,
 ) -> dict[str, Any]:
     """Teach a served model a region, judge that by the scans held out, and serve it if it is good enough.
