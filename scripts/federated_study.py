@@ -37,13 +37,18 @@ FEDERATED: dict[str, dict[str, Any]] = {
     "federated_often": {"rounds": 40, "local_steps": 10},  # as many steps; what travels is five times as much
     "plain_often": {"rounds": 40, "local_steps": 10, "region_wise": False},
 }
-POOLED = {"pooled": len(REGIONS), "pooled_short": 1}  # steps, in those of one site
+PSL = {"overlay": "psl_loss"}
+POOLED: dict[str, tuple[int, dict[str, Any]]] = {  # steps, in those of one site, and settings
+    "pooled": (len(REGIONS), {}),
+    "pooled_psl_loss": (len(REGIONS), PSL),
+    "pooled_short": (1, {}),
+}
 
 
 def main(
     data: str,
     output: str = "federated_study",
-    only: Sequence[str] = ("alone", "pooled", *FEDERATED, "pooled_short"),
+    only: Sequence[str] = ("alone", *FEDERATED, *POOLED),
     seeds: Sequence[int] = (0, 1),
     rounds: int = ROUNDS,
     local_steps: int = LOCAL_STEPS,
@@ -108,7 +113,8 @@ def trainings(
     if variant in FEDERATED:
         options = {"rounds": rounds, "local_steps": local_steps, **FEDERATED[variant]}
         return [(variant, "federate", [sites[region] for region in REGIONS], options)]
-    options = {"max_epochs": rounds, "steps_per_epoch": local_steps * POOLED.get(variant, 1), "num_workers": 0}
+    times, settings = POOLED.get(variant, (1, {}))
+    options = {"max_epochs": rounds, "steps_per_epoch": local_steps * times, "num_workers": 0, **settings}
     if variant in POOLED:
         return [(variant, "train", [sites["pooled"]], options)]
     alone = []
