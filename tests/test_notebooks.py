@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
+from conemos_bundle.cli.app import run
+
+from tests.workflows import left_as_it_was
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
@@ -30,8 +30,8 @@ def run_command(line: str) -> None:
         line = line.replace(long, short)
     line = line.replace("\\\n", " ")
     assert line.startswith("conemos ") and "\n" not in line
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-m", "conemos_bundle", *shlex.split(line)[1:]], check=True, env=environment)
+    with left_as_it_was():
+        run(shlex.split(line)[1:])  # in this process: six more would import PyTorch and MONAI
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)

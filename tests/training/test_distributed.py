@@ -12,10 +12,13 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from conemos_bundle.cli import evaluate
 from conemos_bundle.data.sampling import RegionSampler
 from conemos_bundle.errors import UserError
 from conemos_bundle.training import distributed
 from conemos_bundle.utils.paths import bundle_folder
+
+from tests.workflows import left_as_it_was
 
 CONFIGS = bundle_folder() / "configs"
 BUNDLE_RUN = ["-m", "monai.bundle", "run"]
@@ -80,7 +83,9 @@ def test_two_processes_learn_all_regions_of_their_scans(run: Path, datalist: Pat
 
 def test_two_processes_evaluate_as_one_does(run: Path, datalist: Path, tiny_dataset: Path, tmp_path: Path) -> None:
     shared = {"datalist": datalist, "dataset_dir": tiny_dataset, "ckpt_path": run / "model.pt", "split": "validation"}
-    bundle_run([sys.executable], "evaluating", ["evaluate"], **shared, evaluation_dir=tmp_path / "one")
+    with left_as_it_was():
+        place = {"dataset_dir": str(tiny_dataset), "evaluation_dir": str(tmp_path / "one"), "device": "cpu"}
+        evaluate(str(datalist), run=str(run), split="validation", **place)
     overlays = ["evaluate", "multi_gpu_evaluate"]
     bundle_run(TORCHRUN, "evaluating", overlays, **shared, evaluation_dir=tmp_path / "two")
     one, two = (pd.read_csv(tmp_path / name / "per_scan.csv") for name in ("one", "two"))
