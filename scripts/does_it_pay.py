@@ -23,7 +23,7 @@ import pandas as pd
 from conemos_bundle.cli import datalist
 from conemos_bundle.training.curve import read_curve
 from equal_time import conemos, seconds_per_step, table_of
-from experiment_grids import REGIONS
+from experiment_grids import REGIONS, scans_and_splits
 from scipy import ndimage
 
 EPOCHS = 6
@@ -177,7 +177,7 @@ def _datalist(study: str, data: Path, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     about = STUDIES[study]
     source = _second_rater(data, folder / "raters") if study == "raters" else data
-    table = _table(data)
+    table = scans_and_splits(data)
     flags = about["flags"](table)
     with (folder / "annotated.csv").open("w", newline="") as opened:
         writer = csv.writer(opened)
@@ -187,16 +187,6 @@ def _datalist(study: str, data: Path, folder: Path) -> Path:
     regions: Any = about["regions"]
     datalist(str(source), str(file), csv=str(folder / "annotated.csv"), regions=regions, name=study)
     return file
-
-
-def _table(data: Path) -> pd.DataFrame:
-    """The data set's table of scans and splits; one is drawn for the atlas, which has none."""
-    table = data / "partial_annotations.csv"
-    if table.exists():
-        return pd.read_csv(table)
-    names = sorted(file.name.removesuffix(".nii.gz") for file in (data / "images").iterdir())
-    splits = np.random.default_rng(0).permutation(["train"] * 9 + ["val"] * 2 + ["test"] * 4)
-    return pd.DataFrame({"scan": names, "split": splits})
 
 
 def _second_rater(data: Path, folder: Path) -> Path:

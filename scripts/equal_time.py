@@ -66,12 +66,11 @@ def _trial(run: Path, study: Path, settings: Settings) -> float:
     return (curve[-1].seconds - curve[0].seconds) / (curve[-1].step - curve[0].step)
 
 
-def conemos(command: str, study: Path, **options: Any) -> None:
-    """A command of ``conemos`` on one thread."""
-    words = [word for option, value in options.items() for word in (f"--{option}", str(value))]
-    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
-    environment = {**os.environ, **threads}
-    subprocess.run([sys.executable, "-m", "conemos_bundle", command, str(study), *words], check=True, env=environment)
+def conemos(command: str, *files: Path, **options: Any) -> None:
+    """A command of this package, in a process of one thread."""
+    words = [*map(str, files), *(word for option, value in options.items() for word in (f"--{option}", str(value)))]
+    environment = {**os.environ, **{f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}}
+    subprocess.run([sys.executable, "-m", "conemos_bundle", command, *words], check=True, env=environment)
 
 
 def table_of(folder: Path, name: str) -> pd.DataFrame:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import fire
+import numpy as np
+import pandas as pd
 from conemos_bundle.cli import datalist, phantom
 
 METHODS = ["conemos", "psl_loss", "dodnet", "multi_layer", "multi_decoder", "individual", "pseudo_label"]
@@ -97,6 +99,16 @@ def main(data: str, output: str = "pilot", full: bool = False) -> None:
     for name, grid in grids.items():
         (folder / f"{name}.json").write_text(json.dumps(grid, indent=4) + "\n", encoding="utf-8")
         print(f"wrote {folder / f'{name}.json'}")
+
+
+def scans_and_splits(data: Path) -> pd.DataFrame:
+    """The data set's table of scans and splits; one is drawn for the atlas, which has none."""
+    table = data / "partial_annotations.csv"
+    if table.exists():
+        return pd.read_csv(table)
+    names = sorted(file.name.removesuffix(".nii.gz") for file in (data / "images").iterdir())
+    splits = np.random.default_rng(0).permutation(["train"] * 9 + ["val"] * 2 + ["test"] * 4)
+    return pd.DataFrame({"scan": names, "split": splits})
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ import torch
 from conemos_bundle.cli import evaluate
 from conemos_bundle.data import read_datalist, write_datalist
 from conemos_bundle.data.reduced import one_region
-from growing import all_masks, conemos, scans_root
+from equal_time import conemos
+from growing import all_masks, scans_root
 
 REGIONS = ("hippocampus", "anterior", "posterior")
 TRAINING, VALIDATION = 20, 4

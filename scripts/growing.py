@@ -14,9 +14,6 @@ for those that change the old ones, theirs. One thread each; what is done is lef
 from __future__ import annotations
 
 import csv
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +26,8 @@ import torch
 from conemos_bundle.cli import datalist as make_datalist
 from conemos_bundle.data import read_datalist, write_datalist
 from conemos_bundle.data.reduced import one_region
+from equal_time import conemos
+from experiment_grids import scans_and_splits
 
 SMALL = {"channels": [8, 16, 32, 64], "num_workers": 0}
 STUDIES: dict[str, dict[str, Any]] = {
@@ -60,7 +59,6 @@ STUDIES: dict[str, dict[str, Any]] = {
         "settings": {"spacing": [2.0, 2.0, 2.0], "patch_size": [32, 40, 32]},
     },
 }  # fmt: skip
-SPLITS = {"atlas": {"train": 9, "val": 2, "test": 4}}
 BASE_STEPS, STEPS, EPOCHS = 1500, 600, 6
 GROWN: dict[str, dict[str, Any]] = {
     "film": {"capacity": "film"},
@@ -123,17 +121,11 @@ def all_masks(study: str, data: Path, folder: Path) -> Path:
     target = folder / "datalist.json"
     regions = STUDIES[study]["regions"]
     if not target.exists():
-        table = data / "partial_annotations.csv"
-        if table.exists():
-            splits = dict(pd.read_csv(table)[["scan", "split"]].itertuples(index=False))
-        else:
-            names = sorted(file.name.removesuffix(".nii.gz") for file in (data / "images").iterdir())
-            each = [split for split, number in SPLITS[study].items() for _ in range(number)]
-            splits = dict(zip(names, np.random.default_rng(0).permutation(each), strict=True))
+        splits = scans_and_splits(data)[["scan", "split"]].itertuples(index=False)
         with (folder / "annotated.csv").open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["scan", "split", *regions])
-            writer.writerows([scan, split, *[1] * len(regions)] for scan, split in splits.items())
+            writer.writerows([scan, split, *[1] * len(regions)] for scan, split in splits)
         make_datalist(str(data), str(target), csv=str(folder / "annotated.csv"), regions=regions, name=study)
     return target
 
@@ -233,15 +225,6 @@ def _tune_all(variant: str, base: Path, few: Path, run: Path, settings: dict[str
     if variant == "unet_last_layer":
         words["optimizer::params"] = "$list(@network.backbone.final.parameters())"
     conemos("train", few, output_dir=run, **{**settings, **words})
-
-
-def conemos(command: str, *files: Path, **options: Any) -> None:
-    """A command of this package, in a process of one thread."""
-    words = [word for option, value in options.items() for word in (f"--{option}", str(value))]
-    environment = {**os.environ, **{f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}}
-    subprocess.run(
-        [sys.executable, "-m", "conemos_bundle", command, *map(str, files), *words], check=True, env=environment
-    )
 
 
 def _table(folder: Path, new: str, split: str) -> pd.DataFrame:
