@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -86,6 +88,18 @@ def test_each_scan_its_points_pictures_and_settings(evaluated: Path, run: Path) 
     assert page.text.count(ATTACK) >= 3 and "which is in no number below" in page.text
     record = json.loads((run / "run.json").read_text())
     assert "FiLMUNet" in page.text and " × ".join(map(str, record["network"]["channels"])) in page.text
+
+
+def test_the_same_evaluation_has_the_same_report_tomorrow(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def written() -> bytes:
+        file = write_evaluation_report(evaluated, evaluated.parent / "model.pt", "test")
+        assert file is not None
+        return file.read_bytes()
+
+    today = written()
+    tomorrow = Mock(now=lambda: datetime.now() + timedelta(days=1))
+    monkeypatch.setattr("conemos_bundle.reports.page.datetime", tomorrow)
+    assert written() == today
 
 
 def test_half_an_evaluation_has_no_report(evaluated: Path) -> None:
