@@ -26,7 +26,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from kill_matrix import NOT_OURS, Command, all_commands, conemos, contents, final, fixtures, prepared, training
+from kill_commands import all_commands, fixtures, training
+from kill_contents import NOT_OURS, contents, final
+from kill_runs import Command, conemos, prepared
 
 PATIENCE = 180  # seconds
 SLOW = ("experiments", "predict folder", "phantom workers", "label server training")

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from conemos_bundle.errors import UserError
-from conemos_bundle.files import folder_in_one_step
+from conemos_bundle.files import folder_in_one_step, sweep
 from conemos_bundle.growing.identity import check_unchanged
 from conemos_bundle.growing.model import Growing, read_growing
 from conemos_bundle.growing.region_file import read_region, region_state
@@ -53,7 +53,8 @@ def merge_regions(
         >>> from conemos_bundle.growing import merge_regions
         >>> merge_regions("runs/mine", ["spleen.region.pt", "liver.region.pt"], "runs/merged")  # doctest: +SKIP
     """
-    target = Path(output).expanduser()
+    target = Path(output).expanduser().absolute()
+    sweep(target.parent)
     if target.exists():
         raise UserError(f"{output}: exists; pass another --output")
     grown = read_growing(model)
