@@ -24,6 +24,7 @@ from typing import Any
 
 import fire
 import label_new_region
+import label_tokens
 import label_trust
 import nibabel
 import numpy as np
@@ -309,7 +310,7 @@ def main(scans: str, environment: str = ".venv-label", port: int = 8137, only: s
         "trainings": lambda: label_trust.trainings(server, MODEL, app),
         # these start servers of their own
         "killed": lambda: label_trust.killed(lambda: start(*quick), server, MODEL, app),
-        "authentication": lambda: label_trust.authentication(start, server, MODEL, place / "bin" / "python"),
+        "authentication": lambda: label_tokens.authentication(start, server, MODEL, place / "bin" / "python"),
         "new_region": lambda: label_new_region.new_region(taught, server, Path(scans), folder / "taught"),
     }
     process = None
