@@ -72,7 +72,7 @@ def trial(command: Command, folder: Path, before: dict, wanted: dict, counts: Co
     else:
         wrong += [("lost", f"{name} after the second run") for name in differing]
         wrong += [("strays", name) for name in found if name not in wanted and not as_wanted(name)]
-        if command.grows and done > 0 and f"resumed after epoch {done} " not in again.told:
+        if command.grows and not finished and done > 0 and f"resumed after epoch {done} " not in again.told:
             wrong.append(("lost", f"did not go on after epoch {done}"))
     counts.update({"tried": 1, "survived": not wrong, **dict.fromkeys({kind for kind, _ in wrong}, 1)})
     shutil.rmtree(folder)
