@@ -57,7 +57,7 @@ def merge(
         files: ``.region.pt`` files of ``conemos add-region``.
         output: the folder to make.
         remove: regions to leave out.
-        rename: new names: ``{'spleen': 'milt'}``.
+        rename: new names, by the old ones: ``spleen=lien,liver=hepar``.
 
     Raises:
         UserError: a file was made for another model, a region is unknown or there twice, or the folder exists.

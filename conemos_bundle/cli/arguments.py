@@ -43,6 +43,16 @@ def values_of(text: str) -> Any:
     return _dictionary(text, value_of)
 
 
-def pairs_of(text: str) -> Any:
-    """A dictionary from names to names."""
-    return _dictionary(text, lambda value: (names_of(value) or [""])[0])
+def pairs_of(text: str) -> dict[str, str]:
+    """``spleen=lien,liver=hepar``, or ``{'spleen': 'lien'}``, as a dictionary from names to names.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    found = _dictionary(text, lambda value: (names_of(value) or [""])[0])
+    if isinstance(found, dict):
+        return found
+    pairs = [tuple(name.strip().strip("'\"") for name in pair.split("=")) for pair in found]
+    if not all(len(pair) == 2 and all(pair) for pair in pairs):
+        raise ValueError(f"{text!r} is no pair of names; write a=b, or a=b,c=d")
+    return dict(pairs)

@@ -196,7 +196,7 @@ def typer_command(function: Callable[..., Any], settings: Mapping[str, Any]) -> 
     def command(**given: Any) -> Callable[[], Any]:
         several = given.pop(variadic) or [] if variadic else []
         before = [given.pop(name) for name in in_front]  # what stands in front of *scans can be given by place alone
-        given = {key: readers[key](v) if key in readers and v is not None else v for key, v in given.items()}
+        given = {key: _read(key, readers[key], v) if key in readers and v is not None else v for key, v in given.items()}
         given = {key: v for key, v in given.items() if not (key in readers and v is None)}
         return partial(function, *before, *several, **given, **settings)
 
@@ -204,6 +204,13 @@ def typer_command(function: Callable[..., Any], settings: Mapping[str, Any]) -> 
     command.__annotations__ = {p.name: p.annotation for p in parameters}
     command.__doc__ = _plain(inspect.cleandoc(function.__doc__ or "").split("\n\nArgs:")[0])
     return command
+
+
+def _read(option: str, reader: Callable[[str], Any], text: str) -> Any:
+    try:
+        return reader(text)
+    except ValueError as error:
+        raise UsageError(f"--{option} {error}") from error
 
 
 def described_parameters(function: Callable[..., Any]) -> dict[str, Any]:

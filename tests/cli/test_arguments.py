@@ -95,6 +95,13 @@ def test_keys_of_dictionaries_are_names() -> None:
     }  # fmt: skip
     assert values_of("a,1") == ["a", "1"]
     assert pairs_of("{1: 2024_01, 'a b': c}") == {"1": "2024_01", "a b": "c"}
+    assert pairs_of("1=2024_01, a b=c") == pairs_of("[1=2024_01,'a b'='c']") == {"1": "2024_01", "a b": "c"}
+
+
+@pytest.mark.parametrize("text", ["spleen", "spleen=", "=lien", "a=b=c", "a=b,c", "[1, 2]", "{"])
+def test_what_is_no_pair_of_names_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^--rename '.*' is no pair of names; write a=b, or a=b,c=d$"):
+        given(cli.merge, "run", "--rename", text)
 
 
 @pytest.mark.parametrize("words", [["scan", "--output"], ["scan", "--output", "--model", "m"]])
