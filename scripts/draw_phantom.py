@@ -49,8 +49,8 @@ def main(output: str = "docs/images/phantom_scans.png", seed: int = 0, size: int
     for mother, ax in enumerate(figure.subplots(2, 4).flat):
         image, masks = draw_scan_at_full_fidelity(size, seed, "training", mother, 0)
         axis = mother % 3
-        grey, outlines = view(image, masks, axis)
-        ax.imshow(grey, cmap="gray", vmin=0, vmax=1, origin="lower", interpolation="nearest")
+        gray, outlines = view(image, masks, axis)
+        ax.imshow(gray, cmap="gray", vmin=0, vmax=1, origin="lower", interpolation="nearest")
         for name, mask in outlines.items():
             if mask.any():
                 ax.contour(mask, levels=[0.5], colors=[to_rgb(COLORS[name])], linewidths=1.1)

@@ -33,7 +33,7 @@ from gpu_usage import shared_gpu
 REGIONS = 5
 # relative, L2, of untrained networks with instance norm; TF32 is how PyTorch convolves in float32 on a GPU by itself
 LARGEST_ERROR = {"float32": 1e-4, "tf32": 1e-2, "bfloat16": 0.1}
-TABLE2 = {  # the paper's names; pseudo-labelling and PSL loss share a network
+TABLE2 = {  # the paper's names; pseudo-labeling and PSL loss share a network
     "Individual networks": "IndividualNetworks",
     "PSL loss": "UNet",
     "Multi-layer": "MultiLayer",

@@ -224,9 +224,9 @@ def finished_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 
 def test_training_leaves_model_checkpoint_and_record(finished_run: Path) -> None:
     files = {".lock", "model.pt", "checkpoint.pt", "curve.csv", "run.json", "subjects.json", "tensorboard"}
-    of_pseudo_labelling = {"individual_networks", "pseudo_labels"}
-    assert {file.name for file in finished_run.iterdir()} - of_pseudo_labelling == files
-    for record in finished_run.rglob("run.json"):  # pseudo-labelling's teacher has one too
+    of_pseudo_labeling = {"individual_networks", "pseudo_labels"}
+    assert {file.name for file in finished_run.iterdir()} - of_pseudo_labeling == files
+    for record in finished_run.rglob("run.json"):  # pseudo-labeling's teacher has one too
         assert json.loads(record.read_text())["network"]["channels"] == TINY["channels"]
     record = json.loads((finished_run / "run.json").read_text())
     assert record["regions"] == ["outer", "inner core"]

@@ -44,6 +44,13 @@ def test_links_lead_somewhere(page: str) -> None:
         assert not anchor or anchor in _anchors(target.read_text(encoding="utf-8")), link
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_tests_that_a_page_names_are_there(page: str) -> None:
+    for name, test in re.findall(r"`([\w/]+\.py)::(\w+)", (ROOT / page).read_text(encoding="utf-8")):
+        files = [file for file in (ROOT / "tests").rglob("*.py") if f"/{file.as_posix()}".endswith(f"/{name}")]
+        assert any(f"def {test}(" in file.read_text(encoding="utf-8") for file in files), f"{name}::{test}"
+
+
 def test_every_page_is_in_the_navigation_once() -> None:
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     listed = re.findall(r"[\w/-]+\.md", str(config["nav"]))

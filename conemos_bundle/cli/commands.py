@@ -196,8 +196,8 @@ def typer_command(function: Callable[..., Any], settings: Mapping[str, Any]) -> 
     def command(**given: Any) -> Callable[[], Any]:
         several = given.pop(variadic) or [] if variadic else []
         before = [given.pop(name) for name in in_front]  # what stands in front of *scans can be given by place alone
-        given = {key: _read(key, readers[key], v) if key in readers and v is not None else v for key, v in given.items()}
         given = {key: v for key, v in given.items() if not (key in readers and v is None)}
+        given = {key: _read(key, readers[key], v) if key in readers else v for key, v in given.items()}
         return partial(function, *before, *several, **given, **settings)
 
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -155,7 +155,7 @@ def _predict(predictor: Predictor, scans: Sequence[dict[str, Any]], regions: Seq
 def _draw(scan: dict[str, Any], regions: Sequence[str], root: Path) -> Path:
     """A picture of a scan: a column per region, with its Dice."""
     import torch
-    from conemos_bundle.evaluation.montage import draw_montage, grey_levels, orthogonal_views
+    from conemos_bundle.evaluation.montage import draw_montage, gray_levels, orthogonal_views
     from conemos_bundle.files import write_in_one_step
     from conemos_bundle.inferers.saving import output_files
     from conemos_bundle.metrics.dice import dice
@@ -163,7 +163,7 @@ def _draw(scan: dict[str, Any], regions: Sequence[str], root: Path) -> Path:
     from conemos_bundle.volumes import read_volume
 
     image = read_volume(scan["image"])
-    grey = grey_levels(image.voxels[0])
+    gray = gray_levels(image.voxels[0])
     columns = []
     for region, file in zip(regions, output_files(root / "masks", scan["name"], regions, "files"), strict=True):
         found = read_volume(file, labels=True).voxels[0] > 0
@@ -171,7 +171,7 @@ def _draw(scan: dict[str, Any], regions: Sequence[str], root: Path) -> Path:
         labels = torch.from_numpy(read_volume(source["file"], labels=True).voxels)
         reference = region_mask(labels, source).numpy() > 0
         heading = f"{region}\nDice {dice(found, reference):.3f}"
-        columns.append((heading, orthogonal_views(grey, found, reference, image.affine)))
+        columns.append((heading, orthogonal_views(gray, found, reference, image.affine)))
     picture = root / "pictures" / f"{scan['name']}.png"
     figure = draw_montage(columns, title=scan["name"])
     write_in_one_step(picture, lambda part: figure.savefig(part, format="png"))

@@ -31,7 +31,7 @@ _SMALLEST_VIEW = 30.0  # mm: an eye is shown in its surroundings
 class View:
     """One plane of a scan around a region: images (rows, columns), the first row at the bottom."""
 
-    grey: np.ndarray  # 0 to 255
+    gray: np.ndarray  # 0 to 255
     prediction: np.ndarray
     reference: np.ndarray
     aspect: float  # height of a pixel over its width
@@ -51,7 +51,7 @@ def orthogonal_views(
         affine: voxels to mm in RAS+, (4, 4).
     """
     views = orthogonal_planes([image, prediction, reference], prediction | reference, reference, affine)
-    return tuple(View(grey, predicted, referred, aspect) for (grey, predicted, referred), aspect in views)
+    return tuple(View(gray, predicted, referred, aspect) for (gray, predicted, referred), aspect in views)
 
 
 def orthogonal_planes(
@@ -91,23 +91,23 @@ def orthogonal_planes(
     return [(its, float(spacing[up] / spacing[across])) for its, (across, up) in zip(planes, others, strict=True)]
 
 
-def grey_levels(channel: np.ndarray) -> np.ndarray:
+def gray_levels(channel: np.ndarray) -> np.ndarray:
     """An image (D, H, W) as bytes, which is all a picture needs; the darkest and brightest 0.5% are clipped.
 
     Example::
 
-        >>> grey_levels(np.array([[[0.0, 5.0, 10.0]]])).tolist()
+        >>> gray_levels(np.array([[[0.0, 5.0, 10.0]]])).tolist()
         [[[0, 127, 255]]]
     """
     values = torch.as_tensor(channel)
     low, high, _ = intensity_range(values, 0.5, 99.5)
-    grey: np.ndarray = (to_unit(values, low, high) * 255).numpy().astype(np.uint8)
-    return grey
+    gray: np.ndarray = (to_unit(values, low, high) * 255).numpy().astype(np.uint8)
+    return gray
 
 
 def draw_plane(
     ax: Axes,
-    grey: np.ndarray,
+    gray: np.ndarray,
     outlines: Iterable[tuple[np.ndarray, str, float]],
     aspect: float,
     ends: tuple[str, str],
@@ -117,15 +117,15 @@ def draw_plane(
 
     Args:
         ax: the axes.
-        grey: bytes (rows, columns), the first row at the bottom.
+        gray: bytes (rows, columns), the first row at the bottom.
         outlines: masks of that shape, each with its color and the width of its line; empty ones have none.
         aspect: height of a pixel over its width.
         ends: what lies at the left and at the right.
         letters: their size in points.
     """
-    ax.imshow(grey, cmap="gray", vmin=0, vmax=255, origin="lower", interpolation="bilinear")
+    ax.imshow(gray, cmap="gray", vmin=0, vmax=255, origin="lower", interpolation="bilinear")
     ax.set_aspect(aspect)
-    height, width = grey.shape
+    height, width = gray.shape
     side = min(width, height * aspect)  # square tiles, though voxels do not divide the cube evenly
     ax.set_xlim((width - 1 - side) / 2, (width - 1 + side) / 2)
     ax.set_ylim((height - 1 - side / aspect) / 2, (height - 1 + side / aspect) / 2)
@@ -160,7 +160,7 @@ def draw_montage(columns: Sequence[tuple[str, Sequence[View]]], title: str) -> F
                 (mask, color, line)
                 for mask, (_, color, line) in zip((view.reference, view.prediction), _OUTLINES, strict=True)
             ]
-            draw_plane(axes[row, column], view.grey, outlines, view.aspect, ENDS[row])
+            draw_plane(axes[row, column], view.gray, outlines, view.aspect, ENDS[row])
     for row, plane in enumerate(PLANES):
         axes[row, 0].set_ylabel(plane, fontsize=9)
     figure.suptitle(title, fontsize=12, fontweight="bold")

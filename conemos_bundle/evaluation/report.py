@@ -17,7 +17,7 @@ import torch.distributed
 from conemos_bundle.errors import OutputError, UserError
 from conemos_bundle.evaluation import tables
 from conemos_bundle.evaluation.kept import ScanReport
-from conemos_bundle.evaluation.montage import View, draw_montage, grey_levels, orthogonal_views
+from conemos_bundle.evaluation.montage import View, draw_montage, gray_levels, orthogonal_views
 from conemos_bundle.evaluation.slices import SLICES, Slice, largest_slice, write_slices
 from conemos_bundle.files import part_folder, publish, shown
 from conemos_bundle.metrics.dice import dice
@@ -115,7 +115,7 @@ class EvaluationReport:
         affine = convert_to_numpy(image.affine).astype(float)
         spacing = affine_to_spacing(affine)
         millilitres = float(np.prod(spacing)) / 1000
-        grey = grey_levels(convert_to_numpy(image[0]))
+        gray = gray_levels(convert_to_numpy(image[0]))
         for index, region in enumerate(self.region_names):
             known, label = (convert_to_numpy(part) for part in known_voxels(labels[index]))
             if not known.any():
@@ -137,8 +137,8 @@ class EvaluationReport:
                 }
             )
             if reference.any():
-                self._views[name, region] = orthogonal_views(grey, prediction, reference, affine)
-                self._slices[name, region] = largest_slice(grey, prediction, reference, affine)
+                self._views[name, region] = orthogonal_views(gray, prediction, reference, affine)
+                self._slices[name, region] = largest_slice(gray, prediction, reference, affine)
 
     def kept(self, name: str) -> ScanReport:
         """What there is of a scan."""

@@ -99,11 +99,11 @@ def _rehearse(data: Datalist, root: Path, folder: Path, model: Growing, split: s
     write_datalist(only, asked)
     if not done.exists():
         logger.info(f"the model labels its old regions in {len(only.training)} {split} scans")
-        labelling = {
+        labeling = {
             "datalist": asked, "dataset_dir": root, "output_dir": labels, "evaluation_dir": labels, "split": "training",
             "ckpt_path": model.folder / "model.pt",
         }  # fmt: skip
-        run_training_config(["evaluate", "label_unknown"], labelling, logging_file=False)
+        run_training_config(["evaluate", "label_unknown"], labeling, logging_file=False)
     write_datalist(with_pseudo_labels(only, root, labels), done)
     return done
 

@@ -101,7 +101,7 @@ class PlannedRun:
     dataset_dir: str
     method: str
     settings: dict[str, Any] = field(hash=False)
-    teacher: str | None = None  # folder of the individual networks that pseudo-labelling starts from
+    teacher: str | None = None  # folder of the individual networks that pseudo-labeling starts from
 
     def training(self, output_dir: str) -> list[str]:
         """The arguments of ``conemos train``."""

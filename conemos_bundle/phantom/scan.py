@@ -85,17 +85,17 @@ def generator(seed: int, split: str, *numbers: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split), *numbers)))
 
 
-def _write_nifti(array: NDArray, spacing: float, path: Path, grey_levels: int | None = None) -> None:
-    """Write ``array`` with a RAS affine whose origin is the center of the grid; as whole grey levels, if given."""
+def _write_nifti(array: NDArray, spacing: float, path: Path, gray_levels: int | None = None) -> None:
+    """Write ``array`` with a RAS affine whose origin is the center of the grid; as whole gray levels, if given."""
     path.parent.mkdir(parents=True, exist_ok=True)
     affine = np.diag([spacing, spacing, spacing, 1.0])
     affine[:3, 3] = -spacing * (np.array(array.shape) - 1) / 2
-    if grey_levels:
-        array = np.round(array * grey_levels).astype(np.int16)
+    if gray_levels:
+        array = np.round(array * gray_levels).astype(np.int16)
     nifti = nib.Nifti1Image(array, affine)
     nifti.set_sform(affine, code="scanner")
     nifti.set_qform(affine, code="scanner")
     nifti.header.set_xyzt_units("mm")
-    if grey_levels:
-        nifti.header.set_slope_inter(1 / grey_levels, 0)
+    if gray_levels:
+        nifti.header.set_slope_inter(1 / gray_levels, 0)
     nib.save(nifti, path)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from conemos_bundle.evaluation.montage import ENDS, PLANES, draw_plane, grey_levels, orthogonal_planes
+from conemos_bundle.evaluation.montage import ENDS, PLANES, draw_plane, gray_levels, orthogonal_planes
 from conemos_bundle.reports.pictures import data_uri, figure_picture
 from conemos_bundle.transforms.masks import read_on_grid, region_mask
 from conemos_bundle.utils.plain import no_formulas
@@ -89,22 +89,22 @@ def draw_planes(
         UserError: the scan or a mask cannot be read, or lies on another grid.
     """
     volume = read_volume(image if isinstance(image, str) else list(image))
-    grey, affine = grey_levels(volume.voxels[0]), volume.affine
+    gray, affine = gray_levels(volume.voxels[0]), volume.affine
     del volume
     # of many regions of a large scan, the masks would not fit into memory: an eighth of them does
     packed: dict[str, npt.NDArray[np.uint8]] = {}
-    union = np.zeros(grey.shape, bool)
-    for region, mask in _masks(sources, grey.shape, affine):
+    union = np.zeros(gray.shape, bool)
+    for region, mask in _masks(sources, gray.shape, affine):
         union |= mask
         packed[region] = np.packbits(mask)
 
     def arrays() -> Iterator[np.ndarray]:
-        yield grey
+        yield gray
         for bits in packed.values():
-            yield np.unpackbits(bits, count=grey.size).reshape(grey.shape).astype(bool)
+            yield np.unpackbits(bits, count=gray.size).reshape(gray.shape).astype(bool)
 
     around = union if union.any() else np.ones_like(union)
-    middle = union if union.any() else _middle(grey.shape)
+    middle = union if union.any() else _middle(gray.shape)
     planes = []
     for name, ends, (its, aspect) in zip(
         PLANES, ENDS, orthogonal_planes(arrays(), around, middle, affine), strict=True

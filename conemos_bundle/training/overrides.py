@@ -26,7 +26,7 @@ def _config_files(text: str) -> list[str]:
 
 
 def reject_unknown_overrides(argv: Sequence[str] | None = None) -> None:
-    """Refuse a misspelt ``--setting`` of `python -m monai.bundle run`, which MONAI would silently add.
+    """Refuse a misspelled ``--setting`` of `python -m monai.bundle run`, which MONAI would silently add.
 
     Args:
         argv: the command line; default: this process's. Anything but `monai.bundle run` is left alone.

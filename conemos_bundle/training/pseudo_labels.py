@@ -62,15 +62,15 @@ def label_the_rest(
     teacher = Path(output_dir, "individual_networks") if teacher_dir is None else Path(teacher_dir)
     for_teacher = of_teacher(settings, others or {})
     shared = {"datalist": Path(datalist), "dataset_dir": Path(dataset_dir), "fraction": fraction, "seed": seed}
-    logger.info(f"pseudo-labelling, stage 1: individual networks, in {teacher}")
+    logger.info(f"pseudo-labeling, stage 1: individual networks, in {teacher}")
     run_training_config(["individual"], {**shared, "output_dir": teacher, **for_teacher}, logging_file=False)
     data = keep_fraction(read_datalist(datalist), fraction, seed)
     folder = Path(output_dir) / "pseudo_labels"
     done = folder / "datalist.json"
     _forget_other_teachers(folder, teacher / "model.pt")
     if not done.exists():
-        logger.info(f"pseudo-labelling, stage 2: labelling what is not annotated, in {folder}")
-        labelling = {
+        logger.info(f"pseudo-labeling, stage 2: labeling what is not annotated, in {folder}")
+        labeling = {
             **shared,
             "output_dir": folder,
             "evaluation_dir": folder,
@@ -78,7 +78,7 @@ def label_the_rest(
             "ckpt_path": teacher / "model.pt",
             **{name: for_teacher[name] for name in ("device",) if name in for_teacher},
         }
-        run_training_config(["evaluate", "label_unknown"], labelling, logging_file=False)
+        run_training_config(["evaluate", "label_unknown"], labeling, logging_file=False)
         write_datalist(with_pseudo_labels(data, dataset_dir, folder), done)
     set_determinism(seed)  # as if the network to come were the first
     # not what stands in the file: the run may have been moved or copied since

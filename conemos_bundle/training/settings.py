@@ -59,7 +59,7 @@ def recorded(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def of_teacher(settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
-    """What the individual networks of pseudo-labelling are trained with, besides their own method, data and seed.
+    """What the individual networks of pseudo-labeling are trained with, besides their own method, data and seed.
 
     Args:
         settings: ``settings`` of the configuration.

@@ -1,4 +1,4 @@
-"""The settings of training's configuration files, read as plain JSON: to refuse a misspelt one without MONAI."""
+"""The settings of training's configuration files, read as plain JSON: to refuse a misspelled one without MONAI."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def check_settings(options: Sequence[str], files: Sequence[Path], also: Sequence
     Args:
         options: names of settings, ``a`` or ``a::b``.
         files: train.json and overlays.
-        also: what else may have been meant by a misspelt one.
+        also: what else may have been meant by a misspelled one.
 
     Raises:
         UsageError: naming the setting that is nearest.

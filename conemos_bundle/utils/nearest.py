@@ -1,4 +1,4 @@
-"""What a misspelt name may have meant."""
+"""What a misspelled name may have meant."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ def _reject_colors(layout: Layout) -> None:
 
 
 def _colors(path: Path) -> UserError:
-    return UserError(f"{path}: holds colors, vectors or complex numbers; convert it to a grey-value NIfTI file")
+    return UserError(f"{path}: holds colors, vectors or complex numbers; convert it to a gray-value NIfTI file")
 
 
 def _stack(files: Sequence[Path], labels: bool) -> Volume:

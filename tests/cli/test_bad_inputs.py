@@ -78,7 +78,7 @@ def bad_datalists(folder: Path, good: dict[str, Any]) -> list[Path]:
         "evaluated_name": lambda data: data.update(name="$1+1"),
         "region_twice": lambda data: data["regions"].append("body"),
         "no_regions": lambda data: data.update(regions=[]),
-        "misspelt_key": lambda data: first(data).update(lable="x.nii.gz"),
+        "misspelled_key": lambda data: first(data).update(lable="x.nii.gz"),
         "no_subject": lambda data: first(data).pop("subject"),
         "values_and_channel": lambda data: first(data)["masks"].update(
             {region(data): {"file": "x", "values": [1], "channel": 0}}
@@ -160,8 +160,8 @@ def cases(root: Path) -> list[tuple[str, list[str]]]:
         ("weights truncated", ["pack", str(broken), str(root / "result")]),
         ("weights of another network", ["pack", str(other), str(root / "result")]),
         ("pack onto something", ["pack", str(run), str(phantom)]),
-        ("setting misspelt", [*train, str(good), "--max_epoch", "1", *run_out]),
-        ("overlay misspelt", [*train, str(good), "--overlay", "papper", *run_out]),
+        ("setting misspelled", [*train, str(good), "--max_epoch", "1", *run_out]),
+        ("overlay misspelled", [*train, str(good), "--overlay", "papper", *run_out]),
         ("dataset_dir missing", [*train, str(good), "--dataset_dir", str(root / "nowhere"), *run_out]),
         ("evaluate without a run", ["evaluate", str(good), "--run", str(root / "nowhere")]),
         ("evaluate an unknown split", ["evaluate", str(good), "--run", str(run), "--split", "tset"]),

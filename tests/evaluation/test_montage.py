@@ -33,7 +33,7 @@ def test_planes_with_the_largest_area() -> None:
         assert view.prediction.sum() == np.take(prediction, areas.argmax(), axis).sum()
         plane = np.take(image, areas.argmax(), axis).T
         mask = np.take(reference, areas.argmax(), axis).T
-        np.testing.assert_array_equal(view.grey[view.reference], plane[mask])  # image and masks stay together
+        np.testing.assert_array_equal(view.gray[view.reference], plane[mask])  # image and masks stay together
 
 
 def test_aspect_is_height_over_width() -> None:
@@ -50,7 +50,7 @@ def test_views_are_a_cube_around_both_masks() -> None:
         side = max(length / 0.6, 30)
         side = min(side, max(SHAPE * SPACING))
         for view, (across, up) in zip(views, ((1, 2), (0, 2), (0, 1)), strict=True):
-            height, width = view.grey.shape * SPACING[[up, across]]
+            height, width = view.gray.shape * SPACING[[up, across]]
             assert side <= width <= side + 2 * SPACING[across]
             assert side <= height <= side + 2 * SPACING[up]
 
@@ -64,7 +64,7 @@ def test_views_do_not_depend_on_the_order_of_axes(axes: str) -> None:
     turned = orthogonal_views(*(apply_orientation(v, turn) for v in volumes), affine)
     for view, other in zip(turned, expected, strict=True):
         np.testing.assert_array_equal(view.reference, other.reference)
-        np.testing.assert_array_equal(view.grey, other.grey)
+        np.testing.assert_array_equal(view.gray, other.gray)
         assert view.aspect == pytest.approx(other.aspect)
 
 
@@ -72,7 +72,7 @@ def test_a_region_as_large_as_the_image() -> None:
     """The views end with the image, and masks without an outline (empty, or all of the view) are drawn."""
     full = np.ones((6, 6, 6), bool)
     views = orthogonal_views(np.zeros((6, 6, 6), np.uint8), ~full, full, np.diag([9.0, 9.0, 9.0, 1.0]))
-    assert [view.grey.shape for view in views] == [(6, 6)] * 3
+    assert [view.gray.shape for view in views] == [(6, 6)] * 3
     file = io.BytesIO()
     draw_montage([("", views)], "all").savefig(file, format="png")
     assert file.getvalue().startswith(b"\x89PNG")

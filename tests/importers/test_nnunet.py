@@ -59,7 +59,7 @@ def test_asked_regions_are_unions_of_labels(imported: Callable[..., Datalist]) -
         assert {region: scan.source(region).values for region in scan.masks} == {"front": [1], "whole": [1, 2]}
 
 
-def test_nnunet_reads_channels_overlapping_regions_and_labelled_test_cases(
+def test_nnunet_reads_channels_overlapping_regions_and_labeled_test_cases(
     imported: Callable[..., Datalist], capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = imported(nnunet(), subject="^(p[0-9])_", validation=0.4)
@@ -89,7 +89,7 @@ def test_nnunet_of_one_channel_is_one_file_and_a_case_without_labels_is_unknown(
     ]
 
 
-def test_nnunet_with_labelled_test_cases_divides_the_others_in_two(imported: Callable[..., Datalist]) -> None:
+def test_nnunet_with_labeled_test_cases_divides_the_others_in_two(imported: Callable[..., Datalist]) -> None:
     cases = [f"{path}.nii.gz" for n in range(20) for path in (f"imagesTr/c{n}_0000", f"labelsTr/c{n}")]
     files = dict.fromkeys([*cases, "imagesTs/t_0000.nii.gz", "labelsTs/t.nii.gz"], "")
     data = imported(files | {"dataset.json": CT_JSON})

@@ -23,12 +23,12 @@ CALLS = {
     "import torch, monai": ["-c", "import torch, monai"],
     "conemos --help": ["-m", "conemos_bundle", "--help"],
     "conemos train --help": ["-m", "conemos_bundle", "train", "--help"],
-    "misspelt option": ["-m", "conemos_bundle", "predict", SCAN, "--region", "anterior"],
+    "misspelled option": ["-m", "conemos_bundle", "predict", SCAN, "--region", "anterior"],
     "unknown region": ["-m", "conemos_bundle", "predict", SCAN, "--regions", "antrior"],
     "missing file": ["-m", "conemos_bundle", "predict", "nowhere.nii.gz"],
-    "misspelt setting": ["-m", "conemos_bundle", "train", SCAN, "--max_epoch", "3"],
+    "misspelled setting": ["-m", "conemos_bundle", "train", SCAN, "--max_epoch", "3"],
     "unknown overlay": ["-m", "conemos_bundle", "train", SCAN, "--overlay", "psl_los"],
-    "phantom, misspelt": ["-m", "conemos_bundle", "phantom", "q", "--tests", "1"],
+    "phantom, misspelled": ["-m", "conemos_bundle", "phantom", "q", "--tests", "1"],
     "pack, help at the end": ["-m", "conemos_bundle", "pack", "RUN", "out", "-h"],
 }
 

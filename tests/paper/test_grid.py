@@ -53,7 +53,7 @@ def test_the_commands_of_a_run(tmp_path: Path) -> None:
     assert run.evaluation("/out") == [*data, "--run", "/out/a/dodnet/seed2_fraction0.5"]
 
 
-def test_pseudo_labelling_starts_from_the_individual_networks_of_the_grid(tmp_path: Path) -> None:
+def test_pseudo_labeling_starts_from_the_individual_networks_of_the_grid(tmp_path: Path) -> None:
     both = {"datasets": ["a"], "methods": ["pseudo_label", "individual"], "seeds": [0, 1]}
     found = runs_of(tmp_path, both)
     run = found["a/pseudo_label/seed1"]

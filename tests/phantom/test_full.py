@@ -30,7 +30,7 @@ def test_two_eyes_even_at_6_mm(scans: list[Scan]) -> None:
         assert label(masks["eyes"], np.ones((3, 3, 3)))[1] == 2
 
 
-def test_image_is_in_0_1_on_a_scanners_grey_levels_and_0_in_the_padding(scans: list[Scan]) -> None:
+def test_image_is_in_0_1_on_a_scanners_gray_levels_and_0_in_the_padding(scans: list[Scan]) -> None:
     for image, masks in scans:
         assert image.dtype == np.float32 and image.min() == 0 and image.max() == 1
         np.testing.assert_array_equal(image * full.GREY_LEVELS, np.round(image * full.GREY_LEVELS))

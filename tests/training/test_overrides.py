@@ -45,7 +45,7 @@ def test_known_settings_pass(config: str) -> None:
         reject_unknown_overrides([PROGRAM, "run", "--config_file", config, "--bundle_roots", "."])
 
 
-def test_a_misspelt_setting_is_refused(config: str) -> None:
+def test_a_misspelled_setting_is_refused(config: str) -> None:
     for words in (
         ["--region", "['a']"],
         ["--region=['a']"],

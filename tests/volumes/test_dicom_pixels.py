@@ -20,7 +20,7 @@ def monai_image(folder: Path):
 
 
 @pytest.mark.parametrize("direction", [1, -1])
-def test_grey_values_and_affine_are_those_of_itk_on_an_oblique_series_with_pixels_that_are_not_square(
+def test_gray_values_and_affine_are_those_of_itk_on_an_oblique_series_with_pixels_that_are_not_square(
     direction: int, tmp_path: Path, voxels: np.ndarray, oblique: np.ndarray
 ) -> None:
     affine = oblique @ np.diag([1, 1, direction, 1])  # with the files along the normal, and against it
