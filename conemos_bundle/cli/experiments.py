@@ -38,7 +38,7 @@ def experiments(
         seeds: one run each.
         fractions: of the training scans.
         conditioned: numbers of conditioned layers of CoNeMOS; None: all.
-        dataset_dir: where the datalist's paths start; default: its folder.
+        dataset_dir: where the datalist's paths start; default: what the datalist says.
         cores: how many threads all runs together may use on this machine.
         threads: of one run.
         dry_run: only say what would be run.

@@ -103,4 +103,4 @@ def _write_job(folder: Path, datalists: Sequence[str], job: Any) -> None:
     from conemos_bundle.hosts.federated.simulate import write_flare_job
 
     write_flare_job(job, folder)
-    print(f"wrote {folder}\nnext: submit_job {folder.absolute()} in FLARE's console (docs/federated.md)")
+    print(f"wrote {folder}\nnext: nvflare job submit -j {folder} --startup-kit KIT (docs/federated.md)")

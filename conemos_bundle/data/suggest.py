@@ -53,7 +53,7 @@ def suggest_method(datalist: Datalist, volumes: Mapping[str, Sequence[float]]) -
     if masks and fmean(masks) >= SEVERAL:
         reason = f"{each}, of regions of like size, and all at the cost of one; to ask for few at a time, CoNeMOS"
         return Suggestion("PSL loss", ("--overlay", "psl_loss"), reason)
-    return Suggestion("CoNeMOS", (), f"{each}, and only the regions asked for are computed")
+    return Suggestion("CoNeMOS", (), f"{each}: level with PSL loss, and regions can be added later")
 
 
 def advise_on_sides(regions: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ def test_a_job_for_real_sites(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     job = json.loads((tmp_path / "job" / "app" / "config" / "federation.json").read_text())
     assert (job["regions"], job["sites"], job["rounds"]) == (["liver", "spleen"], ["a", "b"], 2)
     assert job["settings"] == {"channels": [4, 8]} and job["region_wise"] is False
-    assert f"submit_job {tmp_path / 'job'}" in capsys.readouterr().out
+    assert f"nvflare job submit -j {tmp_path / 'job'} " in capsys.readouterr().out
     with pytest.raises(UsageError, match="exists; name a new folder with --job"):
         run(words.split())
 
