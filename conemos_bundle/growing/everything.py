@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from conemos_bundle.data import Datalist, one_region, read_datalist, scans_folder, write_datalist
+from conemos_bundle.data import Datalist, one_region, read_datalist, scan_items, scans_folder, write_datalist
 from conemos_bundle.errors import UserError
 from conemos_bundle.evaluation.tables import read_rows
 from conemos_bundle.files import write_in_one_step
@@ -17,11 +18,14 @@ from conemos_bundle.growing.merge import model_files
 from conemos_bundle.growing.model import Growing
 from conemos_bundle.networks import FiLMUNet
 from conemos_bundle.runs.record import Run, as_dictionary
-from conemos_bundle.training.pseudo_labels import with_pseudo_labels
+from conemos_bundle.runs.run import read_record
+from conemos_bundle.runs.weights import load_weights
+from conemos_bundle.training.pseudo_labels import unlabeled, with_pseudo_labels
 from conemos_bundle.training.workflows import run_training_config
 
 logger = logging.getLogger(__name__)
 LOST = "old_regions.csv"
+BEGIN = "begin"  # folder of the weights that a training begins with
 
 
 def train_everything(
@@ -44,7 +48,8 @@ def train_everything(
         validation scans, and ``scans``, how many.
 
     Raises:
-        UserError: the model has grown before, or what the training says.
+        UserError: the model has grown before, it finds nothing of an old region in the new scans, the folder holds
+            another training, or what the training says.
     """
     if model.added:
         raise UserError(
@@ -54,8 +59,10 @@ def train_everything(
     folder.mkdir(parents=True, exist_ok=True)
     root = scans_folder(datalist, read_datalist(datalist), options.pop("dataset_dir", None))
     data = _with_old_regions(read_datalist(datalist), model, region)
-    rehearsed = _rehearse(data, root, folder, model, "training")
-    begin = _beginning(folder / "begin", model, region)
+    begin = _beginning(folder / BEGIN, model, region)
+    where = {name: options[name] for name in ("device",) if name in options}
+    rehearsed = _rehearse(data, root, folder, model, "training", where)
+    _reject_unseen(read_datalist(rehearsed), model)
     settings = {
         "datalist": rehearsed,
         "dataset_dir": root,
@@ -68,7 +75,7 @@ def train_everything(
         **options,
     }
     run_training_config(["fine_tune"], settings, logging_file=log)
-    lost = _lost(data, root, folder, model)
+    lost = _lost(data, root, folder, model, where)
     write_in_one_step(folder / LOST, lambda part: lost.to_csv(part, index=False, float_format="%.4f"))
     return lost
 
@@ -89,7 +96,16 @@ def _with_old_regions(data: Datalist, model: Growing, region: str) -> Datalist:
     return data.model_copy(update={"regions": [*old, region], "inside": {}, **kept})
 
 
-def _rehearse(data: Datalist, root: Path, folder: Path, model: Growing, split: str) -> Path:
+def _reject_unseen(rehearsed: Datalist, model: Growing) -> None:
+    unseen = [r for r in model.record.regions if not any(r in scan.annotated for scan in rehearsed.training)]
+    if unseen:
+        raise UserError(
+            f"--capacity all: the model finds nothing of {', '.join(unseen)} in the new scans, so that cannot be "
+            "rehearsed; add scans that show it, or take --capacity low_rank"
+        )
+
+
+def _rehearse(data: Datalist, root: Path, folder: Path, model: Growing, split: str, where: Mapping[str, Any]) -> Path:
     """The datalist with the model's masks of the regions that nobody annotated; a split that is labeled stays so."""
     labels, asked, done = folder / f"rehearsed_{split}", folder / f"{split}.json", folder / f"rehearsed_{split}.json"
     # predicted are the training scans of a datalist
@@ -97,11 +113,11 @@ def _rehearse(data: Datalist, root: Path, folder: Path, model: Growing, split: s
         update={"training": data.scans(split), **({} if split == "training" else {"validation": []})}
     )
     write_datalist(only, asked)
-    if not done.exists():
+    if unlabeled(scan_items(only, "training", root), labels):
         logger.info(f"the model labels its old regions in {len(only.training)} {split} scans")
         labeling = {
             "datalist": asked, "dataset_dir": root, "output_dir": labels, "evaluation_dir": labels, "split": "training",
-            "ckpt_path": model.folder / "model.pt",
+            "ckpt_path": model.folder / "model.pt", **where,
         }  # fmt: skip
         run_training_config(["evaluate", "label_unknown"], labeling, logging_file=False)
     write_datalist(with_pseudo_labels(only, root, labels), done)
@@ -109,7 +125,11 @@ def _rehearse(data: Datalist, root: Path, folder: Path, model: Growing, split: s
 
 
 def _beginning(folder: Path, model: Growing, region: str) -> Path:
-    """A model of one region more, which begins as the mean of the old ones."""
+    """A model of one region more, which begins as the mean of the old ones.
+
+    Raises:
+        UserError: the folder holds the beginning of another training.
+    """
     arguments: dict[str, Any] = {name: value for name, value in model.base.arguments.items() if name != "spacings"}
     network = FiLMUNet(**{**arguments, "num_regions": model.base.num_regions + 1})
     state = model.base.state_dict()
@@ -123,13 +143,18 @@ def _beginning(folder: Path, model: Growing, region: str) -> Path:
         "network": {**told["network"], "num_regions": network.num_regions},
     }
     told["data"] = {name: text for name, text in told.get("data", {}).items() if name != "annotated"}
+    if (folder / "model.pt").is_file():
+        found = load_weights(folder / "model.pt")
+        same = found.keys() == state.keys() and all(torch.equal(found[name], state[name]) for name in found)
+        if not same or read_record(folder / "model.pt").regions != told["regions"]:
+            raise UserError(f"{folder.parent}: holds the training of another model or region; pass another --output")
     folder.mkdir(exist_ok=True)
     for name, write in model_files(Run.model_validate(told), network).items():
         write_in_one_step(folder / name, write)
     return folder
 
 
-def _lost(data: Datalist, root: Path, folder: Path, model: Growing) -> pd.DataFrame:
+def _lost(data: Datalist, root: Path, folder: Path, model: Growing, where: Mapping[str, Any]) -> pd.DataFrame:
     """Dice between the old regions' masks of before and after, on the validation scans."""
     regions = model.record.regions
     if not data.validation:
@@ -138,13 +163,14 @@ def _lost(data: Datalist, root: Path, folder: Path, model: Growing) -> pd.DataFr
         scan.model_copy(update={"masks": {r: mask for r, mask in scan.masks.items() if r not in regions}})
         for scan in data.validation
     ]
-    before = _rehearse(data.model_copy(update={"validation": bare}), root, folder, model, "validation")
+    before = _rehearse(data.model_copy(update={"validation": bare}), root, folder, model, "validation", where)
     compared = folder / "compared"
     settings: dict[str, Any] = {
         "datalist": before,
         "dataset_dir": root,
         "output_dir": compared,
         "evaluation_dir": compared,
+        **where,
     }
     settings |= {"split": "training", "ckpt_path": folder / "model.pt"}
     run_training_config(["evaluate"], settings, logging_file=False)

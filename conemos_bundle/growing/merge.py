@@ -17,8 +17,9 @@ from conemos_bundle.growing.region_file import read_region, region_state
 from conemos_bundle.names import region_name, same_file, told_apart
 from conemos_bundle.networks import GrownUNet
 from conemos_bundle.networks.region_order import keep_regions
-from conemos_bundle.runs.record import RECORD, Run, as_dictionary
+from conemos_bundle.runs.record import MOST_ADDED, RECORD, Run, as_dictionary
 from conemos_bundle.runs.run import machine, package_versions, record_bytes
+from conemos_bundle.runs.subjects import SUBJECTS, known_subjects
 from torch import nn
 
 
@@ -53,8 +54,8 @@ def merge_regions(
         >>> from conemos_bundle.growing import merge_regions
         >>> merge_regions("runs/mine", ["spleen.region.pt", "liver.region.pt"], "runs/merged")  # doctest: +SKIP
     """
-    target = Path(output).expanduser().absolute()
-    sweep(target.parent)
+    target = Path(output).expanduser()
+    sweep(target.absolute().parent)
     if target.exists():
         raise UserError(f"{output}: exists; pass another --output")
     grown = read_growing(model)
@@ -67,10 +68,13 @@ def merge_regions(
             )
         branches[file.region] = region_state(file, grown, path)
     record, network = joined(grown, branches, remove, rename or {})
-    check_unchanged(grown, network, record.regions, rename or {})
+    check_unchanged(grown, network, record.regions, rename or {}, remove)
+    subjects = known_subjects([grown.folder])
     with folder_in_one_step(target) as part:
         for name, write in model_files(record, network).items():
             write(part / name)
+        if subjects is not None:
+            (part / SUBJECTS).write_bytes(subjects)
     return target
 
 
@@ -89,7 +93,8 @@ def joined(
         rename: new names, by the old ones.
 
     Raises:
-        UserError: a region to be removed or renamed is unknown, none is left that was not added, or two have one name.
+        UserError: a region to be removed or renamed is unknown, none is left that was not added, two have one name, or
+            there are too many.
     """
     rename = dict(rename or {})
     every = [*model.base_regions, *branches]
@@ -105,7 +110,9 @@ def joined(
     except ValueError as error:
         raise UserError(f"--rename: {error}") from error
     if pair := same_file(regions):
-        raise UserError(f"--rename: the regions {told_apart(pair)}")
+        raise UserError(f"{'--rename' if rename else f'{model.folder} with what is added to it'} {told_apart(pair)}")
+    if len(new) > MOST_ADDED:
+        raise UserError(f"{len(new)} added regions are too many; a model takes {MOST_ADDED}")
     arguments: dict[str, Any] = {name: value for name, value in model.base.arguments.items() if name != "spacings"}
     base = keep_regions(model.base, [model.base_regions.index(region) for region in old])
     network: nn.Module = base
@@ -115,15 +122,16 @@ def joined(
         for branch, region in zip(network.added, new, strict=True):
             branch.backbone.load_state_dict(branches[region])  # type: ignore[union-attr]
     network.eval()
-    return _record(model.record, regions, rename, network), network
+    return _record(model.record, regions, remove, rename, network), network
 
 
-def _record(before: Run, regions: Sequence[str], rename: Mapping[str, str], network: nn.Module) -> Run:
+def _record(
+    before: Run, regions: Sequence[str], removed: Sequence[str], rename: Mapping[str, str], network: nn.Module
+) -> Run:
     told = as_dictionary(before)
-    inside = {rename.get(a, a): rename.get(b, b) for a, b in before.inside.items()}
     told |= {
         "regions": list(regions),
-        "inside": {a: b for a, b in inside.items() if a in regions and b in regions},
+        "inside": {rename.get(a, a): rename.get(b, b) for a, b in _inside(before.inside, removed).items()},
         "network": {"_target_": f"conemos_bundle.networks.{type(network).__name__}", **network.arguments},  # type: ignore[dict-item]
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "machine": machine(),
@@ -134,12 +142,23 @@ def _record(before: Run, regions: Sequence[str], rename: Mapping[str, str], netw
     return Run.model_validate(told)
 
 
+def _inside(inside: Mapping[str, str], removed: Sequence[str]) -> dict[str, str]:
+    """Which region lies inside which: where one is removed, what lies inside it lies inside the next outer one."""
+    left: dict[str, str] = {}
+    for inner, outer in inside.items():
+        while outer in removed and outer in inside:
+            outer = inside[outer]
+        if inner not in removed and outer not in removed:
+            left[inner] = outer
+    return left
+
+
 def model_files(record: Run, network: nn.Module) -> dict[str, Callable[[Path], Any]]:
-    """The files of a run folder, by their names: functions that write to a path.
+    """The files of a run folder, by their names: functions that write to a path. The weights are the last one.
 
     Args:
         record: of the model.
         network: with its weights.
     """
     weights = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
-    return {"model.pt": partial(torch.save, weights), RECORD: partial(Path.write_bytes, data=record_bytes(record))}
+    return {RECORD: partial(Path.write_bytes, data=record_bytes(record)), "model.pt": partial(torch.save, weights)}

@@ -80,7 +80,7 @@ def region_state(file: RegionFile, model: Growing, path: str | os.PathLike[str])
             f"{model.hash[:8]}…); give the model that it was made with"
         )
     try:
-        return with_own_weights(model.base.state_dict(), file.own, new_backbone(model.shape))
+        return check_weights(with_own_weights(model.base.state_dict(), file.own, new_backbone(model.shape)))
     except (ValueError, RuntimeError) as error:
         raise UserError(f"{path}: its weights do not fit the network ({error}); copy it again") from error
 

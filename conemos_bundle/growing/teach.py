@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from conemos_bundle.data import one_region, read_datalist
+from conemos_bundle.data import one_region, read_datalist, scan_items, scans_folder
+from conemos_bundle.data.plan import look_at_scans
 from conemos_bundle.errors import UsageError, UserError
 from conemos_bundle.files import one_writer, write_in_one_step
-from conemos_bundle.growing.everything import train_everything
+from conemos_bundle.growing.everything import BEGIN, train_everything
 from conemos_bundle.growing.identity import check_unchanged
 from conemos_bundle.growing.merge import joined, model_files
-from conemos_bundle.growing.model import Growing, read_growing
+from conemos_bundle.growing.model import SHAPE, Growing, read_growing
 from conemos_bundle.growing.region_file import RegionFile, region_path, region_state, write_region
-from conemos_bundle.names import region_name
-from conemos_bundle.networks.added_region import CAPACITIES, AddedRegion, own_weights
+from conemos_bundle.names import region_name, same_file
+from conemos_bundle.networks.added_region import CAPACITIES, AddedRegion, own_weights, rescaled
+from conemos_bundle.runs.record import MOST_ADDED
 from conemos_bundle.runs.run import read_record, recorded_network
-from conemos_bundle.runs.weights import fit_weights, load_weights
+from conemos_bundle.runs.subjects import SUBJECTS, known_subjects
+from conemos_bundle.runs.weights import CHECKPOINT, fit_weights, load_weights
 from conemos_bundle.training.workflows import run_training_config
 
 ALL = "all"  # capacity
 TRAINING = "training"  # folder of the training, in that of the grown model
+# settings that are not the user's: spacing, patches and network are the model's, the others are this function's
+OF_THE_MODEL = {
+    "datalist", "output_dir", "pretrained_path", "pretrained_regions", "pretrained", "region", "capacity",
+    "change_rank", "spacing", "patch_size", "scales", "plan", "network_def", "network", "data", *SHAPE,
+}  # fmt: skip
 
 
 def add_region(
@@ -66,9 +76,8 @@ def add_region(
     """
     target = Path(output).expanduser()
     grown = read_growing(model)
-    name = _checked(datalist, grown, region, capacity, rank)
-    if (target / "model.pt").exists() and capacity != ALL:  # there it goes on
-        raise UserError(f"{output}: holds a model already; pass another --output")
+    name = _checked(datalist, grown, region, capacity, rank, options)
+    _reject_another_model(target, Path(model).expanduser(), grown, capacity)
     settings = {
         "datalist": Path(datalist),
         "output_dir": target / TRAINING,
@@ -92,12 +101,17 @@ def add_region(
         record, network = joined(grown, branches)
         check_unchanged(grown, network, record.regions)
         write_region(file, region_path(target, name))
+        subjects = known_subjects([grown.folder, target / TRAINING])
+        assert subjects is not None
+        write_in_one_step(target / SUBJECTS, partial(Path.write_bytes, data=subjects))
         for place, write in model_files(record, network).items():
             write_in_one_step(target / place, write)
     return target
 
 
-def _checked(datalist: str | os.PathLike[str], model: Growing, region: str, capacity: str, rank: int) -> str:
+def _checked(
+    datalist: str | os.PathLike[str], model: Growing, region: str, capacity: str, rank: int, options: Mapping[str, Any]
+) -> str:
     """The region's name, if all is well, before any work is done."""
     if capacity not in (*CAPACITIES, ALL):
         raise UsageError(f"--capacity {capacity!r}: use one of {', '.join((*CAPACITIES, ALL))}")
@@ -107,10 +121,35 @@ def _checked(datalist: str | os.PathLike[str], model: Growing, region: str, capa
         name = region_name(str(region))
     except ValueError as error:
         raise UsageError(f"--region: {error}") from error
+    for setting in options:
+        if setting.split("::")[0] in OF_THE_MODEL:
+            raise UsageError(f"--{setting}: is the model's, or told otherwise; leave it out")
     if name in model.record.regions:
-        raise UserError(f"--region {name}: the model knows it already; 'conemos train' with fine_tune trains it on")
-    one_region(read_datalist(datalist), name)
+        later = (
+            "'conemos merge --remove' takes it out, to be taught anew"
+            if model.added
+            else "'conemos train' with fine_tune trains it on"
+        )
+        raise UserError(f"--region {name}: the model knows it already; {later}")
+    if pair := same_file([*model.record.regions, name]):
+        raise UserError(f"--region {name}: the model knows {pair[0]}, which differs by case alone; take another name")
+    if len(model.added) >= MOST_ADDED:
+        raise UserError(f"{model.folder}: has {MOST_ADDED} added regions, as many as a model takes")
+    data = read_datalist(datalist)
+    scans = scan_items(one_region(data, name), "training", scans_folder(datalist, data, options.get("dataset_dir")))
+    channels, expected = look_at_scans(scans).in_channels, model.record.plan.in_channels
+    if channels != expected:
+        raise UserError(f"{datalist}: its scans have {channels} channel(s), those of {model.folder} {expected}")
     return name
+
+
+def _reject_another_model(target: Path, model: Path, grown: Growing, capacity: str) -> None:
+    """Nobody's weights are written over; where all weights are trained, an unfinished training of these goes on."""
+    if target.resolve() in (model.resolve(), grown.folder.resolve()):
+        raise UserError(f"{target}: is the model itself; pass another --output")
+    goes_on = capacity == ALL and (target / CHECKPOINT).is_file() and (target / BEGIN / "model.pt").is_file()
+    if (target / "model.pt").exists() and not goes_on:
+        raise UserError(f"{target}: holds a model already; pass another --output")
 
 
 def trained_region(run: Path, region: str, model: Growing) -> RegionFile:
@@ -128,4 +167,7 @@ def trained_region(run: Path, region: str, model: Growing) -> RegionFile:
     network = recorded_network(read_record(weights))
     assert isinstance(network, AddedRegion)
     fit_weights(network, load_weights(weights), weights)
-    return RegionFile(region, model.hash, own_weights(network))
+    own, temperature = own_weights(network), read_record(weights).temperature
+    if temperature is not None:  # a model has one for all regions: that of the others stays
+        own = rescaled(own, (model.record.temperature or 1.0) / temperature)
+    return RegionFile(region, model.hash, own)

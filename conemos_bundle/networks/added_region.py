@@ -132,12 +132,13 @@ class AddedRegion(RegionNetwork):
 
 
 def own_weights(network: AddedRegion) -> dict[str, torch.Tensor]:
-    """What a region learned, by the names of `own_backbone`; changes of convolutions as ``up`` and ``down``."""
-    return {
-        name.removeprefix("backbone."): parameter.detach().cpu().clone()
-        for name, parameter in network.named_parameters()
-        if parameter.requires_grad
-    }
+    """What a region learned, by the names of `own_backbone`; changes of convolutions as ``up`` and ``down``.
+
+    The statistics of batch norms are the region's own too: its training moves them.
+    """
+    learned = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+    kept = {**learned, **dict(network.named_buffers())}
+    return {name.removeprefix("backbone."): tensor.detach().cpu().clone() for name, tensor in kept.items()}
 
 
 def with_own_weights(
@@ -151,22 +152,37 @@ def with_own_weights(
         backbone: what they are for.
 
     Raises:
-        ValueError: they do not fit together.
+        ValueError: they do not fit together, or something is told of what is not there.
+        RuntimeError: shapes or types of a change do not fit.
     """
     found: dict[str, torch.Tensor] = {}
+    used: set[str] = set()
     for name, tensor in backbone.state_dict().items():
-        changed = f"{name.removesuffix('.weight')}.parametrizations.weight.0"
+        change = [f"{name.removesuffix('.weight')}.parametrizations.weight.0.{part}" for part in ("up", "down")]
         if name in own:
             weight = own[name]
         elif name.endswith("projection.weight"):
             weight = torch.zeros_like(tensor)
-        elif f"backbone.{name}" in base:
+        elif f"backbone.{name}" in base and not name.endswith("projection.bias"):
             weight = base[f"backbone.{name}"]
         else:
             raise ValueError(f"nothing is told of {name}")
-        if f"{changed}.up" in own:
-            weight = weight + (own[f"{changed}.up"] @ own[f"{changed}.down"]).reshape(weight.shape)
+        told = [part for part in change if part in own]
+        if len(told) == 1:
+            raise ValueError(f"half of the change of {name} is told")
+        if told:
+            weight = weight + (own[change[0]] @ own[change[1]]).reshape(weight.shape)
         if weight.shape != tensor.shape:
             raise ValueError(f"{name} has the shape {tuple(weight.shape)}, not {tuple(tensor.shape)}")
-        found[name] = weight
+        found[name] = weight.to(tensor.dtype)
+        used |= {name, *told}
+    if unknown := sorted(own.keys() - used):
+        raise ValueError(f"there is no {unknown[0][:80]}")
     return found
+
+
+def rescaled(own: Mapping[str, torch.Tensor], factor: float) -> dict[str, torch.Tensor]:
+    """What is the region's own, with all logits times a factor: by γ and β behind the last convolution."""
+    name = "final_film.projection.bias"
+    gamma, beta = own[name].chunk(2)
+    return {**own, name: torch.cat([(1 + gamma) * factor - 1, beta * factor])}

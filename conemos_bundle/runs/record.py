@@ -29,6 +29,7 @@ PACKAGE = "conemos_bundle.networks."
 _NETWORKS: dict[str, type[nn.Module]] = {**networks.NETWORKS, **networks.OF_GROWING}
 MOST_PARAMETERS = 10**9
 MOST_LAYERS = 50_000
+MOST_ADDED = 64  # regions that a model may be taught: each has a backbone
 MOST_VOXELS = 2**30  # of a patch
 
 Regions = list[RegionName]
@@ -83,7 +84,7 @@ class NetworkConfig(Strict):
     last_relu: bool = True
     capacity: Literal["film", "low_rank", "decoder"] = "low_rank"
     rank: Annotated[int, Field(ge=1, le=1024)] = 4
-    added: Annotated[int, Field(ge=1, le=64)] = 1  # each has a backbone
+    added: Annotated[int, Field(ge=1, le=MOST_ADDED)] = 1
     spacings: Annotated[list[Spacing], Field(min_length=1, max_length=MOST_LEVELS)] | None = None
 
     @model_validator(mode="after")
@@ -125,6 +126,11 @@ class NetworkConfig(Strict):
     def is_conditioned(self) -> bool:
         """Whether it is CoNeMOS's network."""
         return self.target == f"{PACKAGE}FiLMUNet"
+
+    @property
+    def has_grown(self) -> bool:
+        """Whether regions were added to it."""
+        return self.target == f"{PACKAGE}GrownUNet"
 
     def build(self) -> nn.Module:
         """The network, with random weights.

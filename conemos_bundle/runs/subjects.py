@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -53,6 +54,25 @@ def subjects_bytes(datalist: Datalist) -> bytes:
         for split in ("training", "validation")
     }
     return (json.dumps(found, indent=4) + "\n").encode()
+
+
+def known_subjects(folders: Sequence[str | os.PathLike[str]]) -> bytes | None:
+    """What the file holds of a model that has seen what several runs have; None where none of them says."""
+    found: dict[str, set[str]] = {"training": set(), "validation": set()}
+    said = False
+    for folder in folders:
+        try:
+            subjects = read_as(Subjects, Path(folder) / SUBJECTS)
+        except UserError:
+            continue
+        said = True
+        found["training"] |= set(subjects.training)
+        found["validation"] |= set(subjects.validation)
+    return (
+        (json.dumps({name: sorted(hashes) for name, hashes in found.items()}, indent=4) + "\n").encode()
+        if said
+        else None
+    )
 
 
 def scans_seen(folder: str | os.PathLike[str], datalist: Datalist, split: str) -> Seen | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from conemos_bundle.errors import UserError
+from conemos_bundle.networks import GrownUNet
 from conemos_bundle.networks.interface import unwrapped
 from conemos_bundle.networks.region_order import reorder_regions
 from conemos_bundle.runs.record import Plan, Run
@@ -119,11 +120,20 @@ def load_pretrained(
             "fine-tuning takes the same regions, by name"
         )
     if record is not None:
+        if record.network.has_grown and not isinstance(network, GrownUNet):
+            raise UserError(
+                f"{file}: has regions that were added to it, and cannot be trained on as one; teach it a region with "
+                "'conemos add-region', or begin with the model that it grew from (conemos merge --remove)"
+            )
         _match_input(file, record.plan, plan)
         _match_network(file, record, network)
     order = [theirs.index(region) for region in regions]
     try:
         network.load_state_dict(reorder_regions(network, weights, order))
+    except ValueError as error:
+        raise UserError(
+            f"{file}: name the regions in its order, as some were added to it: {', '.join(theirs)}"
+        ) from error
     except (RuntimeError, KeyError, IndexError) as error:
         raise UserError(f"{file}: these weights are not of this network ({type(network).__name__})") from error
     moved = "" if theirs == list(regions) else f"; regions matched by name: they stood in the order {', '.join(theirs)}"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conemos_bundle.cli import pack
+from conemos_bundle.data.plan import Look
 from conemos_bundle.errors import UserError
 from conemos_bundle.growing import add_region
 from conemos_bundle.growing.region_file import read_region
@@ -19,6 +20,7 @@ from conemos_bundle.networks.added_region import CAPACITIES
 from conemos_bundle.predictor import Predictor, Segmentation
 from conemos_bundle.runs.run import read_record, recorded_network
 from conemos_bundle.runs.weights import load_weights
+from conemos_bundle.training.pretrained import load_pretrained
 
 from tests.growing.conftest import SETTINGS
 
@@ -103,6 +105,10 @@ def test_a_grown_run_becomes_a_bundle(grown: Path, tiny_dataset: Path, tmp_path:
     ("changed", "words"),
     [
         ({"region": "outer"}, "--region outer: the model knows it already"),
+        ({"region": "Outer"}, "--region Outer: the model knows outer, which differs by case alone"),
+        ({"spacing": [4.0, 4.0, 4.0]}, "--spacing: is the model's, or told otherwise; leave it out"),
+        ({"pretrained_path": "x"}, "--pretrained_path: is the model's"),
+        ({"network_def::rank": 3}, "--network_def::rank: is the model's"),
         ({"region": "liver"}, "--region liver: the datalist has outer, kernel; name one of them"),
         ({"region": "../x"}, "--region: region name '../x'"),
         ({"capacity": "full"}, "--capacity 'full': use one of film, low_rank, decoder, all"),
@@ -129,6 +135,59 @@ def test_models_that_cannot_grow(run: Path, new_region: Path, tmp_path: Path) ->
         add_region(new_region, tmp_path / "unet", "kernel", tmp_path / "out")
 
 
-def test_a_model_is_never_written_over(grown: Path, run: Path, new_region: Path) -> None:
+@pytest.mark.parametrize("capacity", ["low_rank", "all"])
+def test_a_model_is_never_written_over(capacity: str, grown: Path, run: Path, new_region: Path) -> None:
+    before = [file.read_bytes() for model in (run, grown) for file in (model / "model.pt", model / "run.json")]
     with pytest.raises(UserError, match="holds a model already"):
-        add_region(new_region, run, "kernel", grown)
+        add_region(new_region, run, "kernel", grown, capacity=capacity)
+    with pytest.raises(UserError, match="is the model itself"):
+        add_region(new_region, run, "kernel", run.parent / "." / run.name, capacity=capacity)
+    assert before == [file.read_bytes() for model in (run, grown) for file in (model / "model.pt", model / "run.json")]
+
+
+def test_scans_of_other_channels_are_refused(
+    run: Path, new_region: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("conemos_bundle.growing.teach.look_at_scans", lambda scans: Look(2, [2.0] * 3, [40.0] * 3))
+    with pytest.raises(UserError, match=r"datalist.json: its scans have 2 channel\(s\), those of .* 1$"):
+        add_region(new_region, run, "kernel", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_whom_it_has_seen_is_told_of_both_trainings(grown: Path, run: Path) -> None:
+    seen, before, here = (
+        json.loads((folder / "subjects.json").read_text()) for folder in (grown, run, grown / "training")
+    )
+    for split in ("training", "validation"):
+        assert seen[split] == sorted({*before[split], *here[split]}) and seen[split]
+
+
+@pytest.mark.usefixtures("what_workflows_leave_behind_in_the_process")
+def test_its_probabilities_are_as_calibrated_under_the_temperature_of_the_model(
+    run: Path, grown: Path, new_region: Path, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**record, "temperature": 2.5}))
+    warm = add_region(new_region, tmp_path / "run", "kernel", tmp_path / "grown", rank=2, **SETTINGS)
+    temperatures = [read_record(model / "model.pt").temperature for model in (warm, warm / "training")]
+    assert temperatures[0] == 2.5 and temperatures[1] not in (None, 2.5)
+    scan = tiny_dataset / "images" / "test_0.nii.gz"
+    here, alone = (
+        probability(Predictor.load(model, device="cpu")(scan, regions=["kernel"], probabilities=True), "kernel")
+        for model in (warm, warm / "training")
+    )
+    np.testing.assert_allclose(here, alone, atol=1e-5)
+    assert alone.std() > 0.001
+
+
+def test_a_region_that_was_added_is_not_fine_tuned_by_the_way(grown: Path, new_region: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"knows it already; 'conemos merge --remove' takes it out"):
+        add_region(new_region, grown, "kernel", tmp_path / "out")
+    plan = read_record(grown / "model.pt").plan.model_dump(exclude_unset=True)
+    network = recorded_network(read_record(grown / "model.pt"))
+    with pytest.raises(UserError, match="name the regions in its order, as some were added to it: outer, inner core"):
+        load_pretrained(grown, network, ["kernel", "outer", "inner core"], plan)
+    assert isinstance(network, GrownUNet)
+    with pytest.raises(UserError, match="has regions that were added to it, and cannot be trained on as one"):
+        load_pretrained(grown, network.base, ["kernel", "outer", "inner core"], plan)

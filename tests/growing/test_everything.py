@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
-from conemos_bundle.data import read_datalist
+from conemos_bundle.data import read_datalist, scans_folder
 from conemos_bundle.errors import UserError
 from conemos_bundle.growing import add_region
-from conemos_bundle.growing.everything import _beginning
+from conemos_bundle.growing.everything import _beginning, _rehearse, _with_old_regions
 from conemos_bundle.growing.model import read_growing
 from conemos_bundle.runs.run import read_record
 from conemos_bundle.runs.weights import load_weights
@@ -51,6 +52,40 @@ def test_it_begins_as_the_model_and_the_mean_of_its_regions(run: Path, tmp_path:
     assert torch.allclose(after[first][:, 2], before[first].mean(1))
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items() if name != first)
     assert json.loads((begin / "run.json").read_text())["regions"] == ["outer", "inner core", "kernel"]
+
+
+def test_a_training_of_another_model_does_not_go_on_here(run: Path, new_region: Path, tmp_path: Path) -> None:
+    model = read_growing(run)
+    (tmp_path / "all").mkdir()
+    _beginning(tmp_path / "all" / "begin", model, "kernel")
+    _beginning(tmp_path / "all" / "begin", model, "kernel")  # of the same one it does
+    shutil.copytree(run, tmp_path / "other")
+    weights = load_weights(run / "model.pt")
+    torch.save({name: tensor * 1.5 for name, tensor in weights.items()}, tmp_path / "other" / "model.pt")
+    with pytest.raises(UserError, match="all: holds the training of another model or region; pass another --output"):
+        add_region(new_region, tmp_path / "other", "kernel", tmp_path / "all", capacity="all", **SETTINGS)
+
+
+def test_a_region_that_the_new_scans_do_not_show_cannot_be_rehearsed(
+    run: Path, new_region: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run, tmp_path / "blind")
+    weights = load_weights(run / "model.pt")
+    torch.save({n: t * 0 - 9 * ("final_film" in n) for n, t in weights.items()}, tmp_path / "blind" / "model.pt")
+    with pytest.raises(UserError, match="the model finds nothing of inner core in the new scans, so that cannot be"):
+        add_region(new_region, tmp_path / "blind", "kernel", tmp_path / "all", capacity="all", **SETTINGS)
+    assert not (tmp_path / "all" / "model.pt").exists()
+
+
+def test_a_scan_that_came_later_is_labeled_too(run: Path, new_region: Path, tmp_path: Path) -> None:
+    data = read_datalist(new_region)
+    first = data.model_copy(update={"training": data.training[:-1], "dataset_dir": str(scans_folder(new_region, data))})
+    folder, model = tmp_path / "all", read_growing(run)
+    folder.mkdir()
+    for some in (first, data):
+        known = _with_old_regions(some, model, "kernel")
+        labeled = _rehearse(known, scans_folder(new_region, data), folder, model, "training", {"device": "cpu"})
+        assert all("inner core" in scan.masks for scan in read_datalist(labeled).training)
 
 
 def test_what_builds_on_frozen_weights_is_not_trained_on(grown: Path, new_region: Path, tmp_path: Path) -> None:

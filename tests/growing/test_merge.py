@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -94,11 +96,58 @@ def test_what_is_no_region_file(run: Path, tmp_path: Path) -> None:
     for file in sorted(tmp_path.glob("*.region.pt")):
         with pytest.raises(UserError, match="is no .region.pt file"):
             merge_regions(run, [file], tmp_path / "out")
-    shapes = {"version": 1, "region": "a", "base": hash_of, "own": {"final.weight": torch.zeros(7)}}
-    torch.save(shapes, tmp_path / "shapes.region.pt")
-    with pytest.raises(UserError, match="its weights do not fit the network"):
-        merge_regions(run, [tmp_path / "shapes.region.pt"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["shape", "empty", "half", "unknown", "product", "wide", "integers"])
+def test_weights_that_fit_no_network_are_refused(kind: str, grown: Path, run: Path, tmp_path: Path) -> None:
+    file = read_region(grown / "kernel.region.pt")
+    own = dict(file.own)
+    up = next(name for name in own if name.endswith(".up"))
+    bias = next(name for name in own if name.endswith("bias"))
+    changed: dict[str, dict[str, torch.Tensor]] = {
+        "shape": {**own, bias: torch.zeros(7)},
+        "empty": {},
+        "half": {name: tensor for name, tensor in own.items() if name != up.replace(".up", ".down")},
+        "unknown": {**own, "encoder.levels.9.weight": torch.zeros(1)},
+        "product": {**own, up: own[up] * 0 + 1e30, up.replace(".up", ".down"): own[up.replace(".up", ".down")] + 1e30},
+        "wide": {**own, bias: own[bias].double() + 1e300},
+        "integers": {**own, up: own[up].long()},
+    }
+    write_region(RegionFile("kernel", file.base, changed[kind]), tmp_path / "bad.region.pt")
+    with pytest.raises(UserError, match="bad.region.pt: its weights do not fit the network") as error:
+        merge_regions(run, [tmp_path / "bad.region.pt"], tmp_path / "out")
+    assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
+
+
+def test_a_region_takes_the_name_of_one_that_is_removed(grown: Path, tiny_dataset: Path, tmp_path: Path) -> None:
+    scan = tiny_dataset / "images" / "test_0.nii.gz"
+    other = merge_regions(grown, [], tmp_path / "other", remove=["outer"], rename={"kernel": "outer"})
+    assert read_record(other / "model.pt").regions == ["inner core", "outer"]
+    assert np.array_equal(masks(other, scan, "outer"), masks(grown, scan, "kernel"))
+    assert (other / "subjects.json").read_bytes() == (grown / "subjects.json").read_bytes()
+
+
+def test_what_lies_inside_a_removed_region_lies_inside_the_next(grown: Path, tmp_path: Path) -> None:
+    shutil.copytree(grown, tmp_path / "nested")
+    told = json.loads((grown / "run.json").read_text())
+    told["inside"] = {"kernel": "inner core", "inner core": "outer"}
+    (tmp_path / "nested" / "run.json").write_text(json.dumps(told))
+
+    def inside(*removed: str, **rename: str) -> dict[str, str]:
+        out = tmp_path / "_".join(["out", *removed])
+        merge_regions(tmp_path / "nested", [], out, remove=removed, rename=rename)
+        return dict(read_record(out / "model.pt").inside)
+
+    assert inside("inner core") == {"kernel": "outer"}
+    assert inside("outer", kernel="outer") == {"outer": "inner core"}
+    assert inside("kernel") == {"inner core": "outer"}
+
+
+def test_more_regions_than_a_model_takes(grown: Path, run: Path, monkeypatch: pytest.MonkeyPatch, stone: Path) -> None:
+    monkeypatch.setattr("conemos_bundle.growing.merge.MOST_ADDED", 1)
+    with pytest.raises(UserError, match="2 added regions are too many; a model takes 1"):
+        merge_regions(grown, [stone], run.parent / "many")
 
 
 def test_what_cannot_be_merged(grown: Path, run: Path, tmp_path: Path) -> None:
@@ -110,7 +159,7 @@ def test_what_cannot_be_merged(grown: Path, run: Path, tmp_path: Path) -> None:
         merge_regions(run, [kernel], out, remove=["liver"])
     with pytest.raises(UserError, match="one has to stay"):
         merge_regions(grown, [], out, remove=["outer", "inner core"])
-    with pytest.raises(UserError, match="--rename: the regions names the region 'outer' twice"):
+    with pytest.raises(UserError, match="--rename names the region 'outer' twice"):
         merge_regions(grown, [], out, rename={"kernel": "outer"})
     with pytest.raises(UserError, match="--rename: region name '../a'"):
         merge_regions(grown, [], out, rename={"kernel": "../a"})

@@ -44,6 +44,19 @@ def test_the_mean_is_of_gammas_and_betas() -> None:
     assert torch.allclose(torch.stack(biases[:3]).mean(0), biases[3], atol=1e-6)
 
 
+def test_statistics_of_batch_norms_are_the_regions_own() -> None:
+    base, added = networks(SHAPES[2], 3, capacity="film")
+    added.begin_as(base, 0)
+    image = torch.rand(2, 1, 16, 16, 16) * 5
+    added.train()(image)
+    backbone = own_backbone(in_channels=1, channels=(4, 8), convs_per_level=2, **SHAPES[2])
+    backbone.load_state_dict(with_own_weights(base.state_dict(), own_weights(added), backbone))
+    found = backbone.eval().decode(backbone.encode(image), torch.ones(2, 1))
+    torch.testing.assert_close(found, added.eval()(image))
+    assert any("running_mean" in name for name in own_weights(added))
+    assert not torch.allclose(found, base(image, torch.tensor([0])), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("capacity", CAPACITIES)
 def test_only_what_is_learned_changes_and_it_is_enough_to_make_the_region_again(capacity: str) -> None:
     base, added = networks(SHAPES[0], 3, capacity=capacity, rank=2)
