@@ -17,7 +17,8 @@ LARGEST_LOOK = 50
 def fit_patch(size: Sequence[float], most_voxels: int, multiple: int = 8) -> list[int]:
     """The patch for scans of a median ``size`` (voxels): covers them if that takes at most ``most_voxels``; else its
     longest sides are shortened until it fits. Each side is a ``multiple``."""
-    patch = [max(multiple, math.ceil(side / multiple) * multiple) for side in size]
+    most = max(multiple, most_voxels // multiple**3 * multiple)  # no side that fits is longer
+    patch = [max(multiple, min(most, math.ceil(side / multiple) * multiple)) for side in size]
     while math.prod(patch) > most_voxels and max(patch) > multiple:
         longest = patch.index(max(patch))
         patch[longest] -= multiple

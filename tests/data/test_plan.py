@@ -31,6 +31,7 @@ def scans(folder: Path, *sizes_and_spacings: tuple[tuple[int, ...], tuple[float,
         ((30, 30, 30), 24**3, [24, 24, 24]),
         ((100, 100, 8), 8 * 40 * 40, [40, 40, 8]),
         ((100, 100, 100), 1, [8, 8, 8]),
+        ((1e30, 1e30, 8), 8 * 40 * 40, [40, 40, 8]),
     ],
 )
 def test_patch_of_a_size(size: tuple[float, ...], most: int, expected: list[int]) -> None:

@@ -36,6 +36,10 @@ def _is_side(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
+def _is_width(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 4096
+
+
 Site = Annotated[str, AfterValidator(_site)]
 Rate = Annotated[float, Field(ge=0, le=1e6)]
 Word = Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]  # such as inverse_size: nothing that MONAI would evaluate
@@ -82,6 +86,9 @@ class Job(Strict):
         for name, sides in (("spacing", self.settings.get("spacing")), ("patch_size", self.settings.get("patch_size"))):
             if sides is not None and not (isinstance(sides, list) and len(sides) == 3 and all(map(_is_side, sides))):
                 raise ValueError(f"{name}: give three numbers above 0, such as [1,1,2]")
+        channels = self.settings.get("channels")
+        if channels is not None and not (isinstance(channels, list) and all(map(_is_width, channels)) and channels):
+            raise ValueError("channels: give the features of each level, such as [16,32,64,128]")
         return self
 
 

@@ -18,6 +18,13 @@ Task = Literal["describe", "train", "evaluate"]
 Message = dict[str, npt.NDArray[np.generic]]
 Shapes = Mapping[str, tuple[int, ...]]
 SENT = "sent.csv"
+# what a hospital may have; more would take the server's memory or time, or could not be recorded
+_LIMITS: Mapping[str, tuple[float, float]] = {
+    "channels": (1, 64), "spacing": (1e-3, 1e3), "extent": (1e-3, 1e5), "scans": (0, 1e6), "annotated": (0, 1e6),
+    "steps": (0, 1e6), "masks": (0, 1e9), "dice": (0, 1),
+}  # fmt: skip
+_REAL = ("spacing", "extent", "dice")  # the others are counts
+_WEIGHTS = (np.dtype(np.float32), np.dtype(np.int64))  # of networks here: weights, and how often a norm has averaged
 _COLUMNS = ("round", "task", "key", "shape", "type", "bytes")
 
 
@@ -44,8 +51,8 @@ def check_message(message: Mapping[str, object], task: Task, num_regions: int, w
         weights: shapes of the network's state_dict; told by ``train`` alone.
 
     Raises:
-        UserError: a key is missing or there is one more, a value is no array of finite numbers or of another shape, a
-            count is below 0, a Dice not within 0 and 1 (or NaN).
+        UserError: a key is missing or there is one more, a value is no array of finite numbers or of another shape or
+            type, or beyond what may be: a Dice is within 0 and 1, or NaN.
     """
     numbers = numbers_of(task, num_regions)
     expected = {**numbers, **(weights if task == "train" else {})}
@@ -55,15 +62,23 @@ def check_message(message: Mapping[str, object], task: Task, num_regions: int, w
     checked: Message = {}
     for name, shape in expected.items():
         array = message[name]
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or array.shape != shape:
-            raise UserError(f"{task}: {name[:80]!r} is no array of numbers {shape}")
+        if not isinstance(array, np.ndarray) or array.shape != shape or not _is_of_type(name, array, name in numbers):
+            raise UserError(f"{task}: {name[:80]!r} is no array of such numbers {shape}")
         known = array[~np.isnan(array)] if name == "dice" else array
-        if not np.isfinite(known).all() or (name in numbers and (known < 0).any()):
-            raise UserError(f"{task}: {name[:80]!r} holds what is no count, or not finite")
-        if name == "dice" and (known > 1).any():
-            raise UserError(f"{task}: a Dice above 1")
+        low, high = _LIMITS[name] if name in numbers else (-np.inf, np.inf)
+        if not np.isfinite(known).all() or (known < low).any() or (known > high).any():
+            raise UserError(f"{task}: {name[:80]!r} holds what is not finite, or not within {low:g} and {high:g}")
         checked[name] = array
+    if task == "describe" and (checked["annotated"] > checked["scans"][:, None]).any():  # type: ignore[operator, index]
+        raise UserError("describe: more scans are annotated than there are")
     return checked
+
+
+def _is_of_type(name: str, array: npt.NDArray[np.generic], is_told: bool) -> bool:
+    """Numbers as this machine has them: float32 weights, whole counts, other numbers in single or double precision."""
+    if not is_told:
+        return array.dtype in _WEIGHTS
+    return array.dtype.isnative and array.dtype.kind in ("f" if name in _REAL else "iu") and array.itemsize <= 8
 
 
 def log_sent(folder: Path, round_number: int, task: Task, message: Message) -> None:

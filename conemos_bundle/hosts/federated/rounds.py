@@ -65,9 +65,9 @@ def common_plan(job: Job, told: Mapping[str, Message]) -> InputPlan:
             )
 
     def median(what: str) -> list[float]:
-        return np.median(
-            np.concatenate([[told[site][what]] * int(told[site]["scans"][0]) for site in sorted(told)]), axis=0
-        ).tolist()
+        each = np.asarray([told[site][what] for site in sorted(told)], float)
+        scans = np.asarray([told[site]["scans"] for site in sorted(told)], int)
+        return np.median(np.repeat(each, scans[:, 0], axis=0), axis=0).tolist()
 
     look = Look(int(told[first]["channels"]), median("spacing"), median("extent"))
     given: dict[str, Any] = {"most_voxels": most_voxels()}
@@ -116,10 +116,8 @@ def run_rounds(job: Job, ask: Ask, folder: Path) -> None:
         messages = _asked(ask, task, number, job, state["weights"], shapes)
         _note_dice(state, number, job, messages)
         if task == "train":
-            contributions = {site: _contribution(message, shapes) for site, message in messages.items()}
-            state["weights"] = average(state["weights"], contributions, owners, job.region_wise)
-            if job.region_wise and isinstance(network, FiLMUNet):
-                state["weights"] = keep_films(network, state["weights"], contributions)
+            contributions = {site: _contribution(site, messages[site], shapes, job.local_steps) for site in messages}
+            state["weights"] = _next_weights(network, state["weights"], contributions, owners, job.region_wise, number)
             masks = [sum(each.masks[i] for each in contributions.values()) for i in range(k)]
             steps = sum(each.steps for each in contributions.values())
             state["rows"].append([number + 1, steps, *masks])
@@ -141,9 +139,35 @@ def _asked(
     return {site: check_message(message, task, len(job.regions), shapes) for site, message in answers.items()}
 
 
-def _contribution(message: Message, shapes: Shapes) -> Contribution:
+def _contribution(site: str, message: Message, shapes: Shapes, steps: int) -> Contribution:
+    """What a site has learned, which counts for no more steps than it was asked for."""
+    if int(message["steps"]) != steps:
+        raise UserError(f"{site}: has made {int(message['steps'])} steps; {steps} were asked for")
     weights = {name: torch.from_numpy(np.ascontiguousarray(message[name])).reshape(shapes[name]) for name in shapes}
     return Contribution(weights, int(message["steps"]), message["masks"].tolist())
+
+
+def _next_weights(
+    network: nn.Module,
+    before: Mapping[str, torch.Tensor],
+    contributions: Mapping[str, Contribution],
+    owners: Mapping[str, torch.Tensor],
+    region_wise: bool,
+    number: int,
+) -> dict[str, torch.Tensor]:
+    """The average, if a network can compute with it: one site whose training diverges must not spoil what is saved."""
+    try:
+        weights = average(before, contributions, owners, region_wise)
+        if region_wise and isinstance(network, FiLMUNet):
+            weights = keep_films(network, weights, contributions)
+        return check_weights(weights)
+    except (ValueError, torch.linalg.LinAlgError) as error:
+        sizes = {s: max(float(w.abs().max()) for w in c.weights.values()) for s, c in contributions.items()}
+        largest = max(sizes, key=sizes.__getitem__)
+        raise UserError(
+            f"round {number + 1}: the sites' weights have no average ({error}); those of {largest} are as large as "
+            f"{sizes[largest]:.1g}. What was saved before stays; leave the site out, or lower --learning_rate"
+        ) from error
 
 
 def _identity(job: Job) -> str:

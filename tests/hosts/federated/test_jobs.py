@@ -43,6 +43,7 @@ def test_a_job_is_configuration_without_code_or_paths(tmp_path: Path) -> None:
         ({"settings": {"cache_dir": "x"}}, "--cache_dir: no such option"),
         ({"settings": {"spacing": [1, 2]}}, r"spacing: give three numbers above 0, such as \[1,1,2\]"),
         ({"settings": {"patch_size": 24}}, "patch_size: give three numbers"),
+        ({"settings": {"channels": 8}}, "channels: give the features of each level"),
         ({"settings": {"learning_rate": "$1"}}, "settings.learning_rate"),
     ],
 )

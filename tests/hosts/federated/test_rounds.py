@@ -138,6 +138,30 @@ def test_a_site_that_is_missing_or_sends_something_else(job: Any, ask: Any, tmp_
         run_rounds(job(), changed(lambda a: a["site-2"].update(patient=np.zeros(3))), tmp_path / "b")
 
 
+def test_a_site_whose_training_diverges_does_not_spoil_what_is_saved(job: Any, ask: Any, tmp_path: Path) -> None:
+    def large(task: str, number: int, *rest: Any) -> dict[str, Any]:
+        answers = ask(task, number, *rest)
+        if task == "train" and number == 1:
+            answers["site-2"] |= {name: a * 0 + 1e30 for name, a in answers["site-2"].items() if "." in name}
+        return answers
+
+    with pytest.raises(UserError, match=r"round 2: the sites' weights have no average .*; those of site-2"):
+        run_rounds(job(rounds=2), large, tmp_path / "run")
+    run_rounds(job(rounds=2), ask, tmp_path / "run")  # goes on
+    assert (tmp_path / "run" / "model.pt").is_file()
+
+
+def test_a_site_counts_for_the_steps_that_it_was_asked_for(job: Any, ask: Any, tmp_path: Path) -> None:
+    def boasts(task: str, *rest: Any) -> dict[str, Any]:
+        answers = ask(task, *rest)
+        if task == "train":
+            answers["site-1"]["steps"] = np.array(10**5)
+        return answers
+
+    with pytest.raises(UserError, match="site-1: has made 100000 steps; 2 were asked for"):
+        run_rounds(job(), boasts, tmp_path / "run")
+
+
 def told(channels: int = 1, spacing: float = 1.0, scans: int = 3, extent: float = 40.0) -> dict[str, Any]:
     return {
         "channels": np.array(channels), "spacing": np.full(3, spacing), "extent": np.full(3, extent),
