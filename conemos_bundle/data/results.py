@@ -23,6 +23,7 @@ class _Result(Strict):
     contents: dict[PathText, list[RegionName]]
     regions: dict[RegionName, dict[str, bool | int | float | str | None]]
     made: dict[PathText, str] = Field(default_factory=dict)
+    sizes_of: dict[RegionName, str] = Field(default_factory=dict)
 
 
 def absolute(folder: str | os.PathLike[str]) -> Path:
@@ -98,8 +99,17 @@ def with_earlier(result: dict[str, Any], output_dir: str | os.PathLike[str], nam
     contents = {**kept, **result["contents"]}
     held = {region for regions in contents.values() for region in regions}
     regions = {region: size for region, size in earlier.get("regions", {}).items() if region in held}
+    now, sizes_of = next(iter(result["made"].values()), ""), dict(earlier.get("sizes_of", {}))
     for region, size in result["regions"].items():
-        before = {name: value for name, value in regions.get(region, {}).items() if name != "not_found"}
+        before = dict(regions.get(region, {}))
+        before.pop("not_found", None)
+        if sizes_of.get(region) != now or not now:  # made in another way: what it said of the mask is out of date
+            before = {name: value for name, value in before.items() if name == "value"}
         regions[region] = {**before, **size}
+        sizes_of[region] = now
     made = {file: key for file, key in {**earlier.get("made", {}), **result["made"]}.items() if file in contents}
-    return {**earlier, **result, "outputs": list(contents), "contents": contents, "regions": regions, "made": made}
+    sizes_of = {region: key for region, key in sizes_of.items() if region in regions and key}
+    return {
+        **earlier, **result, "outputs": list(contents), "contents": contents, "regions": regions, "made": made,
+        "sizes_of": sizes_of,
+    }  # fmt: skip

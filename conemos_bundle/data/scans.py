@@ -129,14 +129,21 @@ def unfinished_scans(
         there = all(Path(file).exists() for file in earlier.get("contents", []))  # else what it says is out of date
         return (earlier.get("image") == first and there) and all(
             _is_whole(file)
-            and sorted(earlier["contents"].get(file, [])) == sorted(held)
+            and _same_regions(file, earlier["contents"].get(file, []), held)
             and earlier["made"].get(file) == made
+            and all(earlier.get("sizes_of", {}).get(region, made) == made for region in held)
             for file, held in files.items()
         )
 
     found = {item["name"]: done(item) for item in items}
     print("".join(f"{printable(name)}: done already\n" for name in found if found[name]), end="", flush=True)
     return [item for item in items if not found[item["name"]]]
+
+
+def _same_regions(file: str, there: Sequence[str], asked: Sequence[str]) -> bool:
+    """Channels and segments stand in the order asked for; a label map has values of its own."""
+    in_order = file.endswith(("_regions.nii.gz", "_regions.json", ".seg.dcm"))
+    return list(there) == list(asked) if in_order else sorted(there) == sorted(asked)
 
 
 def _is_whole(file: str) -> bool:

@@ -39,6 +39,7 @@ def segment_items(
     items: Sequence[dict[str, Any]],
     segment: Callable[[dict[str, Any]], dict[str, Any]],
     finished: Callable[[Mapping[str, str]], object] | None = None,
+    in_all: int | None = None,
 ) -> list[dict[str, Any]]:
     """Segment each scan, and print what was written; as `segment_each`.
 
@@ -46,6 +47,7 @@ def segment_items(
         items: as `find_scans` gives them.
         segment: segments one and writes it; returns the result of `SaveImageRegionsd`.
         finished: called when all are done, with what was wrong, by the names of the scans that failed.
+        in_all: number of scans, with those that were done before.
 
     Returns:
         the results.
@@ -61,7 +63,12 @@ def segment_items(
         results.append(segment(item))
         _show(item, results[-1])
 
-    failed = each_scan(items, work)
+    try:
+        failed = each_scan(items, work, in_all)
+    except UserError as error:
+        if finished is not None and not isinstance(error, OutputError):
+            finished({items[0]["name"]: str(error)})  # the only one
+        raise
     if not items:
         print("nothing to do: all scans are done")
     if len(items) > 1:

@@ -94,7 +94,8 @@ def segment_scans(
 
         return save.save_each(masks(), first.affine, first.meta, item["name"], notes, sure)
 
-    return segment_items(items, segment, None if finished is None else partial(finished, found_scans))
+    told = None if finished is None else partial(finished, found_scans)
+    return segment_items(items, segment, told, len(found_scans))
 
 
 def _reject_other_than_dicom(items: Sequence[dict[str, Any]]) -> None:

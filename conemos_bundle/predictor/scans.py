@@ -14,8 +14,9 @@ import numpy.typing as npt
 import torch
 from conemos_bundle.errors import UserError
 from conemos_bundle.volumes.fingerprints import file_contents
+from conemos_bundle.volumes.nifti import MM
 from monai.data import MetaTensor
-from monai.utils import ImageMetaKey
+from monai.utils import ImageMetaKey, MetaKeys, SpaceKeys
 
 ScanInput = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | nibabel.spatialimages.SpatialImage | MetaTensor
 Image = str | list[str] | MetaTensor
@@ -38,9 +39,11 @@ def scan_image(scan: ScanInput | npt.NDArray[Any], affine: npt.ArrayLike | None 
     name = ""
     voxels: Any
     if isinstance(scan, nibabel.spatialimages.SpatialImage):
-        voxels, affine = np.asarray(scan.get_fdata(dtype=np.float32)), scan.affine
+        voxels, affine = np.asarray(scan.get_fdata(dtype=np.float32)), _in_mm(scan)
         voxels = np.moveaxis(voxels, 3, 0) if voxels.ndim == 4 else voxels
     elif isinstance(scan, MetaTensor):
+        if (space := str(scan.meta.get(MetaKeys.SPACE, SpaceKeys.RAS))) != SpaceKeys.RAS:
+            raise UserError(f"a MetaTensor whose space is {space}: give its affine, and meta['space'], in RAS")
         voxels, affine = scan.detach().cpu().numpy(), scan.affine.cpu().numpy()
         name = str(scan.meta.get(ImageMetaKey.FILENAME_OR_OBJ, ""))
     elif isinstance(scan, np.ndarray | torch.Tensor):
@@ -58,6 +61,17 @@ def scan_image(scan: ScanInput | npt.NDArray[Any], affine: npt.ArrayLike | None 
     if name:
         tensor.meta[ImageMetaKey.FILENAME_OR_OBJ] = name  # for errors
     return tensor
+
+
+def _in_mm(image: nibabel.spatialimages.SpatialImage) -> npt.NDArray[np.float64]:
+    """The affine, voxel to mm in RAS, whatever the unit of a NIfTI header."""
+    affine = np.asarray(image.affine, np.float64)
+    if isinstance(image, nibabel.Nifti1Pair):
+        unit = int(image.header["xyzt_units"]) & 7  # type: ignore[index]
+        if unit not in MM:
+            raise UserError(f"a nibabel image with an unknown unit of length (xyzt_units {unit}); set it to mm")
+        affine = np.diag([MM[unit], MM[unit], MM[unit], 1.0]) @ affine
+    return affine
 
 
 def scan_key(image: Image) -> str:

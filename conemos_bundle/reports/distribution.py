@@ -56,6 +56,8 @@ def distribution(rows: pd.DataFrame, metric: str, regions: Sequence[str], top: f
     values = {region: its for region, its in values.items() if len(its)}
     smallest = min((float(its[0]) for its in values.values()), default=0.0)
     largest = top or max((float(its[-1]) for its in values.values()), default=1.0)
+    if top is not None and smallest >= top:  # all are perfect: room for an axis
+        smallest = top - 0.1
     places = MaxNLocator(nbins=5, steps=(1, 2, 2.5, 5, 10)).tick_values(smallest, max(largest, smallest + 1e-3))
     start, end = float(places[0]), float(top or places[-1])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,13 +68,16 @@ def write_prediction_report(
     Raises:
         OutputError: it cannot be written.
     """
-    failed, colors = failed or {}, region_colors(regions)
+    outside = [absolute(output_dir), *{Path(file).parent for item in scans for file in _files(item)}]
+    failed = {name: _without(why, outside) for name, why in (failed or {}).items()}
+    colors = region_colors(regions)
     pixels = next(width for most, width in _PIXELS if len(scans) <= most)
     left, rows = MOST_LETTERS, []
     for item in scans[:MOST_ROWS]:
         row = _scan_row(item, output_dir, regions, failed)
         if not row.problem and left > 0:
             row = _with_planes(row, item, output_dir, output_format, colors, pixels)
+            row = row._replace(no_picture=_without(row.no_picture, outside))
             left -= sum(len(plane.uri) for plane in row.planes)
         elif not row.problem:
             row = row._replace(no_picture="No picture: a report stays small enough to be sent.")
@@ -87,11 +91,22 @@ def write_prediction_report(
         regions=list(regions),
         colors=colors,
         settings=dict(settings),
-        warnings=list(warnings),
+        warnings=[_without(line, outside) for line in warnings],
         has_confidence=any(each.confidence is not None for row in rows for each in row.regions),
         has_remark=any(row.problem or row.has_note for row in rows),
         odd=sum(bool(each.note) for row in rows for each in row.regions),
     )
+
+
+def _files(item: Mapping[str, Any]) -> list[str]:
+    return [item["image"]] if isinstance(item["image"], str) else list(item["image"])
+
+
+def _without(line: str, folders: Sequence[Path]) -> str:
+    """A line without the folders of this machine, whose names may be a patient's."""
+    for folder in sorted({str(each) for each in folders} - {os.sep}, key=len, reverse=True):
+        line = line.replace(os.path.join(folder, ""), "").replace(folder, Path(folder).name)
+    return line
 
 
 def _scan_row(

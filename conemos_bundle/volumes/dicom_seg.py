@@ -91,5 +91,7 @@ def write_seg(
         series_description=f"{model} (research only)"[:64],
         omit_empty_frames=False,
     )
+    seg.decode()  # patients' names, by the character set of the scan
+    seg.SpecificCharacterSet = "ISO_IR 192"  # which has the letters of any region's name
     seg.save_as(path)
     return seg

@@ -56,6 +56,20 @@ def test_an_oblique_series_becomes_a_segment_per_region_that_may_overlap(segment
     assert told["regions"]["outer"]["voxels"] == int(found["outer"].sum())
 
 
+def test_names_in_any_letters_are_written_whole(segment: Any, series: Path, run: Path, tmp_path: Path) -> None:
+    names = ["頭部", "Größe"]
+    shutil.copytree(run, tmp_path / "model")
+    record = json.loads((run / "run.json").read_text())
+    (tmp_path / "model" / "run.json").write_text(json.dumps({**record, "regions": names}))
+    for file in series.glob("*.dcm"):
+        image = dcmread(file)
+        image.SpecificCharacterSet, image.PatientName = "ISO_IR 100", "Müller^Jörg"
+        image.save_as(file)
+    seg = dcmread(segment(series, model=str(tmp_path / "model")) / "series.seg.dcm")
+    assert [segment.SegmentLabel for segment in seg.SegmentSequence] == names
+    assert seg.PatientName == "Müller^Jörg" and seg.SpecificCharacterSet == "ISO_IR 192"
+
+
 def test_the_regions_of_the_hippocampus_have_their_codes(segment: Any, series: Path) -> None:
     seg = highdicom.seg.segread(segment(series, model=None, regions="anterior") / "series.seg.dcm")
     kind = seg.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0]

@@ -196,3 +196,32 @@ def test_an_output_folder_with_dots_is_the_folder(
     assert predicted(scan, run, out, capsys) and not predicted(scan, run, out, capsys)
     predict(str(scan), model=str(run), output=str(out), regions="inner core")
     assert set(json.loads((tmp_path / "out" / "a_volumes.json").read_text())["regions"]) == {"outer", "inner core"}
+
+
+def test_channels_stand_in_the_order_asked_for(scans: Path, run: Path, tmp_path: Path) -> None:
+    scan, out = scans / "a.nii.gz", tmp_path / "out"
+    for asked in (["outer", "inner core"], ["inner core", "outer"]):
+        predict(str(scan), model=str(run), output=str(out), regions=asked, output_format="multichannel")
+        result = json.loads((out / "a_volumes.json").read_text())
+        assert result["contents"][str(out / "a_regions.nii.gz")] == asked
+        counts = nibabel.load(out / "a_regions.nii.gz").get_fdata().sum((0, 1, 2))
+        assert counts.tolist() == [result["regions"][region]["voxels"] for region in asked]
+        assert counts[0] != counts[1]
+
+
+def test_sizes_are_those_of_the_masks_that_are_there(
+    scans: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan, out, other = scans / "a.nii.gz", tmp_path / "out", tmp_path / "other"
+    shutil.copytree(run, other)
+    weights = torch.load(other / "model.pt", weights_only=True)
+    torch.save({name: tensor * 1.5 for name, tensor in weights.items()}, other / "model.pt")
+    predict(str(scan), model=str(run), output=str(out), regions="outer")
+    first = json.loads((out / "a_volumes.json").read_text())["regions"]["outer"]
+    predict(str(scan), model=str(other), output=str(out), regions="outer", output_format="labelmap")
+    assert json.loads((out / "a_volumes.json").read_text())["regions"]["outer"]["voxels"] != first["voxels"]
+    assert predicted(scan, run, out, capsys)  # what is told of it is of the other model
+    again = json.loads((out / "a_volumes.json").read_text())["regions"]["outer"]
+    assert {name: again[name] for name in first} == first
+    assert nibabel.load(out / "a" / "outer.nii.gz").get_fdata().sum() == again["voxels"]
+    assert not predicted(scan, run, out, capsys)

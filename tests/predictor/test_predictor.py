@@ -227,3 +227,22 @@ def test_importing_the_package_imports_no_torch() -> None:
     code = "import sys, conemos_bundle; print(sorted({'torch', 'monai', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(("unit", "mm"), [("micron", 1e-3), ("meter", 1000.0)])
+def test_an_image_in_memory_has_the_unit_of_its_header(
+    unit: str, mm: float, predictor: Predictor, scan: Path, tmp_path: Path
+) -> None:
+    image = nibabel.load(scan)
+    turned = nibabel.Nifti1Image(image.get_fdata(dtype=np.float32), np.diag([1 / mm] * 3 + [1]) @ image.affine)
+    turned.header.set_xyzt_units(unit)
+    nibabel.save(turned, tmp_path / "unit.nii.gz")
+    by_path, in_memory = predictor(tmp_path / "unit.nii.gz"), predictor(nibabel.load(tmp_path / "unit.nii.gz"))
+    np.testing.assert_allclose(in_memory.affine, by_path.affine, rtol=1e-5)
+    assert in_memory.volumes_ml == pytest.approx(by_path.volumes_ml, rel=1e-4)
+    assert np.array_equal(in_memory.masks, by_path.masks)
+
+
+def test_a_tensor_that_is_not_in_ras_is_refused(predictor: Predictor) -> None:
+    with pytest.raises(UserError, match="a MetaTensor whose space is LPS"):
+        predictor(MetaTensor(torch.rand(1, 8, 8, 8), affine=torch.eye(4), meta={"space": "LPS"}))

@@ -29,6 +29,13 @@ def test_of_many_scans_evenly_spaced_ranks_are_drawn() -> None:
     assert all(0 <= place <= 100 for place, _ in strip.points)
 
 
+@pytest.mark.parametrize("values", [[1.0], [1.0, 1.0, 1.0]])
+def test_all_perfect(values: list[float]) -> None:
+    found = distribution(pd.DataFrame({"region": "a", "dice": values}), "dice", ["a"], top=1.0)
+    assert found.ticks[-1] == (100.0, "1") and len(found.ticks) > 1
+    assert {place for place, _ in found.strips[0].points} == {100.0}
+
+
 @pytest.mark.parametrize("values", [[], [0.0], [0.0, 0.0], [np.nan]])
 def test_few_values_or_none(values: list[float]) -> None:
     rows = pd.DataFrame({"region": ["a"] * len(values), "sd95_mm": values}, dtype=object)

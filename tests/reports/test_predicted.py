@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +121,18 @@ def test_a_report_that_cannot_be_written_is_refused_before_any_work(
 def test_without_the_option_there_is_none(scan: Path, run: Path, tmp_path: Path) -> None:
     predict(str(scan), model=str(run), output=str(tmp_path), regions="outer")
     assert not (tmp_path / REPORT).exists()
+
+
+def test_where_the_last_scan_fails_the_report_says_so_and_names_no_folder(
+    scan: Path, run: Path, tmp_path: Path
+) -> None:
+    scans, out = tmp_path / "Jane Doe", tmp_path / "out"
+    scans.mkdir()
+    shutil.copy(scan, scans / "a.nii.gz")
+    (scans / "b.nii.gz").write_bytes(scan.read_bytes()[:5000])
+    predict(str(scans / "a.nii.gz"), model=str(run), output=str(out))
+    with pytest.raises(UserError, match=r"b\.nii\.gz"):
+        predict(str(scans), model=str(run), output=str(out), report=True)
+    page = read_page(out / REPORT)
+    assert "1failed" in page.text.replace("\n", "") and "b.nii.gz" in page.text
+    assert "Jane Doe" not in (out / REPORT).read_text() and str(tmp_path) not in (out / REPORT).read_text()

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from conemos_bundle.data.relations import Relation, relations, shared_voxels
 from conemos_bundle.errors import UserError
+from conemos_bundle.utils.known import IGNORED
 from conemos_bundle.volumes import read_volume
 from conemos_bundle.volumes.geometry import same_affine
 from conemos_bundle.volumes.seg_nrrd import read_seg_nrrd
@@ -31,7 +32,7 @@ def label_values(info: Mapping[str, Any], region_names: Sequence[str]) -> dict[s
         the values; regions of one value, or of 0, cannot be told apart, and are left out. None where all names that
         were told are others'.
     """
-    told = {name.lower(): value for name, value in _told_values(info)}
+    told = _first_values(info)
     found = {region: told[region.lower()] for region in region_names if region.lower() in told}
     if not told:
         return {region: k + 1 for k, region in enumerate(region_names)}
@@ -51,8 +52,29 @@ def _told_values(info: Mapping[str, Any]) -> list[tuple[str, int]]:
     return [(normalize("NFC", str(name)), int(value)) for name, value in whole if abs(value) < 2**31]
 
 
+def _first_values(info: Mapping[str, Any]) -> dict[str, int]:
+    """The value of each name, in lower case; of segments of one name, that of the first (see `_joined`)."""
+    told: dict[str, int] = {}
+    for name, value in _told_values(info):
+        if told.get(name.lower(), 0) <= 0:
+            told[name.lower()] = value
+    return told
+
+
+def _joined(labels: npt.NDArray[Any], info: Mapping[str, Any]) -> npt.NDArray[Any]:
+    """The label map where segments of one name, which 3D Slicer allows, have one value."""
+    first = _first_values(info)
+    for name, value in _told_values(info):
+        if value > 0 and value != first[name.lower()]:
+            labels = np.where(labels == value, first[name.lower()], labels)
+    return labels
+
+
 def masks_of_labels(
-    labels: npt.NDArray[Any], values: Mapping[str, int], known: Mapping[tuple[str, str], str]
+    labels: npt.NDArray[Any],
+    values: Mapping[str, int],
+    known: Mapping[tuple[str, str], str],
+    ignore_others: bool = False,
 ) -> dict[str, Mask]:
     """Masks of the regions of a label map, where inner regions are painted over outer ones.
 
@@ -61,11 +83,13 @@ def masks_of_labels(
         values: the value of each region, outer regions first.
         known: how two regions lie, ``("body", "brain")`` to ``"contains"``, ``"excludes"``, …, outer one first; see
             `relations`.
+        ignore_others: whether voxels of values that are no region's, which may hide a part of any, are ignored.
 
     Returns:
-        a mask ``(D, H, W)`` of each region that is in the map and told whole by it: one that something lies inside of
-        gets that back, and one that may be hidden by another that it overlaps is left out.
+        a mask ``(D, H, W)`` of 0, 1 and `IGNORED` of each region that is in the map and told by it: one that something
+        lies inside of gets that back, and one that may be hidden by another that it overlaps is left out.
     """
+    hidden = (labels != 0) & ~np.isin(labels, list(values.values()))
     present = [region for region, value in values.items() if bool((labels == value).any())]
     masks: dict[str, Mask] = {}
     for place, region in enumerate(present):
@@ -74,6 +98,8 @@ def masks_of_labels(
             continue
         parts = [values[region], *(values[other] for other, relation in over.items() if relation == "contains")]
         masks[region] = np.isin(labels, parts).astype(np.uint8)
+        if ignore_others:
+            masks[region][hidden] = IGNORED
     return masks
 
 
@@ -144,7 +170,7 @@ def regions_in(label: str, info: Mapping[str, Any], region_names: Sequence[str])
     if segments is not None:
         drawn = {name.lower() for name, mask in zip(segments[2], segments[0], strict=True) if mask.any()}
         return [region for region in region_names if region.lower() in drawn]
-    values = set(np.unique(_label_map(label)[0]))
+    values = set(np.unique(_joined(_label_map(label)[0], info)))
     return [region for region, value in label_values(info, region_names).items() if value in values]
 
 
@@ -169,8 +195,9 @@ def read_saved(
     known: Mapping[tuple[str, str], str],
     shape: Sequence[int],
     affine: npt.NDArray[Any],
+    ignore_others: bool = True,
 ) -> dict[str, Mask]:
-    """The masks ``(D, H, W)`` of the regions that a saved label annotates.
+    """The masks ``(D, H, W)`` of the regions that a saved label annotates. Segments of one name are one region's.
 
     Args:
         label: a label map in any format, or a ``.seg.nrrd``, where regions may overlap.
@@ -179,15 +206,20 @@ def read_saved(
         known: see `masks_of_labels`.
         shape: the scan's.
         affine: the scan's, voxel to mm in RAS.
+        ignore_others: whether the voxels of a label map that are of segments of other names are ignored; else they are
+            outside of the regions.
 
     Raises:
         UserError: the file cannot be read, or lies on another grid than the scan.
     """
     segments = _segments(label)
     if segments is None:
-        labels = on_grid(label, *_label_map(label), shape, affine)
-        return masks_of_labels(labels[0], label_values(info, region_names), known)
+        labels = _joined(on_grid(label, *_label_map(label), shape, affine)[0], info)
+        return masks_of_labels(labels, label_values(info, region_names), known, ignore_others)
     masks, grid, names = segments
     placed = on_grid(label, masks, grid, shape, affine)
-    drawn = {name.lower(): mask for name, mask in zip(names, placed, strict=True) if mask.any()}
+    drawn: dict[str, Mask] = {}
+    for name, mask in zip(names, placed, strict=True):
+        if mask.any():
+            drawn[name.lower()] = drawn[name.lower()] | mask if name.lower() in drawn else mask
     return {region: drawn[region.lower()] for region in region_names if region.lower() in drawn}

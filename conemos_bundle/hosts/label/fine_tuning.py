@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -17,8 +17,10 @@ from conemos_bundle.data.datalist import read_datalist
 from conemos_bundle.errors import UserError
 from conemos_bundle.evaluation.tables import EvaluatedRegion
 from conemos_bundle.files import part_folder, write_in_one_step
+from conemos_bundle.hosts.label.together import replace_together
 from conemos_bundle.names import RegionName
-from conemos_bundle.runs.run import read_record, recorded_network
+from conemos_bundle.runs.record import RECORD
+from conemos_bundle.runs.run import read_record, record_bytes, recorded_network
 from conemos_bundle.runs.weights import fit_weights, load_weights
 from conemos_bundle.training.pretrained import recorded_scales
 from conemos_bundle.training.workflows import run_training_config
@@ -84,14 +86,18 @@ def verdict(before: dict[str, float], after: dict[str, float], unannotated: Sequ
 
 
 def replace_model(models: Path, new: Path, entry: dict[str, Any]) -> None:
-    """Put the new weights in the place of ``model.pt``, the old ones into ``backup/``, and ``entry`` into the history.
+    """Put new weights, their temperature and ``entry`` in the place of the old ones, which go into ``backup/``.
 
-    The history comes before the weights: whoever is killed in between never judges the new model by what it was trained
-    on.
+    All or none: whoever is killed in between never judges the new model by what it was trained on.
     """
     entry["backup"] = str(backed_up(models, "model.pt", entry["time"]))
-    add_to_history(models, entry)
-    write_in_one_step(models / "model.pt", partial(shutil.copyfile, new))
+    backed_up(models, RECORD, entry["time"])
+    record = read_record(models / "model.pt").model_copy(update={"temperature": read_record(new).temperature})
+    contents = {HISTORY: with_entry(models, entry).encode(), RECORD: record_bytes(record)}
+    files: dict[str, Callable[[Path], Any]] = {
+        f"{models.name}/{name}": partial(Path.write_bytes, data=content) for name, content in contents.items()
+    }
+    replace_together(models.parent, {**files, f"{models.name}/model.pt": partial(shutil.copyfile, new)})
 
 
 def backed_up(models: Path, file: str, when: str) -> Path:

@@ -75,11 +75,16 @@ def unknown_names(served: ServedModel, datastore: Any) -> list[str]:
     known, found = {region.lower() for region in served.region_names}, dict[str, str]()
     for _, label, info in submitted(datastore):
         try:
-            for name in drawn_names(label, info):
+            names = drawn_names(label, info)
+        except UserError as error:
+            logger.warning(f"left out: {error}")
+            continue
+        for name in names:
+            try:
                 if name.lower() not in known:
                     found.setdefault(name.lower(), region_name(name))
-        except (UserError, ValueError) as error:
-            logger.warning(f"left out: {error}")
+            except ValueError as error:
+                logger.warning(f"left out: {error}")
     return sorted(found.values())
 
 
@@ -96,7 +101,8 @@ def annotations_of(region: str, served: ServedModel, datastore: Any) -> list[Sav
                 continue
             image = served.checked(datastore.get_image_uri(name))
             geometry = read_geometry(image)
-            masks = read_saved(label, info, [region], {}, geometry.shape, geometry.affine)
+            # where other organs are drawn, the new region is not, as a rule: that tells it from them
+            masks = read_saved(label, info, [region], {}, geometry.shape, geometry.affine, ignore_others=False)
         except UserError as error:
             logger.warning(f"left out: {error}")
             continue

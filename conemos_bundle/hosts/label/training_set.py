@@ -13,6 +13,7 @@ from conemos_bundle.data.datalist import Datalist, Scan, write_datalist
 from conemos_bundle.errors import UserError
 from conemos_bundle.hosts.label.annotations import Mask
 from conemos_bundle.transforms.masks import vanishes
+from conemos_bundle.utils.known import IGNORED
 from conemos_bundle.volumes import nifti_header, save_mask
 
 
@@ -118,8 +119,9 @@ def _scan(scan: Saved, masks: dict[str, Any]) -> Scan:
     return Scan(image=scan.image, subject=scan.name, masks=masks)
 
 
-def _write(folder: Path, kind: str, index: int, region: str, mask: Mask, scan: Saved) -> str:
+def _write(folder: Path, kind: str, index: int, region: str, mask: Mask, scan: Saved) -> str | dict[str, Any]:
+    """A mask's file, and its entry in a datalist."""
     path = f"{kind}/{region}/scan_{index}.nii.gz"
     (folder / path).parent.mkdir(parents=True, exist_ok=True)
     save_mask(folder / path, mask.astype(np.uint8), scan.affine, nifti_header(scan.image))
-    return path
+    return {"file": path, "ignore": [IGNORED]} if bool((mask == IGNORED).any()) else path

@@ -17,6 +17,7 @@ from conemos_bundle.hosts.label.annotations import (
     read_saved,
     regions_in,
 )
+from conemos_bundle.utils.known import IGNORED
 from conemos_bundle.volumes.seg_nrrd import write_seg_nrrd
 from scipy.spatial.transform import Rotation
 
@@ -134,12 +135,27 @@ def test_relations_come_from_predictions_and_what_is_declared_wins() -> None:
     assert declared == {**KNOWN, ("placenta", "brain"): "contains"}
 
 
+def test_segments_of_one_name_are_one_region(tmp_path: Path) -> None:
+    label = label_map(tmp_path / "a.nii.gz", one=(1, np.s_[:1]), two=(9, np.s_[4:]))
+    info = {"label_info": [{"name": name, "idx": value} for name, value in (("brain", 1), ("Brain", 9))]}
+    assert regions_in(label, info, ["brain"]) == ["brain"]
+    found = read_saved(label, info, ["brain"], {}, SHAPE, AFFINE)
+    assert rows_of(found)["brain"][0] == 0 and rows_of(found)["brain"][-1] == SHAPE[0] - 1
+    masks = np.zeros((2, *SHAPE), np.uint8)
+    masks[0, 0], masks[1, 3] = 1, 1
+    write_seg_nrrd(str(tmp_path / "b.nrrd"), masks, AFFINE, ["brain", "Brain"])
+    assert rows_of(read_saved(str(tmp_path / "b.nrrd"), {}, ["brain"], {}, SHAPE, AFFINE)) == {"brain": [0, 3]}
+
+
 def test_the_names_of_what_was_drawn_are_known_or_not(tmp_path: Path) -> None:
     label = label_map(tmp_path / "a.nii.gz", one=(1, np.s_[:2]), two=(3, np.s_[2:4]))
     names = [("brain", 1), ("cord", 2), ("cha\u0302teau", 3), ("nothing", 0)]
     info = {"label_info": [{"name": name, "idx": value} for name, value in names]}
     assert drawn_names(label, info) == ["brain", "ch\u00e2teau"]  # as a keyboard writes it
-    assert rows_of(read_saved(label, info, ["ch\u00e2teau"], {}, SHAPE, AFFINE)) == {"ch\u00e2teau": [2, 3]}
+    alone = read_saved(label, info, ["ch\u00e2teau"], {}, SHAPE, AFFINE, ignore_others=False)
+    assert rows_of(alone) == {"ch\u00e2teau": [2, 3]} and IGNORED not in alone["ch\u00e2teau"]
+    here = read_saved(label, info, ["ch\u00e2teau"], {}, SHAPE, AFFINE)["ch\u00e2teau"]
+    assert (here[2:4] == alone["ch\u00e2teau"][2:4]).all() and (here[:2] == IGNORED).any()  # the brain may hide it
     assert drawn_names(label, {}) == []  # a value without a name is the model's, or nobody's
     masks = np.zeros((2, *SHAPE), np.uint8)
     masks[0, 1:3] = 1

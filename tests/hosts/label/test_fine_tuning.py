@@ -35,16 +35,22 @@ def test_verdict(before: dict[str, float], after: dict[str, float], unannotated:
     assert verdict(before, after, unannotated)[0] is replaced
 
 
-def test_the_old_model_is_kept_where_clients_do_not_see_it(tmp_path: Path) -> None:
-    (tmp_path / "model.pt").write_bytes(b"old")
-    (tmp_path / "new.pth").write_bytes(b"new")
+def test_the_old_model_is_kept_where_clients_do_not_see_it(run: Path, tmp_path: Path) -> None:
+    models, new = tmp_path / "app" / "models", tmp_path / "new"
+    record = json.loads((run / "run.json").read_text())
+    for folder, temperature in ((models, 0.5), (new, 1.75)):
+        folder.mkdir(parents=True)
+        (folder / "model.pt").write_bytes(folder.name.encode())
+        (folder / "run.json").write_text(json.dumps({**record, "temperature": temperature}))
     entry = {"time": "20260102-030405", "replaced": True, "reason": "better"}
-    replace_model(tmp_path, tmp_path / "new.pth", entry)
-    assert (tmp_path / "model.pt").read_bytes() == b"new"
-    assert read_history(tmp_path) == [entry]
+    replace_model(models, new / "model.pt", entry)
+    assert (models / "model.pt").read_bytes() == b"new"
+    assert json.loads((models / "run.json").read_text()) == {**record, "temperature": 1.75}  # of the new weights
+    assert read_history(models) == [entry]
     backup = Path(entry["backup"])
-    assert backup == tmp_path / "backup" / "model_20260102-030405.pt" and backup.read_bytes() == b"old"
-    assert [file.name for file in tmp_path.glob("*.pt")] == ["model.pt"]
+    assert backup == models / "backup" / "model_20260102-030405.pt" and backup.read_bytes() == b"models"
+    assert json.loads((backup.parent / "run_20260102-030405.json").read_text())["temperature"] == 0.5
+    assert [file.name for file in models.glob("*.pt")] == ["model.pt"]
 
 
 def test_regions_may_be_named_like_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
