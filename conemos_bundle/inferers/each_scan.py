@@ -76,7 +76,7 @@ def segment_items(
     if finished is not None:
         finished(failed)
     if failed:
-        raise UserError(f"{len(failed)} of {len(items)} scans were not segmented: {', '.join(failed)}")
+        raise UserError(f"{len(failed)} of {in_all or len(items)} scans were not segmented: {', '.join(failed)}")
     return results
 
 

@@ -60,7 +60,7 @@ def test_names_in_any_letters_are_written_whole(segment: Any, series: Path, run:
     names = ["頭部", "Größe"]
     shutil.copytree(run, tmp_path / "model")
     record = json.loads((run / "run.json").read_text())
-    (tmp_path / "model" / "run.json").write_text(json.dumps({**record, "regions": names}))
+    (tmp_path / "model" / "run.json").write_text(json.dumps({**record, "regions": names, "data": {}}))
     for file in series.glob("*.dcm"):
         image = dcmread(file)
         image.SpecificCharacterSet, image.PatientName = "ISO_IR 100", "Müller^Jörg"
