@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from conemos_bundle.networks.interface import unwrapped
+from torch import nn
 from tqdm import tqdm
 
 # The logit of what only windows of air cover: a probability of 2e-9, whose sum over a large scan is that of one voxel.
@@ -32,19 +34,20 @@ def skip_air(network: Callable[..., torch.Tensor], inputs: torch.Tensor, bar: tq
     threshold. Instance norm divides by the deviation of a window, here 0: what the network says of air is noise.
 
     Args:
-        network: called with a window ``(1, C, d, h, w)`` and the options, ``regions`` among them. Without ``regions``
-            nobody knows how many logits a window has, and nothing is skipped.
+        network: called with a window ``(1, C, d, h, w)`` and the options, maybe with ``regions``; where it does not say
+            how many it has (``num_regions``) and none are asked for, nothing is skipped.
         inputs: images ``(B, C, D, H, W)``.
         bar: counts the windows.
     """
     lowest = inputs.amin((2, 3, 4), keepdim=True)
+    every = getattr(unwrapped(network), "num_regions", 0) if isinstance(network, nn.Module) else 0
 
     def logits(window: torch.Tensor, place: Sequence[Sequence[slice]], **options: Any) -> torch.Tensor:
         bar.update()
-        regions = options.get("regions")
-        image = place[0][0]
-        if regions is not None and bool(((window - lowest[image]).abs() <= SAME).all()):
-            return window.new_full((1, regions.shape[-1], *window.shape[2:]), OUTSIDE)
+        regions, image = options.get("regions"), place[0][0]
+        asked = every if regions is None else regions.shape[-1]
+        if asked and bool(((window - lowest[image]).abs() <= SAME).all()):
+            return window.new_full((1, asked, *window.shape[2:]), OUTSIDE)
         return network(window, **options)
 
     return logits

@@ -86,10 +86,15 @@ def test_air_is_of_each_image_and_of_all_channels(scan: torch.Tensor) -> None:
     assert len(network.windows) == 3
 
 
-def test_without_regions_every_window_is_the_network_s(scan: torch.Tensor) -> None:
+def test_all_regions_are_asked_for_where_none_are_named(scan: torch.Tensor) -> None:
     network = ScanBoxes()
     infer(scan, network, mode="window", window=(8, 8, 8))
-    assert len(network.windows) == 7
+    assert len(network.windows) == 7  # nobody knows how many logits a window has
+    network, asked = ScanBoxes(), ScanBoxes()
+    network.num_regions = 2  # type: ignore[assignment]
+    found = infer(scan, network, mode="window", window=(8, 8, 8))
+    assert len(network.windows) == 2
+    torch.testing.assert_close(found, infer(scan, asked, **{**WINDOWS, "regions": torch.arange(2)}), rtol=0, atol=0)
 
 
 class Terminal(io.StringIO):
