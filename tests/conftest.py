@@ -81,8 +81,8 @@ def run(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             found = (network(x) > 0).float().mean(dim=(0, 2, 3, 4))
         if bool(((found > 0.05) & (found < 0.95)).all()) and abs(float(found[0] - found[1])) > 0.05:
             break
-    torch.save(network.state_dict(), folder / "model.pt")
     RunRecord(str(folder), read_datalist(tiny_dataset / "datalist.json"), PLAN, network).write(None)
+    torch.save(network.state_dict(), folder / "model.pt")
     return folder
 
 

@@ -34,6 +34,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
+from unicodedata import normalize
 
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import PART, write_in_one_step
@@ -102,6 +103,7 @@ Mask = Annotated[
 
 
 def _subject(text: str) -> str:
+    text = normalize("NFC", text).strip()  # macOS and a keyboard may write one name in different ways
     if not text or len(text) > 256 or not text.isprintable():
         raise ValueError(f"{text[:20]!r}: use 1 to 256 printable letters")
     return text

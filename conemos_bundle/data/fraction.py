@@ -31,13 +31,11 @@ def keep_fraction(datalist: Datalist, fraction: float = 1.0, seed: int = 0) -> D
         scan = datalist.training[index]
         known = scan.annotated | {f"{region}: absent" for region in scan.absent}
         groups.setdefault(frozenset(known), []).append(int(index))
-    kept: set[int] = set()
-    passed = 0.0
-    for regions in sorted(groups, key=sorted):  # what rounding takes from one group goes to the next
-        before, passed = passed, passed + fraction * len(groups[regions])
-        kept.update(groups[regions][: round(passed) - round(before)])
+    # all scans in one order, in which each group is spread evenly: any beginning of it has of each group its part
+    places = {scan: (place + 0.5) / len(scans) for scans in groups.values() for place, scan in enumerate(scans)}
+    order = sorted(places, key=places.__getitem__)
+    kept = set(order[: round(fraction * len(order))])
     for region in datalist.regions:
-        of_region = [scans for regions, scans in groups.items() if region in regions]
-        if of_region and not any(index in kept for scans in of_region for index in scans):
-            kept.add(max(of_region, key=len)[0])
+        of_region = [scan for scan in order if region in datalist.training[scan].annotated]
+        kept.update(of_region[:1])
     return datalist.model_copy(update={"training": [datalist.training[index] for index in sorted(kept)]})

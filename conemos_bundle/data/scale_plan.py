@@ -82,7 +82,7 @@ def plan_scales(
     if all("extent_mm" in by_hand.get(region, {}) and "factor" in by_hand[region] for region in regions):
         return _planned(plan, by_hand, regions, patch_size)
     extents, volumes, telling, specks, scan = _measure(items, regions, plan["spacing"])
-    within = {**_within(telling, volumes), **datalist.inside}
+    within = _beside(_within(telling, volumes), datalist.inside)
     found: dict[str, dict[str, Any]] = {}
     for region in regions:
         factor = own_factor(extents[region], plan["spacing"])
@@ -99,6 +99,18 @@ def plan_scales(
         own = {"found_at": _found_at(scale, found, scan, plan), "patch_size": _patch(scale, scan, plan["spacing"])}
         scale.update({name: by_hand.get(region, {}).get(name, value) for name, value in own.items()})
     return _planned(plan, found, regions, patch_size)
+
+
+def _beside(found: Mapping[str, str], declared: Mapping[str, str]) -> dict[str, str]:
+    """What lies within what: as declared, and as found where that does not contradict it."""
+    within = dict(declared)
+    for inner, outer in found.items():
+        place = outer
+        while place != inner and place in within:
+            place = within[place]
+        if inner not in within and place != inner:
+            within[inner] = outer
+    return within
 
 
 def _planned(
@@ -125,6 +137,8 @@ def _planned(
 
 def _check_one(region: str, scale: Mapping[str, Any]) -> None:
     """Refuse what is said by hand of a region, before it is computed with."""
+    if not isinstance(scale, Mapping):
+        raise UsageError(f"--scales: {region}: give what shall be otherwise, such as {{'factor': [2, 2, 2]}}")
     try:
         RegionScale.model_validate({"extent_mm": [1, 1, 1], "factor": [1, 1, 1], "patch_size": [1, 1, 1], **scale})
     except ValidationError as error:

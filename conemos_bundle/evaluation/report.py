@@ -114,7 +114,7 @@ class EvaluationReport:
             )
         affine = convert_to_numpy(image.affine).astype(float)
         spacing = affine_to_spacing(affine)
-        millilitres = float(np.prod(spacing)) / 1000
+        milliliters = abs(float(np.linalg.det(affine[:3, :3]))) / 1000  # of a sheared grid too
         gray = gray_levels(convert_to_numpy(image[0]))
         for index, region in enumerate(self.region_names):
             known, label = (convert_to_numpy(part) for part in known_voxels(labels[index]))
@@ -122,7 +122,7 @@ class EvaluationReport:
                 continue
             reference = label > 0
             prediction = (convert_to_numpy(predictions[index]) > 0) & known
-            predicted_ml = np.count_nonzero(prediction) * millilitres
+            predicted_ml = np.count_nonzero(prediction) * milliliters
             self._rows.append(
                 {
                     "scan": name,
@@ -131,7 +131,7 @@ class EvaluationReport:
                     "dice": dice(prediction, reference),
                     "sd95_mm": sd95(prediction, reference, spacing) if known.all() else np.nan,
                     "sd95_voxels": sd95(prediction, reference) if known.all() else np.nan,
-                    "reference_ml": np.count_nonzero(reference) * millilitres,
+                    "reference_ml": np.count_nonzero(reference) * milliliters,
                     "predicted_ml": predicted_ml,
                     "false_positive_ml": np.nan if reference.any() else predicted_ml,
                 }

@@ -22,7 +22,7 @@ from conemos_bundle.names import folder_name
 from conemos_bundle.networks.interface import unwrapped
 from conemos_bundle.runs.record import RECORD, NetworkConfig, Run, as_dictionary, read_run
 from conemos_bundle.runs.subjects import SUBJECTS, subjects_bytes
-from conemos_bundle.runs.weights import how_to_rebuild
+from conemos_bundle.runs.weights import CHECKPOINT, how_to_rebuild
 from conemos_bundle.utils.records import one_line
 from ignite.engine import Engine, Events
 from pydantic import ValidationError
@@ -134,7 +134,7 @@ class RunRecord:
         """Write the record and the configuration.
 
         Raises:
-            UserError: a setting could not be read again.
+            UserError: a setting could not be read again, or the folder holds a model that no such training has made.
         """
         description = self.datalist.model_dump(include={"name", "description", "modality", "license", "reference"})
         counts = {
@@ -149,11 +149,28 @@ class RunRecord:
             record = Run.model_validate(json.loads(json.dumps(told)))
         except ValidationError as error:
             raise UserError(f"{self.folder / RECORD}: not written: {one_line(error)}") from error
+        self._reject_another_model(record)
         files = {SUBJECTS: subjects_bytes(self.datalist), RECORD: record_bytes(record)}
         if self.config is not None:
             files["config.json"] = self.config
         for name, content in files.items():
             write_in_one_step(self.folder / name, partial(Path.write_bytes, data=content))
+
+    def _reject_another_model(self, record: Run) -> None:
+        """Weights without a checkpoint are of a merged, grown, copied or imported model, which is not written over, or
+        of this very training, killed before its first checkpoint.
+        """
+        if not (self.folder / "model.pt").exists() or (self.folder / CHECKPOINT).exists():
+            return
+        try:
+            theirs, ours = as_dictionary(read_run(self.folder / RECORD)), as_dictionary(record)
+            same = all(theirs.get(key) == ours.get(key) for key in ("regions", "plan", "network", "settings"))
+        except UserError:
+            same = False
+        if not same:
+            raise UserError(
+                f"{self.folder}: holds a model and no checkpoint of a training to go on with; pass another --output_dir"
+            )
 
 
 def record_bytes(record: Run) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 from collections.abc import Mapping
@@ -55,7 +56,8 @@ def _state_names(optimizer: torch.optim.Optimizer) -> set[str]:
     """What an optimizer keeps of each parameter, by a step of another one of its class."""
     parameter = nn.Parameter(torch.zeros(1))
     parameter.grad = torch.zeros(1)
-    probe = type(optimizer)([parameter], **optimizer.defaults)
+    taken = inspect.signature(type(optimizer)).parameters  # AdamW's defaults have one that it does not take
+    probe = type(optimizer)([parameter], **{name: value for name, value in optimizer.defaults.items() if name in taken})
     probe.step()
     return set(probe.state[parameter])
 
@@ -125,10 +127,11 @@ class Checkpoint:
         Raises:
             UserError: the folder holds another run's checkpoint, or one that cannot be read.
         """
-        if not self.path.exists():
+        if not self.path.exists() and (self.resume or not (self.folder / "model.pt").exists()):
             return
         if not self.resume:
-            raise UserError(f"{self.path}: exists; pass another --output_dir, or --resume True to go on with it")
+            there = self.path if self.path.exists() else self.folder / "model.pt"
+            raise UserError(f"{there}: exists; pass another --output_dir, or --resume True to go on with it")
         try:
             saved = load_tensors(self.path)
             identity = began_with(saved["identity"])

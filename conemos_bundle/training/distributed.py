@@ -14,6 +14,7 @@ from monai.data import DistributedSampler
 from monai.utils import set_determinism
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import Sampler, SequentialSampler
 
 
 def _of_torchrun(variable: str) -> int:
@@ -81,8 +82,10 @@ def start(device: torch.device) -> None:
         logging.disable(logging.INFO)
 
 
-def sampler(dataset: Sized) -> DistributedSampler:
+def sampler(dataset: Sized) -> Sampler:
     """This process's share of the scans to evaluate, each scan once and none twice; the process group has begun.
+
+    Of no scans, as where a training has none to validate on, each has none.
 
     Args:
         dataset: scans, the same ones in every process.
@@ -91,6 +94,8 @@ def sampler(dataset: Sized) -> DistributedSampler:
         UserError: there are more processes than scans.
     """
     processes = torch.distributed.get_world_size()
+    if len(dataset) == 0:
+        return SequentialSampler(dataset)
     if len(dataset) < processes:
         raise UserError(
             f"{processes} processes for {len(dataset)} scans to evaluate: give torchrun --nproc_per_node "

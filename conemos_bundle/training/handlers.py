@@ -9,6 +9,7 @@ import torch
 from conemos_bundle.data.datalist import Datalist
 from conemos_bundle.data.sampling import RegionSampler
 from conemos_bundle.data.sides import warn_of_flips
+from conemos_bundle.errors import UsageError
 from conemos_bundle.networks.interface import unwrapped
 from conemos_bundle.runs.run import RunRecord, identity
 from conemos_bundle.training.calibration import Calibration
@@ -81,6 +82,11 @@ class TrainerHandlers:
         started_with = identity(datalist, **unchangeable(settings), plan=plan, network=unwrapped(network).arguments)
         is_first = rank == 0
         limit = scheduler if isinstance(scheduler, TimedCosine) else None
+        if settings.get("minutes") is not None and limit is None:
+            raise UsageError(
+                f"--minutes: the learning rate of this configuration ({type(scheduler).__name__}) does not go by time; "
+                "leave out --minutes, or the overlay"
+            )
         if is_first:
             warn_of_flips(datalist.regions, settings.get("flip_probability", ()))
         handlers: list[Any] = [

@@ -69,6 +69,27 @@ def _reject_number(option: str, text: str) -> None:
             )
 
 
+def reject_no_vectors(spacing: Any, patch_size: Any, flip_probability: Any, seed: Any) -> None:
+    """A step of a configuration: refuse what are not three numbers, one per axis, in their range; a seed below 0.
+
+    Raises:
+        UsageError: one is none.
+    """
+
+    def three(value: Any, kinds: tuple[type, ...], low: float, high: float) -> bool:
+        sides = value if isinstance(value, list | tuple) else []
+        return len(sides) == 3 and all(type(side) in kinds and low <= side <= high for side in sides)
+
+    if spacing is not None and not three(spacing, (int, float), 1e-5, 1e3):
+        raise UsageError(f"--spacing {str(spacing)[:60]}: give three numbers above 0, in mm, such as [1,1,2]")
+    if patch_size is not None and not three(patch_size, (int,), 1, 4096):
+        raise UsageError(f"--patch_size {str(patch_size)[:60]}: give three whole numbers, such as [64,64,32]")
+    if not three(flip_probability, (int, float), 0, 1):
+        raise UsageError(f"--flip_probability {str(flip_probability)[:60]}: give three numbers from 0 to 1")
+    if type(seed) is not int or not 0 <= seed < 2**32:
+        raise UsageError(f"--seed {str(seed)[:60]}: give a whole number of at least 0")
+
+
 def reject_no_counts(minutes: Any = None, **settings: Any) -> None:
     """A step of a configuration: refuse settings that are not whole numbers of at least 1, and a time that is none.
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from conemos_bundle.data.datalist import Datalist, read_datalist, scan_items, write_datalist
 from conemos_bundle.data.fraction import keep_fraction
+from conemos_bundle.errors import UserError
 from conemos_bundle.files import folder_in_one_step, write_in_one_step
 from conemos_bundle.training.settings import of_teacher
 from conemos_bundle.training.workflows import run_training_config
@@ -59,6 +60,8 @@ def label_the_rest(
         UserError: what the teacher's training says; or a scan could not be labeled, when the others are: training
             would not take it either.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("pseudo-labeling: trains its networks one after the other; start it without torchrun")
     teacher = Path(output_dir, "individual_networks") if teacher_dir is None else Path(teacher_dir)
     for_teacher = of_teacher(settings, others or {})
     shared = {"datalist": Path(datalist), "dataset_dir": Path(dataset_dir), "fraction": fraction, "seed": seed}

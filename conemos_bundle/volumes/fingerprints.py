@@ -20,11 +20,14 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=repr).encode()).hexdigest()
 
 
+_NO_FILES = ("subject", "name", "segment")  # of an item: texts, whatever they look like
+
+
 def files_of(value: Any) -> list[Path]:
     """The files that are named in an item of a data set by absolute paths: of a folder, those in it; of a header
     alone (``.mhd``, ``.nhdr``), its voxels' too."""
     if isinstance(value, Mapping):
-        return [file for key in sorted(value) for file in files_of(value[key])]
+        return [file for key in sorted(value) if key not in _NO_FILES for file in files_of(value[key])]
     if isinstance(value, list | tuple):
         return [file for each in value for file in files_of(each)]
     if not isinstance(value, str) or not os.path.isabs(value) or not os.path.exists(value):

@@ -17,6 +17,7 @@ from conemos_bundle.data.datalist import (
     write_datalist,
 )
 from conemos_bundle.errors import UserError
+from pydantic import ValidationError
 
 SCAN = {"image": "a.nii.gz", "subject": "s1", "masks": {"body": "body/a.nii.gz"}}
 GOOD: dict[str, Any] = {
@@ -255,3 +256,10 @@ def test_a_datalist_says_where_its_paths_start(tmp_path: Path) -> None:
     (tmp_path / "a").rename(tmp_path / "moved")
     moved = tmp_path / "moved" / "b" / "c" / "d.json"
     assert scans_folder(moved, read_datalist(moved)) == tmp_path / "moved"
+
+
+def test_one_subject_is_one_however_its_name_is_typed() -> None:
+    names = ["Zo\u00eb", "Zoe\u0308", " Zo\u00eb "]
+    assert {Scan(image="a.nii", subject=name).subject for name in names} == {"Zo\u00eb"}
+    with pytest.raises(ValidationError):
+        Scan(image="a.nii", subject="  ")

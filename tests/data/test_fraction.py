@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from conemos_bundle.data.datalist import Datalist, Scan
 from conemos_bundle.data.fraction import keep_fraction
@@ -38,8 +40,11 @@ def test_groups_of_scans_are_thinned_alike(fraction: float, a: int, b: int, ab: 
 
 def test_a_smaller_fraction_is_part_of_a_larger_one() -> None:
     data = datalist(a=40)
+    many = datalist(**{"a": 3, "b": 3, "ab": 3})
     for seed in range(5):
         assert set(kept(data, 0.25, seed)) < set(kept(data, 0.5, seed))
+        parts = [set(kept(many, fraction / 20, seed)) for fraction in range(1, 21)]
+        assert all(less <= more for less, more in pairwise(parts))
 
 
 def test_seeds_choose_other_scans_in_the_datalists_order() -> None:

@@ -127,6 +127,14 @@ def test_what_is_declared_inside_is_looked_for_there(tmp_path: Path) -> None:
     assert found["other"]["within"] == "body"
 
 
+def test_what_is_found_gives_way_to_what_is_declared(tmp_path: Path) -> None:
+    items = scans(tmp_path, FEWEST_BOXES)
+    assert plan_scales(PLAN, items, named(REGIONS), "own")["scales"]["brain"]["within"] == "body"
+    found = plan_scales(PLAN, items, named(REGIONS, body="eyes"), "own")["scales"]  # the wrong way round
+    assert found["body"]["within"] == "eyes" and found["brain"]["within"] == "body"
+    assert "within" not in found["eyes"]
+
+
 def test_in_a_large_scan_a_region_is_found_first(tmp_path: Path) -> None:
     plan = {**PLAN, "spacing": [0.5, 0.5, 0.5]}
     items = scans(tmp_path, 1, other=BOXES["other"])
@@ -181,6 +189,7 @@ def test_scales_that_say_all_need_no_mask(tmp_path: Path) -> None:
         ({"head": {}}, "'head' is no region"),
         ({"eyes": {"factor": [0, 1, 1]}}, "eyes|factor"),
         ({"eyes": {"size": 3}}, "size"),
+        ({"eyes": 2}, "--scales: eyes: give what shall be otherwise"),
         ({"eyes": {"within": "head"}}, "no region"),
         ({"body": {"within": "eyes"}}, "within itself"),
         ({"brain": {"factor": [4, 4, 4], "found_at": [2, 2, 2]}}, "finer"),

@@ -191,3 +191,18 @@ def test_package_versions() -> None:
     assert versions["python"] == platform.python_version()
     assert versions["monai"] == version("monai")
     assert "+" not in versions["torch"]
+
+
+def test_a_model_of_something_else_is_not_given_another_record(tmp_path: Path) -> None:
+    record_run(tmp_path, make_network())
+    before = (tmp_path / "run.json").read_bytes()
+    record_run(tmp_path, make_network())  # killed before its first checkpoint: it goes on
+    other = DATA.model_copy(update={"regions": DATA.regions[::-1]})
+    with pytest.raises(UserError, match="holds a model and no checkpoint of a training to go on with; pass another"):
+        RunRecord(str(tmp_path), other, PLAN, make_network(), {"seed": 7}).write(None)  # type: ignore[arg-type]
+    assert (tmp_path / "run.json").read_bytes() == before
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(UserError, match="holds a model and no checkpoint"):
+        record_run(tmp_path, make_network())
+    (tmp_path / "checkpoint.pt").touch()  # whose own handler says whether it fits
+    record_run(tmp_path, make_network())

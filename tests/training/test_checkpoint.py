@@ -100,6 +100,26 @@ def test_an_interrupted_and_resumed_training_is_one_never_interrupted(
     assert sorted(file.name for file in (tmp_path / "parts").iterdir()) == ["checkpoint.pt", "model.pt"]
 
 
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.NAdam])
+def test_any_optimizer_of_torch_goes_on(kind: type[torch.optim.Optimizer], tmp_path: Path) -> None:
+    def training() -> Training:
+        made = Training(tmp_path)
+        made.optimizer = kind(made.network.parameters(), lr=0.1)  # type: ignore[call-arg]
+        made.scheduler = torch.optim.lr_scheduler.ConstantLR(made.optimizer)
+        made.handler.optimizer, made.handler.scheduler = made.optimizer, made.scheduler
+        return made
+
+    training().run(2)
+    assert training().run(3).steps == list(range(2 * EPOCH_LENGTH + 1, 3 * EPOCH_LENGTH + 1))
+
+
+def test_without_resume_a_model_alone_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(b"merged")
+    with pytest.raises(UserError, match=r"model.pt: exists; pass another --output_dir"):
+        Training(tmp_path, resume=False).run()
+    assert (tmp_path / "model.pt").read_bytes() == b"merged"
+
+
 def test_the_model_is_that_of_the_best_epoch(tmp_path: Path) -> None:
     scores = [0.1, 0.4, 0.4, 0.2]
     Training(tmp_path / "all", scores).run()

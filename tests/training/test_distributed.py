@@ -128,7 +128,7 @@ def test_processes_fraction_the_scans_and_each_has_one(monkeypatch: pytest.Monke
     for rank in (0, 1):
         monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
         fractions.append(list(distributed.sampler(range(3))))
-    assert fractions == [[0, 2], [1]]
+    assert fractions == [[0, 2], [1]] and list(distributed.sampler([])) == []
     with pytest.raises(UserError, match="2 processes for 1 scans to evaluate: give torchrun --nproc_per_node 1"):
         distributed.sampler(range(1))
 

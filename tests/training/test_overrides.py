@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from conemos_bundle.errors import UserError
-from conemos_bundle.training.overrides import reject_no_counts, reject_unknown_overrides
+from conemos_bundle.training.overrides import reject_no_counts, reject_no_vectors, reject_unknown_overrides
 
 PROGRAM = "/somewhere/monai/bundle/__main__.py"
 
@@ -90,3 +90,21 @@ def test_a_time_that_is_none(minutes: object) -> None:
     reject_no_counts(max_epochs=1, minutes=0.5)
     with pytest.raises(UserError, match=f"--minutes {minutes}: give a number above 0"):
         reject_no_counts(max_epochs=1, minutes=minutes)
+
+
+GOOD = {"spacing": [1, 1.5, 2], "patch_size": [64, 64, 32], "flip_probability": [0.5, 0, 1], "seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("spacing", 2), ("spacing", [2, 2]), ("spacing", [0, 0, 0]), ("spacing", ["1", 1, 1]), ("patch_size", 64),
+        ("patch_size", [64, 64, 0]), ("patch_size", [1.5, 2, 2]), ("flip_probability", 0.5),
+        ("flip_probability", [0.5, 0.5, 2]), ("flip_probability", None), ("seed", -1), ("seed", 1.5), ("seed", None),
+    ],
+)  # fmt: skip
+def test_what_are_not_three_numbers_is_refused(name: str, value: Any) -> None:
+    reject_no_vectors(**GOOD)
+    reject_no_vectors(**{**GOOD, "spacing": None, "patch_size": None})
+    with pytest.raises(UserError, match=f"^--{name} "):
+        reject_no_vectors(**{**GOOD, name: value})

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conemos_bundle.errors import UserError
+from conemos_bundle.errors import UserError, find_user_error
 from conemos_bundle.training.curve import read_curve
 from ignite.engine import Events
 
@@ -87,3 +87,10 @@ def test_the_log_tells_the_time_that_is_left(
     assert "; 5 s, epochs of 3 steps" in lines[0]
     assert [line.split(":")[0] for line in lines[1:]] == ["epoch 1", "epoch 2"]
     assert lines[-1].split("s per step, ")[1].startswith("0 min left")
+
+
+def test_a_learning_rate_that_does_not_go_by_time_is_refused(build: Build, tmp_path: Path) -> None:
+    get = build(minutes=1, lr_scheduler={"_target_": "torch.optim.lr_scheduler.ConstantLR", "optimizer": "@optimizer"})
+    with pytest.raises(Exception, match=".") as error:
+        get("train::trainer")
+    assert "--minutes: the learning rate of this configuration (ConstantLR)" in str(find_user_error(error.value))
