@@ -60,7 +60,7 @@ def test_scans_that_are_done_or_fail_are_in_it_and_warnings(scan: Path, run: Pat
     nibabel.save(nibabel.Nifti1Image(background, np.diag([2.0, 2, 2, 1])), scans / f"{ATTACK[:8]}.nii.gz")
     options: dict[str, Any] = {"model": str(run), "output": str(tmp_path / "out"), "report": True}
     predict(str(scans / "good.nii.gz"), regions="outer", **options)
-    with pytest.raises(UserError, match="1 of 2 scans were not segmented: dark"):
+    with pytest.raises(UserError, match="1 of 3 scans were not segmented: dark"):
         predict(str(scans), regions="outer", **options)
     page = read_page(tmp_path / "out" / REPORT)
     rows = {row[0]: row for row in page.table("Scan")[1:]}

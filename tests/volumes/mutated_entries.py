@@ -163,7 +163,7 @@ def label_server(path: Path, folder: Path) -> str:
     info = {"label_info": [{"name": "a", "idx": value}]}
     masks = read_saved(str(path), info, ["a"], {}, voxels.shape, affine)
     expected = np.rint(voxels) == value
-    if "a" in masks and not np.array_equal(masks["a"] > 0, expected):
+    if "a" in masks and not np.array_equal(masks["a"] == 1, expected):
         return "other voxels than another reader's"
     return ""
 
