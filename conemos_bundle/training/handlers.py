@@ -87,6 +87,8 @@ class TrainerHandlers:
                 f"--minutes: the learning rate of this configuration ({type(scheduler).__name__}) does not go by time; "
                 "leave out --minutes, or the overlay"
             )
+        if limit is not None and extra_modules:
+            raise UsageError("--minutes: the mean teacher's weight rises with steps; give --max_epochs instead")
         if is_first:
             warn_of_flips(datalist.regions, settings.get("flip_probability", ()))
         handlers: list[Any] = [

@@ -94,3 +94,10 @@ def test_a_learning_rate_that_does_not_go_by_time_is_refused(build: Build, tmp_p
     with pytest.raises(Exception, match=".") as error:
         get("train::trainer")
     assert "--minutes: the learning rate of this configuration (ConstantLR)" in str(find_user_error(error.value))
+
+
+def test_a_mean_teacher_goes_by_steps(build: Build, tmp_path: Path) -> None:
+    get = build(minutes=1, extra_modules={"teacher": {"_target_": "torch.nn.Identity"}})
+    with pytest.raises(Exception, match=".") as error:
+        get("train::trainer")
+    assert "--minutes: the mean teacher's weight rises with steps" in str(find_user_error(error.value))
