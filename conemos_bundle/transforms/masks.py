@@ -154,7 +154,8 @@ class LoadRegionMasksd(Transform):
         regions: names of the K regions, in channel order. Masks of other regions are left unread.
 
     Raises:
-        UserError: a file cannot be read, or its shape or affine is not its image's.
+        UserError: a file cannot be read, its shape or affine is not its image's, or a region is empty that nobody
+            declares absent.
     """
 
     def __init__(self, regions: Sequence[str]) -> None:
@@ -178,6 +179,11 @@ class LoadRegionMasksd(Transform):
             if "file" in source:
                 known = volumes[source["known"]] if "known" in source else None
                 masks.append(region_mask(volumes[source["file"]], source, known))
+                if not source.get("absent") and not bool(masks[-1].any()):
+                    raise UserError(
+                        f"{source['file']}: annotated region {region!r} is empty; leave it out of the datalist where "
+                        "nobody looked, or declare it absent ('conemos check --empty absent' does, for all empty masks)"
+                    )
             else:
                 masks.append(torch.zeros(shape, dtype=torch.uint8))
             annotated.append(k)

@@ -14,6 +14,7 @@ import torch
 from conemos_bundle.cli import evaluate, predict
 from conemos_bundle.data import read_datalist, write_datalist
 from conemos_bundle.data.datalist import MaskSource
+from conemos_bundle.errors import find_user_error
 
 from tests.workflows import left_as_it_was
 
@@ -56,3 +57,27 @@ def test_dice_and_volumes_are_those_of_the_files(run: Path, tiny_dataset: Path, 
         dice = 2 * (found & reference).sum() / (found.sum() + reference.sum())
         assert rows.loc[region, "dice"] == pytest.approx(dice, abs=1e-6)
         assert rows.loc[region, "predicted_ml"] == pytest.approx(8e-3 * found.sum(), rel=1e-4)
+
+
+def test_an_empty_mask_that_nobody_declares_absent_is_no_absent_region(
+    run: Path, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    data = read_datalist(tiny_dataset / "datalist.json").model_copy(update={"dataset_dir": str(tiny_dataset)})
+    scan = data.test[0]
+    image = nibabel.load(tiny_dataset / str(scan.image))
+    nibabel.save(nibabel.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), tmp_path / "empty.nii.gz")
+    empty = MaskSource(file=str(tmp_path / "empty.nii.gz"))
+    for absent in (None, True):
+        masks: dict[str, Any] = {**scan.masks, "inner core": empty.model_copy(update={"absent": absent})}
+        write_datalist(
+            data.model_copy(update={"test": [scan.model_copy(update={"masks": masks})]}), tmp_path / "d.json"
+        )
+        with left_as_it_was():
+            if absent:
+                evaluate(str(tmp_path / "d.json"), run=str(run), evaluation_dir=str(tmp_path / "evaluation"))
+                continue
+            with pytest.raises(Exception, match=".") as error:
+                evaluate(str(tmp_path / "d.json"), run=str(run), evaluation_dir=str(tmp_path / "evaluation"))
+            assert "annotated region 'inner core' is empty" in str(find_user_error(error.value))
+    rows = pd.read_csv(tmp_path / "evaluation" / "per_scan.csv").set_index("region")
+    assert rows["false_positive_ml"].notna().to_dict() == {"outer": False, "inner core": True}
