@@ -22,7 +22,7 @@ from conemos_bundle.networks.added_region import CAPACITIES, AddedRegion, own_we
 from conemos_bundle.runs.record import MOST_ADDED
 from conemos_bundle.runs.run import read_record, recorded_network
 from conemos_bundle.runs.subjects import SUBJECTS, known_subjects
-from conemos_bundle.runs.weights import CHECKPOINT, fit_weights, load_weights
+from conemos_bundle.runs.weights import fit_weights, load_weights
 from conemos_bundle.training.workflows import run_training_config
 
 ALL = "all"  # capacity
@@ -147,7 +147,7 @@ def _reject_another_model(target: Path, model: Path, grown: Growing, capacity: s
     """Nobody's weights are written over; where all weights are trained, an unfinished training of these goes on."""
     if target.resolve() in (model.resolve(), grown.folder.resolve()):
         raise UserError(f"{target}: is the model itself; pass another --output")
-    goes_on = capacity == ALL and (target / CHECKPOINT).is_file() and (target / BEGIN / "model.pt").is_file()
+    goes_on = capacity == ALL and (target / BEGIN / "model.pt").is_file()
     if (target / "model.pt").exists() and not goes_on:
         raise UserError(f"{target}: holds a model already; pass another --output")
 
