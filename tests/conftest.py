@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -214,3 +215,13 @@ def refusal(imported: Callable[..., Datalist]) -> Callable[..., str]:
         return str(raised.value)
 
     return refused
+
+
+@pytest.fixture
+def scans(tiny_dataset: Path, tmp_path: Path) -> Path:
+    """Three scans, no two alike."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name, source in (("a", "test_0"), ("b", "training_1"), ("c", "training_2")):
+        shutil.copy(tiny_dataset / "images" / f"{source}.nii.gz", folder / f"{name}.nii.gz")
+    return folder

@@ -31,17 +31,13 @@ def predictor() -> Predictor:
 
 
 @pytest.fixture
-def scans(tiny_dataset: Path, tmp_path: Path) -> Path:
+def scans(scans: Path) -> Path:
     """Three scans, no two alike; ``b`` lies obliquely."""
-    folder = tmp_path / "scans"
-    folder.mkdir()
-    for name, source in (("a", "test_0"), ("b", "training_1"), ("c", "training_2")):
-        shutil.copy(tiny_dataset / "images" / f"{source}.nii.gz", folder / f"{name}.nii.gz")
-    image = nibabel.load(folder / "b.nii.gz")
+    image = nibabel.load(scans / "b.nii.gz")
     turn = np.eye(4)
     turn[:2, :2] = [[0.96, -0.28], [0.28, 0.96]]
-    nibabel.save(nibabel.Nifti1Image(image.get_fdata(dtype=np.float32), turn @ image.affine), folder / "b.nii.gz")
-    return folder
+    nibabel.save(nibabel.Nifti1Image(image.get_fdata(dtype=np.float32), turn @ image.affine), scans / "b.nii.gz")
+    return scans
 
 
 def bundle_run(scans: Path, output: Path, root: Path | None = None, **options: Any) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -8,68 +7,10 @@ import pytest
 import torch
 from conemos_bundle.errors import UserError
 from conemos_bundle.training import checkpoint as module
-from conemos_bundle.training.checkpoint import Checkpoint, save_in_one_step
-from ignite.engine import Engine, Events
+from conemos_bundle.training.checkpoint import save_in_one_step
+from ignite.engine import Events
 
-EPOCH_LENGTH = 3
-
-
-class Training:
-    """A linear model, Adam and a schedule, with data that depend on the step alone; ``scores`` are its validation."""
-
-    def __init__(self, folder: Path, scores: list[float] | None = None, **options: Any) -> None:
-        torch.manual_seed(0)
-        self.network = torch.nn.Linear(4, 2)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=0.1)
-        self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, T_max=4 * EPOCH_LENGTH)
-        self.trainer = Engine(self.step)
-        self.steps: list[int] = []
-        self.rates: list[float] = []
-        evaluator = None
-        if scores is not None:
-            evaluator = Engine(lambda engine, batch: None)
-            self.trainer.add_event_handler(Events.EPOCH_COMPLETED, self.validate, evaluator, scores)
-        self.handler = Checkpoint(
-            str(folder), self.network, self.optimizer, self.scheduler, evaluator, metric="dice", **options
-        )
-        self.handler.attach(self.trainer)
-
-    def step(self, engine: Engine, batch: int) -> None:
-        data = torch.randn(8, 4, generator=torch.Generator().manual_seed(engine.state.iteration))
-        self.steps.append(engine.state.iteration)
-        self.rates.append(self.optimizer.param_groups[0]["lr"])
-        self.optimizer.zero_grad()
-        (self.network(data) - data[:, :2] ** 2).square().mean().backward()
-        self.optimizer.step()
-        self.scheduler.step()
-
-    def validate(self, trainer: Engine, evaluator: Engine, scores: list[float]) -> None:
-        evaluator.state.epoch = trainer.state.epoch  # as MONAI's ValidationHandler does
-        evaluator.state.metrics = {"dice": scores[trainer.state.epoch - 1]}
-
-    def run(self, max_epochs: int = 4) -> Training:
-        self.trainer.run(range(EPOCH_LENGTH), max_epochs=max_epochs)
-        return self
-
-
-def content(folder: Path, name: str) -> Any:
-    return torch.load(folder / name, weights_only=True)
-
-
-def assert_equal(a: Any, b: Any) -> None:
-    assert type(a) is type(b)
-    if isinstance(a, torch.Tensor):
-        assert torch.equal(a, b)
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys()
-        for key in a:
-            assert_equal(a[key], b[key])
-    elif isinstance(a, list):
-        assert len(a) == len(b)
-        for x, y in zip(a, b, strict=True):
-            assert_equal(x, y)
-    else:
-        assert a == b
+from tests.training.small_training import EPOCH_LENGTH, Training, assert_equal, content
 
 
 def interrupt(folder: Path, after: int, scores: list[float] | None = None) -> None:
@@ -189,56 +130,6 @@ def test_without_resume_nothing_is_overwritten(tmp_path: Path) -> None:
     Training(tmp_path / "new", resume=False).run(max_epochs=1)
 
 
-@pytest.mark.parametrize("part", [0, 0.5, 0.99])
-def test_a_truncated_checkpoint_is_refused_in_one_line(tmp_path: Path, part: float) -> None:
-    Training(tmp_path).run(max_epochs=1)
-    file = tmp_path / "checkpoint.pt"
-    whole = file.read_bytes()
-    file.write_bytes(whole[: int(part * len(whole))])
-    with pytest.raises(UserError, match=r"checkpoint\.pt: cannot be read; remove it to start anew") as caught:
-        Training(tmp_path).run()
-    assert "\n" not in str(caught.value)
-
-
-def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
-    torch.save(torch.nn.Linear(4, 2).state_dict(), tmp_path / "checkpoint.pt")
-    with pytest.raises(UserError, match=r"checkpoint\.pt: "):
-        Training(tmp_path, identity={"seed": 0}).run()
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("optimizer", None), ("optimizer", {"state": {}, "param_groups": []}), ("scheduler", 5), ("network", {}),
-        ("network", [1]), ("also", None), ("epoch", "1"), ("epoch", -1), ("epoch", 99), ("iteration", 1.5),
-        ("best", "0.5"), ("best_epoch", None), ("identity", [1]), ("identity", 5),
-    ],
-)  # fmt: skip
-def test_fields_of_a_checkpoint_that_make_no_sense(field: str, value: Any, tmp_path: Path) -> None:
-    Training(tmp_path, also={"teacher": torch.nn.Linear(1, 1)}).run(max_epochs=1)
-    saved = content(tmp_path, "checkpoint.pt")
-    torch.save({**saved, field: value}, tmp_path / "checkpoint.pt")
-    again = Training(tmp_path, also={"teacher": torch.nn.Linear(1, 1)})
-    with pytest.raises(UserError, match=r"checkpoint\.pt: .*; remove it to start anew") as caught:
-        again.run()
-    assert "\n" not in str(caught.value) and again.steps == []
-    del saved[field]
-    torch.save(saved, tmp_path / "checkpoint.pt")
-    with pytest.raises(UserError, match=r"checkpoint\.pt: .*; remove it to start anew"):
-        Training(tmp_path, also={"teacher": torch.nn.Linear(1, 1)}).run()
-
-
-class Evil:
-    def __reduce__(self) -> Any:
-        return exec, ("raise SystemExit('a checkpoint ran code')",)
-
-
-def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
-    torch.save({"network": Evil()}, tmp_path / "checkpoint.pt")
-    with pytest.raises(UserError, match="cannot be read"):
-        Training(tmp_path).run()
-
-
 def test_whoever_is_killed_while_saving_leaves_the_old_file_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,55 +205,3 @@ def test_a_checkpoint_without_the_best_weights(tmp_path: Path) -> None:
         Training(tmp_path, [0.1, 0.4, 0.3, 0.2]).run()
     Training(tmp_path, [0.1, 0.4, 0.3, 0.2, 0.1]).run(max_epochs=5)  # there the fifth is the best that can be had
     assert_equal(content(tmp_path, "model.pt"), content(tmp_path, "checkpoint.pt")["network"])
-
-
-def change(saved: dict[str, Any], place: str, value: Any) -> None:
-    *above, last = place.split(".")
-    for key in above:
-        saved = saved[int(key) if isinstance(saved, list) or key.isdigit() else key]
-    saved[last] = value
-
-
-@pytest.mark.parametrize(
-    ("place", "value"),
-    [
-        ("optimizer.param_groups.0.lr", "abc"),
-        ("optimizer.param_groups.0.lr", float("nan")),
-        ("optimizer.param_groups.0.betas", None),
-        ("optimizer.state.0.exp_avg", torch.zeros(7)),
-        ("optimizer.state.0.exp_avg", "x"),
-        ("optimizer.state.0.exp_avg", torch.full((2, 4), float("nan"))),
-        ("optimizer.state.0", {}),
-        ("scheduler.step", "x"),
-        ("scheduler.last_epoch", "x"),
-        ("scheduler.T_max", 0),
-        ("scheduler.optimizer", "x"),
-        ("iteration", 10**30),
-        ("iteration", 7),
-        ("best", float("nan")),
-        ("best_epoch", 9),
-        ("best_network", {1: 2}),
-        ("best_network", {"weight": torch.zeros(2, 4)}),
-        ("network.weight", torch.full((2, 4), float("nan"))),
-        ("network.weight", torch.zeros(2, 4, dtype=torch.complex64)),
-        ("identity.seed", torch.zeros(2)),
-        ("identity.seed", "x" * 10**6),
-    ],
-)
-def test_a_checkpoint_that_would_be_tripped_over_later_is_refused(tmp_path: Path, place: str, value: Any) -> None:
-    options = {"scores": [0.5, 0.2, 0.3, 0.4], "identity": {"seed": 0}}
-    Training(tmp_path, **options).run(max_epochs=2)
-    saved = content(tmp_path, "checkpoint.pt")
-    change(saved, place, value)
-    torch.save(saved, tmp_path / "checkpoint.pt")
-    training = Training(tmp_path, **options)
-    with pytest.raises(UserError, match=r"checkpoint\.pt: (is no checkpoint of this|belongs to a run)") as error:
-        training.run()
-    assert "\n" not in str(error.value) and len(str(error.value)) < 600
-    assert training.steps == []
-
-
-def test_a_checkpoint_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "checkpoint.pt")
-    with pytest.raises(UserError, match=r"checkpoint\.pt: cannot be read"):
-        Training(tmp_path).run()
