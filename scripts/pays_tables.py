@@ -16,22 +16,24 @@ import numpy as np
 import pandas as pd
 from conemos_bundle.training.curve import read_curve
 
-KEPT = ("run.json", "curve.csv", "evaluation_test/per_scan.csv")
-OTHER = "psl_loss"  # that all are compared with
+KEPT = ("run.json", "asked.json", "curve.csv", "evaluation_test/per_scan.csv")
+OTHER = "psl_loss"  # what all are compared with
+EVERY_MASK = (OTHER, "conemos", "dodnet")  # equal steps are equal masks to these
+OF_STEPS = {"steps": (), "time": (OTHER,), "masks": EVERY_MASK}  # whose runs of equal steps a budget takes
 DRAWN = 5000
 
 
 def keep(runs: str, target: str) -> None:
-    """Copy what is small of every finished run, and how fast each method was.
+    """Copy what is small of every finished run.
 
     Args:
         runs: folder of does_it_pay.py.
         target: folder of the same shape.
     """
     source = Path(runs)
-    for file in [*source.glob("*/rates.json"), *source.glob("*/annotated.csv")]:
+    for file in source.glob("*/annotated.csv"):
         _copy(file, Path(target) / file.relative_to(source))
-    for done in source.glob("*/*/runs/*/*/evaluation_test/per_scan.csv"):
+    for done in source.glob("*/*/*/seed*/evaluation_test/per_scan.csv"):
         run = done.parents[1]
         for name in KEPT:
             _copy(run / name, Path(target) / run.relative_to(source) / Path(name).name)
@@ -48,61 +50,97 @@ def tables(folder: str) -> None:
     Args:
         folder: that `keep` made.
     """
-    rows = [row for study in sorted(Path(folder).glob("*/*/runs")) for row in _rows(study)]
-    table = pd.DataFrame(rows)
+    studies = sorted(file.parent for file in Path(folder).glob("*/annotated.csv"))
+    table = pd.DataFrame([row for study in studies for budget in OF_STEPS for row in rows_of(study, budget)])
     for budget, part in table.groupby("budget"):
-        shown = part.drop(columns=["budget", "low", "high"])
-        (Path(folder) / f"{budget}.md").write_text(shown.to_markdown(index=False, floatfmt=".1f") + "\n")
+        shown = part.drop(columns=["budget", "difference", "low", "high"], errors="ignore").fillna("")
+        (Path(folder) / f"{budget}.md").write_text(shown.to_markdown(index=False) + "\n")
     table.to_csv(Path(folder) / "differences.csv", index=False, float_format="%.4g")
-    _draw(table[(table["method"] == "conemos")], Path(folder) / "differences.png")
+    if "low" in table:
+        _draw(table[(table["method"] == "conemos") & table["low"].notna()], Path(folder) / "differences.png")
     print(table.to_string(index=False))
 
 
-def _rows(runs: Path) -> list[dict[str, Any]]:
-    """One row per method: each seed's mean Dice, and the interval of the mean over seeds and of its difference."""
-    budget, study = runs.parent.name, runs.parents[1].name
-    found = {method.name: sorted(method.glob("seed*")) for method in sorted(runs.iterdir())}
-    dice = {method: np.stack([_dice(seed / "per_scan.csv") for seed in seeds]) for method, seeds in found.items()}
+def rows_of(study: Path, budget: str) -> list[dict[str, Any]]:
+    """One row per method: its Dice with each seed, and its mean difference from PSL loss with the same seeds.
+
+    Raises:
+        ValueError: two runs were evaluated on other scans or regions.
+    """
+    found = {method: study / "steps" / method for method in OF_STEPS[budget]}
+    found |= {folder.name: folder for folder in sorted((study / budget).glob("*")) if folder.is_dir()}
+    runs = {method: {seed.name: seed for seed in sorted(folder.glob("seed*"))} for method, folder in found.items()}
+    if set(runs) <= set(OF_STEPS[budget]) and budget == "time":
+        return []  # the other's own time alone
     rows = []
-    for method, seeds in found.items():
-        last = read_curve(seeds[0] / "curve.csv")[-1]
-        mean, low, high = _interval(dice[method].mean(0))
-        row: dict[str, Any] = {"budget": budget, "study": study, "method": method, "steps": last.step}
-        row |= {"masks": last.masks, "seconds": last.seconds, "seeds": len(seeds)}
-        row["Dice of each seed"] = ", ".join(f"{100 * np.nanmean(each, 0).mean():.1f}" for each in dice[method])
-        row["Dice"] = f"{mean:.1f} ({low:.1f} to {high:.1f})"
-        if method != OTHER and OTHER in dice:
-            both = dice[method].mean(0) - dice[OTHER].mean(0)
-            difference, row["low"], row["high"] = _interval(both)
-            row["from PSL loss"] = f"{difference:+.1f} ({row['low']:+.1f} to {row['high']:+.1f})"
+    for method, seeds in runs.items():
+        if not seeds:
+            continue
+        both = [seed for seed in seeds if seed in runs.get(OTHER, {})]
+        curves = [read_curve(run / "curve.csv")[-1] for run in seeds.values()]
+        row: dict[str, Any] = {"budget": budget, "study": study.name, "method": method, "seeds": len(seeds)}
+        for what in ("step", "masks", "seconds"):
+            row[what] = round(float(np.mean([getattr(curve, what) for curve in curves])))
+        dice = [_dice(run) for run in seeds.values()]
+        row["Dice of each seed"] = ", ".join(f"{100 * one.mean().mean():.1f}" for one in dice)
+        row["Dice"] = f"{100 * np.mean([one.mean().mean() for one in dice]):.1f}"
+        if method != OTHER and both:
+            row |= compared([_difference(seeds[seed], runs[OTHER][seed]) for seed in both])
         rows.append(row)
     return rows
 
 
-def _dice(file: Path) -> np.ndarray:
-    """(scans, regions), NaN where a region has no value; scans and regions in alphabetical order."""
-    return pd.read_csv(file).pivot(index="scan", columns="region", values="dice").to_numpy()
+def compared(differences: list[pd.DataFrame]) -> dict[str, Any]:
+    """The mean difference in points, its 95% interval over seeds and scans drawn anew, and what can be said of it.
 
+    Args:
+        differences: of Dice, one table of scans by regions per seed.
 
-def _interval(dice: np.ndarray) -> tuple[float, float, float]:
-    """The mean over regions of means over scans, and its 95% interval: scans drawn anew."""
+    Returns:
+        ``ahead`` or ``behind`` where the interval is without 0 and all of several seeds agree; else ``level``.
+    """
+    each = np.stack([one.to_numpy() for one in differences])
     random = np.random.default_rng(0)
-    drawn = dice[random.integers(len(dice), size=(DRAWN, len(dice)))]
-    means = np.nanmean(np.nanmean(drawn, 1), 1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return 100 * float(np.nanmean(dice, 0).mean()), 100 * float(low), 100 * float(high)
+    seeds = random.integers(each.shape[0], size=(DRAWN, each.shape[0]))
+    scans = random.integers(each.shape[1], size=(DRAWN, each.shape[1]))
+    drawn = each[seeds[:, :, None], scans[:, None, :]]  # (DRAWN, seeds, scans, regions)
+    low, high = 100 * np.nanquantile(np.nanmean(np.nanmean(drawn, (1, 2)), 1), [0.025, 0.975])
+    mean = 100 * float(np.nanmean(np.nanmean(each, (0, 1))))
+    signs = {np.sign(np.nanmean(np.nanmean(one, 0))) for one in each}
+    sure = len(each) > 1 and len(signs) == 1 and not low <= 0 <= high
+    told = ("ahead" if mean > 0 else "behind") if sure else "level" if len(each) > 1 else "one seed"
+    return {
+        "difference": mean,
+        "low": float(low),
+        "high": float(high),
+        "from PSL loss": f"{mean:+.1f} ({low:+.1f} to {high:+.1f})",
+        "verdict": told,
+    }
+
+
+def _difference(run: Path, other: Path) -> pd.DataFrame:
+    mine, theirs = _dice(run), _dice(other)
+    if not (mine.index.equals(theirs.index) and mine.columns.equals(theirs.columns)):
+        raise ValueError(f"{run} and {other}: evaluated on other scans or regions")
+    return mine - theirs
+
+
+def _dice(run: Path) -> pd.DataFrame:
+    """Scans by regions, NaN where a region has no value."""
+    return pd.read_csv(run / "per_scan.csv").pivot(index="scan", columns="region", values="dice")
 
 
 def _draw(table: pd.DataFrame, file: Path) -> None:
     """Points with intervals: CoNeMOS against PSL loss, a line per study and budget."""
-    figure, axes = plt.subplots(figsize=(7, 0.5 + 0.35 * len(table)), layout="constrained")
-    middle = (table["low"] + table["high"]) / 2
+    figure, axes = plt.subplots(figsize=(7, 0.8 + 0.35 * len(table)), layout="constrained")
     names = table["study"] + ", equal " + table["budget"]
-    axes.errorbar(middle, names, xerr=(table["high"] - table["low"]) / 2, fmt="o", capsize=3)
+    reach = [table["difference"] - table["low"], table["high"] - table["difference"]]
+    axes.errorbar(table["difference"], names, xerr=reach, fmt="o", capsize=3)
     axes.axvline(0, color="0.5", linewidth=1)
-    axes.set_xlabel("Dice of CoNeMOS minus that of PSL loss (points; 95% interval over test scans)")
+    axes.set_xlabel("Dice of CoNeMOS minus that of PSL loss (points; 95% interval over seeds and test scans)")
     axes.invert_yaxis()
     figure.savefig(file, dpi=120)
+    plt.close(figure)
 
 
 if __name__ == "__main__":
