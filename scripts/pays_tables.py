@@ -69,7 +69,8 @@ def rows_of(study: Path, budget: str) -> list[dict[str, Any]]:
     """
     found = {method: study / "steps" / method for method in OF_STEPS[budget]}
     found |= {folder.name: folder for folder in sorted((study / budget).glob("*")) if folder.is_dir()}
-    runs = {method: {seed.name: seed for seed in sorted(folder.glob("seed*"))} for method, folder in found.items()}
+    other_first = sorted(found.items(), key=lambda one: (one[0] != OTHER, one[0]))
+    runs = {method: {seed.name: seed for seed in sorted(folder.glob("seed*"))} for method, folder in other_first}
     if set(runs) <= set(OF_STEPS[budget]) and budget == "time":
         return []  # the other's own time alone
     rows = []

@@ -1,0 +1,146 @@
+"""The studies, tables and claims of scripts/does_it_pay.py."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import time
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+REGIONS = ["a", "b"]
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch):
+    def load(name: str) -> ModuleType:
+        monkeypatch.syspath_prepend(str(SCRIPTS))
+        return importlib.import_module(name)
+
+    return load
+
+
+def table(scans: int, seed: int, by: np.ndarray | float = 0.0, noise: float = 0.0) -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    return pd.DataFrame(by + noise * random.standard_normal((scans, 2)), range(scans), REGIONS)
+
+
+def test_all_seeds_and_the_interval_must_agree_before_anything_is_ahead(script) -> None:
+    compared = script("pays_tables").compared
+    ahead = compared([table(20, seed, 0.05, 0.01) for seed in (0, 1)])
+    assert ahead["verdict"] == "ahead" and ahead["difference"] == pytest.approx(5, abs=0.5)
+    assert ahead["low"] < ahead["difference"] < ahead["high"]
+    assert compared([table(20, seed, -0.05, 0.01) for seed in (0, 1)])["verdict"] == "behind"
+    assert compared([table(20, 0, 0.05, 0.01)])["verdict"] == "one seed"
+    # scans alone would leave no doubt of either: their seeds contradict each other
+    contrary = compared([table(20, 0, 0.05, 0.001), table(20, 1, -0.02, 0.001)])
+    assert contrary["verdict"] == "level" and contrary["low"] < 0 < contrary["high"]
+
+
+def test_the_interval_is_that_of_the_mean_over_seeds_and_scans(script) -> None:
+    # scans alike, 25 seeds that differ: the mean is known to 1.96 standard errors of theirs
+    differences = 0.01 * np.random.default_rng(0).standard_normal(25)
+    found = script("pays_tables").compared([table(4, 0, by) for by in differences])
+    assert (found["high"] - found["low"]) / 2 == pytest.approx(1.96 * 100 * differences.std() / 5, rel=0.05)
+
+
+def run(folder: Path, dice: dict[str, list[float]], steps: int = 6) -> None:
+    folder.mkdir(parents=True)
+    head = "epoch,step,masks,seconds,loss,learning_rate,validation_dice\n"
+    (folder / "curve.csv").write_text(f"{head}6,{steps},{2 * steps},60.0,0.5,0.001,0.9\n")
+    rows = [(scan, region, one) for region, values in dice.items() for scan, one in enumerate(values)]
+    pd.DataFrame(rows, columns=["scan", "region", "dice"]).to_csv(folder / "per_scan.csv", index=False)
+
+
+def test_a_budget_takes_what_is_the_same_from_the_runs_of_equal_steps(tmp_path: Path, script) -> None:
+    rows_of = script("pays_tables").rows_of
+    for seed in ("seed0", "seed1"):
+        run(tmp_path / "steps" / "psl_loss" / seed, {"a": [0.5, 0.6], "b": [0.7, 0.8]})
+        run(tmp_path / "steps" / "conemos" / seed, {"a": [0.6, 0.7], "b": [0.7, 0.8]})
+        run(tmp_path / "masks" / "conemos_paper" / seed, {"a": [0.4, 0.5], "b": [0.7, 0.8]}, steps=12)
+    (steps, masks) = (pd.DataFrame(rows_of(tmp_path, budget)).set_index("method") for budget in ("steps", "masks"))
+    assert list(steps.index) == ["psl_loss", "conemos"]
+    assert steps.loc["conemos", "difference"] == pytest.approx(5)
+    assert list(masks.index) == ["psl_loss", "conemos", "conemos_paper"]
+    assert masks.loc["conemos_paper", ["difference", "step"]].tolist() == pytest.approx([-5, 12])
+    assert rows_of(tmp_path, "time") == []  # nobody has trained by time
+
+
+def test_runs_of_other_scans_are_not_compared_and_seeds_in_pairs_alone(tmp_path: Path, script) -> None:
+    rows_of = script("pays_tables").rows_of
+    run(tmp_path / "steps" / "psl_loss" / "seed0", {"a": [0.5, 0.6]})
+    run(tmp_path / "steps" / "conemos" / "seed0", {"a": [0.6, 0.7]})
+    run(tmp_path / "steps" / "conemos" / "seed1", {"a": [0.1, 0.1]})
+    row = pd.DataFrame(rows_of(tmp_path, "steps")).set_index("method").loc["conemos"]
+    assert row["difference"] == pytest.approx(10) and row["verdict"] == "one seed" and row["seeds"] == 2
+    run(tmp_path / "steps" / "psl_loss" / "seed1", {"a": [0.5]})
+    with pytest.raises(ValueError, match="other scans or regions"):
+        rows_of(tmp_path, "steps")
+
+
+def test_other_settings_and_unknown_words_are_refused(tmp_path: Path, script) -> None:
+    pays = script("does_it_pay")
+    pays._same_as_before(tmp_path / "run" / "asked.json", {"spacing": (1, 1), "seed": 0})
+    pays._same_as_before(tmp_path / "run" / "asked.json", {"spacing": [1, 1], "seed": 0})
+    with pytest.raises(SystemExit, match="run: trained with other seed, steps; use another --output"):
+        pays._same_as_before(tmp_path / "run" / "asked.json", {"spacing": [1, 1], "seed": 1, "steps": 3})
+    with pytest.raises(SystemExit, match="'stpes': use one of steps, time, masks"):
+        pays.main("chaos", "data", budgets="stpes", output=str(tmp_path / "pays"))
+    assert not (tmp_path / "pays").exists()
+
+
+def test_an_evaluation_of_some_scans_is_none(tmp_path: Path, script) -> None:
+    is_evaluated = script("does_it_pay")._is_evaluated
+    assert not is_evaluated(tmp_path)
+    (tmp_path / "summary.json").write_text(json.dumps({"failed": {"scan": "why"}}))
+    assert not is_evaluated(tmp_path)
+    (tmp_path / "summary.json").write_text("{}")
+    assert is_evaluated(tmp_path)
+
+
+def published(splits: list[str], **regions: list[int]) -> pd.DataFrame:
+    return pd.DataFrame({"scan": [f"s{i}" for i in range(len(splits))], "split": splits, **regions})
+
+
+def test_rare_swaps_two_regions_and_leaves_the_test_complete(script) -> None:
+    flags = script("pays_studies").rare(
+        published(["train", "train", "test"], hippocampus=[1, 0, 1], anterior=[0, 1, 1], posterior=[0, 1, 1])
+    )
+    assert flags["s0"] == {"posterior"} and flags["s1"] == {"anterior", "hippocampus"} and len(flags["s2"]) == 3
+
+
+def test_sparse_has_few_masks_and_each_region_twice(script) -> None:
+    ones = [1] * 11
+    full = published(["train"] * 10 + ["test"], a=ones, b=ones, c=ones)
+    flags = script("pays_studies").sparse(full)
+    training = [flags[f"s{i}"] for i in range(10)]
+    assert sum(map(len, training)) == 16 and min(map(len, training)) >= 1
+    assert all(sum(region in one for one in training) >= 2 for region in "abc") and len(flags["s10"]) == 3
+
+
+def test_two_raters_never_share_a_training_scan(script) -> None:
+    ones = [1] * 5
+    table = published(["train"] * 4 + ["test"], hippocampus=[1, 0, 0, 0, 1], anterior=ones, posterior=ones)
+    flags = script("pays_studies").two_raters(table)
+    assert flags["s0"] == {"anterior_a", "posterior_a", "hippocampus"} and flags["s1"] == {"anterior_b", "posterior_b"}
+    assert len(flags["s4"]) == 5
+
+
+def test_few_of_many_has_three_of_twelve_each_as_often(script) -> None:
+    flags = script("pays_studies").few_of_many(pd.DataFrame({"scan": range(9), "split": ["train"] * 8 + ["test"]}))
+    counts = pd.Series([region for scan in range(8) for region in flags[scan]]).value_counts()
+    assert (counts == 2).all() and len(counts) == 12 and all(len(flags[i]) == 3 for i in range(8))
+    assert len(flags[8]) == 12
+
+
+def test_the_processors_clock_stands_still_while_others_work(script, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "perf_counter", time.perf_counter)  # what the script changes is undone
+    script("cpu_clock")
+    began = time.perf_counter()
+    time.sleep(0.5)
+    assert time.perf_counter() - began < 0.4
