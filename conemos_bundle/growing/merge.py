@@ -18,7 +18,7 @@ from conemos_bundle.names import region_name, same_file, told_apart
 from conemos_bundle.networks import GrownUNet
 from conemos_bundle.networks.region_order import keep_regions
 from conemos_bundle.runs.record import MOST_ADDED, RECORD, Run, as_dictionary
-from conemos_bundle.runs.run import machine, package_versions, record_bytes
+from conemos_bundle.runs.run import machine, record_bytes, recorded_versions
 from conemos_bundle.runs.subjects import SUBJECTS, known_subjects
 from torch import nn
 
@@ -135,7 +135,7 @@ def _record(
         "network": {"_target_": f"conemos_bundle.networks.{type(network).__name__}", **network.arguments},  # type: ignore[dict-item]
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "machine": machine(),
-        "versions": package_versions(),
+        "versions": recorded_versions(),
     }
     told["data"] = {name: text for name, text in told.get("data", {}).items() if name != "annotated"}
     told.pop("evaluation", None)  # of other regions

@@ -12,7 +12,7 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.files import write_in_one_step
 from conemos_bundle.names import check_region_names
 from conemos_bundle.networks import FiLMUNet, load_reference_weights
-from conemos_bundle.runs.run import RECORD, package_versions
+from conemos_bundle.runs.run import RECORD, recorded_versions
 from conemos_bundle.training.checkpoint import save_in_one_step
 from conemos_bundle.utils.extras import require_extra
 
@@ -115,7 +115,7 @@ def import_run(
         },
         "network": {"_target_": "conemos_bundle.networks.FiLMUNet", **network.arguments},
         "settings": {"imported_from": Path(checkpoint).name},
-        "versions": package_versions(),
+        "versions": recorded_versions(),
     }
     text = json.dumps(record, indent=4) + "\n"
     write_in_one_step(folder / RECORD, lambda part: part.write_text(text, encoding="utf-8"))

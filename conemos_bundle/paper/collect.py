@@ -59,7 +59,7 @@ def find_runs(root: str | os.PathLike[str], steps: int | None = None) -> list[Ev
 
     Raises:
         UserError: there is no such run, a file of one cannot be read or lacks something, two runs are of the same
-            experiment, or runs of one data set differ in steps or batch size.
+            experiment, or runs of one data set differ in steps, batch size or in what is annotated.
     """
     top = Path(root).expanduser()
     records = sorted(top.rglob(RECORD)) if top.is_dir() else []
@@ -74,6 +74,7 @@ def find_runs(root: str | os.PathLike[str], steps: int | None = None) -> list[Ev
     runs = _tell_apart(runs)
     _reject_twins(runs)
     _reject_budgets(runs)
+    _reject_other_annotations(runs)
     return runs
 
 
@@ -193,11 +194,15 @@ def _conditioned(network: NetworkConfig, every_mask: bool) -> tuple[int | None, 
     """Number of conditioned convolutions, and whether it is the usual one; (None, True) for networks without FiLM."""
     if not network.is_conditioned:
         return None, True
-    # encoder, decoder, the final one: 15 in the paper
-    convolutions = network.convs_per_level * (2 * len(network.channels) - 1) + 1
-    usual = decoder_convolutions(network.channels, network.convs_per_level) if every_mask else convolutions
-    number = convolutions if network.n_conditioned is None else network.n_conditioned
+    every = convolutions(network)
+    usual = decoder_convolutions(network.channels, network.convs_per_level) if every_mask else every
+    number = every if network.n_conditioned is None else network.n_conditioned
     return number, number == usual
+
+
+def convolutions(network: NetworkConfig) -> int:
+    """Those of a UNet: encoder, decoder, the final one; 15 in the paper."""
+    return network.convs_per_level * (2 * len(network.channels) - 1) + 1
 
 
 def _reject_twins(runs: Sequence[EvaluatedRun]) -> None:
@@ -223,3 +228,18 @@ def _reject_budgets(runs: Sequence[EvaluatedRun]) -> None:
                 f"{other.folder} and {run.folder}: {other.budget}, and {run.budget}, on data set {run.dataset!r} must "
                 f"not be compared; {choose}"
             )
+
+
+def _reject_other_annotations(runs: Sequence[EvaluatedRun]) -> None:
+    """Runs with one name of data set must have learned from the same; of a fraction each seed has its own scans."""
+    first: dict[tuple[str, str], EvaluatedRun] = {}
+    for run in runs:
+        for split, counts in run.record.data.annotated.items():
+            if split == "training" and run.fraction < 1:
+                continue
+            other = first.setdefault((run.dataset, split), run)
+            if other.record.data.annotated[split] != counts:
+                raise UserError(
+                    f"{other.folder} and {run.folder}: other numbers of {split} scans or masks of {run.dataset!r} must "
+                    "not be compared; move one of them away, or name the data sets differently"
+                )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from conemos_bundle.paper.collect import RUN_COLUMNS, EvaluatedRun, curve
 from conemos_bundle.paper.methods import in_order
 from conemos_bundle.paper.parts import Table
 from conemos_bundle.paper.tables import NO_VALUE
+from conemos_bundle.runs.record import Run
+
+_RECORDED = ("learning_rate", "sampling_rule", "cross_entropy", "rotation_degrees", "flip_probability", "bfloat16")
 
 
 def list_runs(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
@@ -52,7 +56,7 @@ def seeds(runs: Sequence[EvaluatedRun]) -> str:
 
 
 def provenance(runs: Sequence[EvaluatedRun], rows: pd.DataFrame, regions: Sequence[str]) -> dict[str, str]:
-    """The head of a report, by its words: data set, test scans, budget, seeds, machines and package versions.
+    """The head of a report, by its words: data set, test scans, budget, seeds, what differs, machines, versions.
 
     Args:
         runs: all runs of the data set.
@@ -72,13 +76,39 @@ def provenance(runs: Sequence[EvaluatedRun], rows: pd.DataFrame, regions: Sequen
     first = runs[0]
     samples = "" if first.minutes is not None else f" = {first.steps * first.batch_size:,} samples per run"
     machines = sorted({run.record.machine for run in runs if run.record.machine})
+    unlike = _unlike(runs)
     return {
         "Data set": f"{data.name}. {data.description}".strip(),
         "Test scans": f"{rows['scan'].nunique()}, with a reference of: {annotated}",
         "Budget": runs[0].budget + samples,
         "Runs compared": "; ".join(f"{text} of {', '.join(methods)}" for text, methods in by_seeds.items()),
+        **({"Settings that differ": unlike} if unlike else {}),
         "Machine": "; ".join(machines) or "not recorded",
         "Versions": ", ".join(f"{package} {' and '.join(sorted(found))}" for package, found in versions.items()),
+    }
+
+
+def _unlike(runs: Sequence[EvaluatedRun]) -> str:
+    """In which settings of training the runs differ, and whose are which."""
+    told = []
+    for what in _settings(runs[0].record):
+        found = [(_settings(run.record)[what], run) for run in runs]
+        values = list(dict.fromkeys(value for value, _ in found if value))
+        if len(values) > 1:
+            each = (f"{value} ({', '.join(_methods([run for of, run in found if of == value]))})" for value in values)
+            told.append(f"{what}: {', '.join(each)}")
+    return "; ".join(told)
+
+
+def _settings(record: Run) -> dict[str, str]:
+    """In words; empty where the record does not tell."""
+    plan = record.plan
+    told: dict[str, Any] = {"spacing (mm)": plan.spacing, "patch (voxels)": plan.patch_size}
+    told |= {"scales": "one per region" if plan.scales else "one", "features": record.network.channels}
+    told |= {name.replace("_", " "): record.settings.get(name) for name in _RECORDED}
+    return {
+        what: "" if value is None else " x ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        for what, value in told.items()
     }
 
 

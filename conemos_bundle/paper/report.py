@@ -10,7 +10,7 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.files import write_in_one_step
 from conemos_bundle.paper import sections
 from conemos_bundle.paper.claims import claims, judged_claims
-from conemos_bundle.paper.collect import EvaluatedRun, per_scan_rows
+from conemos_bundle.paper.collect import EvaluatedRun, convolutions, per_scan_rows
 from conemos_bundle.paper.methods import CONEMOS
 from conemos_bundle.paper.page import write_comparison_page
 from conemos_bundle.paper.parts import Section, section_markdown
@@ -53,7 +53,8 @@ def write_report(runs: Sequence[EvaluatedRun], folder: Path) -> Path:
     under = f"{runs[0].dataset}: {rows['scan'].nunique()} test scans, {runs[0].budget}, {seeds(standard)}"
     varied = f"{runs[0].dataset}: {rows['scan'].nunique()} test scans, {runs[0].budget}"
     head = provenance(runs, rows, regions)
-    judged = claims(comparison, by_fraction, by_layers)
+    own = next(run for run in runs if run.method == CONEMOS)
+    judged = claims(comparison, by_fraction, by_layers, convolutions(own.record.network))
     every = [
         sections.claims_section(folder, judged),
         sections.comparison_section(folder, under, scans, comparison, regions),

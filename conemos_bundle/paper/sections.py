@@ -26,8 +26,9 @@ def claims_section(folder: Path, claims: pd.DataFrame) -> Section:
     return Section(
         "Claims",
         [
-            "Against the six methods of the paper that were run. Dice in percent; p corrected (see below); the last "
-            "column looks at the measured value alone, whatever its p.",
+            "Against those of the paper's six methods that were run; where the others could turn the answer, there is "
+            "none. Dice in percent; p corrected (see below); the last column looks at the measured value alone, "
+            "whatever its p.",
             claims_table(claims),
             _csv(folder, {"claims.csv": claims}),
         ],

@@ -24,6 +24,7 @@ from conemos_bundle.runs.record import RECORD, NetworkConfig, Run, as_dictionary
 from conemos_bundle.runs.subjects import SUBJECTS, subjects_bytes
 from conemos_bundle.runs.weights import CHECKPOINT, how_to_rebuild
 from conemos_bundle.utils.records import one_line
+from conemos_bundle.utils.version import __version__
 from ignite.engine import Engine, Events
 from pydantic import ValidationError
 from torch import nn
@@ -56,6 +57,11 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
+
+
+def recorded_versions() -> dict[str, str]:
+    """The versions that a run's record names: this package's, and `package_versions`."""
+    return {"conemos-bundle": __version__, **package_versions()}
 
 
 def default_output_dir(datalist: Datalist) -> str:
@@ -123,7 +129,7 @@ class RunRecord:
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
             "settings": settings or {},
             "machine": machine(),
-            "versions": package_versions(),
+            "versions": recorded_versions(),
         }
 
     def attach(self, engine: Engine) -> None:

@@ -170,3 +170,23 @@ def test_runs_of_equal_time_are_compared_whatever_their_steps(
         UserError, match="240 minutes of steps of batch 2, and 40 steps of batch 2, .*; move those of one"
     ):
         find_runs(tmp_path)
+
+
+def test_runs_that_learned_from_other_masks_are_not_compared(tmp_path: Path, write_run: Callable[..., Path]) -> None:
+    def annotated(run: Path, training: int, test: int = 2) -> None:
+        record = json.loads((run / "run.json").read_text())
+        counts = {"training": training, "test": test}
+        record["data"]["annotated"] = {split: {"scans": n, "uterus": n, "left eye": n} for split, n in counts.items()}
+        (run / "run.json").write_text(json.dumps(record))
+
+    annotated(write_run(tmp_path / "ours", DICE), 12)
+    annotated(write_run(tmp_path / "half", DICE, fraction=0.5), 6)  # of the same scans, so many
+    annotated(write_run(tmp_path / "unet", DICE, method="PSL loss"), 12)
+    assert len(find_runs(tmp_path)) == 3
+    annotated(tmp_path / "half", 6, test=3)
+    with pytest.raises(UserError, match="half and .*ours: other numbers of test scans or masks of 'toy'"):
+        find_runs(tmp_path)
+    annotated(tmp_path / "half", 6)
+    annotated(tmp_path / "unet", 11)
+    with pytest.raises(UserError, match="ours and .*unet: other numbers of training scans or masks"):
+        find_runs(tmp_path)

@@ -22,6 +22,7 @@ from conemos_bundle.runs.run import (
     read_record,
     recorded_network,
 )
+from conemos_bundle.utils.version import __version__
 from ignite.engine import Engine
 
 PLAN = {"in_channels": 1, "spacing": [1.0, 2.0, 3.0], "patch_size": [8, 16, 8]}
@@ -118,7 +119,7 @@ def test_what_a_finished_run_is_known_by(tmp_path: Path) -> None:
         "validation": {"scans": 0, "body": 0, "left eye": 0},
         "test": {"scans": 1, "body": 0, "left eye": 1},
     }
-    assert record.versions == package_versions()
+    assert record.versions == {"conemos-bundle": __version__, **package_versions()}
 
 
 @pytest.mark.parametrize("network", [make_network(), UNet(num_regions=2, channels=(2, 4), skip="first_conv")])

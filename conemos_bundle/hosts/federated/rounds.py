@@ -27,7 +27,7 @@ from conemos_bundle.hosts.federated.messages import Message, Shapes, Task, check
 from conemos_bundle.networks import FiLMUNet
 from conemos_bundle.networks.region_order import region_owners
 from conemos_bundle.runs.record import RECORD, Run
-from conemos_bundle.runs.run import package_versions, record_bytes
+from conemos_bundle.runs.run import record_bytes, recorded_versions
 from conemos_bundle.runs.weights import check_weights, load_tensors
 from conemos_bundle.training.checkpoint import save_in_one_step
 from conemos_bundle.training.defaults import most_voxels
@@ -226,7 +226,7 @@ def _finish(job: Job, told: Mapping[str, Message], network: nn.Module, state: di
         "network": {"_target_": f"conemos_bundle.networks.{type(network).__name__}", **network.arguments},  # type: ignore[dict-item]
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "settings": {**settings, "region_wise": job.region_wise, "best_round": state["best_round"]},
-        "versions": package_versions(),
+        "versions": recorded_versions(),
         "data": {"name": "federated", "annotated": counts},
     }
     run = Run.model_validate(json.loads(json.dumps(record)))
