@@ -21,6 +21,7 @@ from typing import Any
 
 import fire
 from conemos_bundle.training.curve import Epoch, read_curve
+from equal_time import is_evaluated
 from pays_studies import STUDIES, write_study
 
 EPOCHS = 6
@@ -74,7 +75,7 @@ def main(
         run = folder / budget / method / f"seed{seed}"
         settings = {**COMMON, **STUDIES[study]["settings"], **METHODS[method], **options, **length, "seed": seed}
         _same_as_before(run / "asked.json", settings)
-        if not _is_evaluated(run / f"evaluation_{split}"):
+        if not is_evaluated(run / f"evaluation_{split}"):
             conemos("train", file, output_dir=run, **settings)
             conemos("evaluate", file, run=run, split=split, evaluation_dir=run / f"evaluation_{split}")
         return read_curve(run / "curve.csv")
@@ -117,12 +118,6 @@ def _same_as_before(file: Path, settings: dict[str, Any]) -> None:
         sys.exit(f"error: {file.parent}: trained with other {', '.join(other)}; use another --output")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(asked, indent=1) + "\n")
-
-
-def _is_evaluated(folder: Path) -> bool:
-    """Whether all its scans are."""
-    summary = folder / "summary.json"
-    return summary.exists() and "failed" not in json.loads(summary.read_text())
 
 
 if __name__ == "__main__":

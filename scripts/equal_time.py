@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from conemos_bundle.data import read_datalist, write_datalist
 from conemos_bundle.training.curve import read_curve
@@ -54,11 +55,11 @@ def seconds_per_step(
 
 
 def _trial(run: Path, study: Path, settings: Settings) -> float:
-    """Seconds per step, of a second epoch: on a few scans, since loading all takes longer."""
+    """Seconds per step, of a second epoch: on a few scans, since loading all takes longer, of as many masks as all."""
     few, data = study.with_name(f"{study.stem}_trial.json"), read_datalist(study)
-    fullest = sorted(data.training, key=lambda scan: -len(scan.masks))
-    rare = [next(scan for scan in fullest if region in scan.masks) for region in data.regions]
-    chosen = {"training": list({scan.image: scan for scan in [*rare, *fullest[:TRIAL_SCANS]]}.values())}
+    drawn = [data.training[i] for i in np.random.default_rng(0).permutation(len(data.training))]
+    rare = [next(scan for scan in drawn if region in scan.masks) for region in data.regions]
+    chosen = {"training": list({scan.image: scan for scan in [*rare, *drawn[:TRIAL_SCANS]]}.values())}
     write_datalist(data.model_copy(update=chosen), few)
     short = {"max_epochs": 2, "steps_per_epoch": TRIAL_STEPS, "val_interval": 99}
     conemos("train", few, **{"output_dir": run, **settings, **short})
@@ -71,6 +72,12 @@ def conemos(command: str, *files: Path, **options: Any) -> None:
     words = [*map(str, files), *(word for option, value in options.items() for word in (f"--{option}", str(value)))]
     environment = {**os.environ, **{f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}}
     subprocess.run([sys.executable, "-m", "conemos_bundle", command, *words], check=True, env=environment)
+
+
+def is_evaluated(folder: Path) -> bool:
+    """Whether the evaluation in a folder is there, of all scans."""
+    summary = folder / "summary.json"
+    return summary.exists() and "failed" not in json.loads(summary.read_text())
 
 
 def table_of(folder: Path, name: str) -> pd.DataFrame:
@@ -87,7 +94,7 @@ def table_of(folder: Path, name: str) -> pd.DataFrame:
         dice = [epoch.validation_dice for epoch in curve if epoch.validation_dice is not None]
         last = curve[-1]
         row: dict[str, Any] = {"method": method, "seed": seed[4:], "steps": last.step, "masks": last.masks}
-        row |= {"seconds": last.seconds, "validation": dice[-1] if dice else None}
+        row |= {"seconds": last.seconds, "validation": max(dice, default=None)}  # that of model.pt
         metrics = file.parent / "evaluation_test" / "per_scan.csv"
         if metrics.exists():
             means = pd.read_csv(metrics).groupby("region")[["dice", "sd95_mm"]].mean()

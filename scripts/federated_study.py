@@ -24,7 +24,7 @@ import torch
 from conemos_bundle.cli import evaluate
 from conemos_bundle.data import read_datalist, write_datalist
 from conemos_bundle.data.reduced import one_region
-from equal_time import conemos
+from equal_time import conemos, is_evaluated
 from growing import all_masks, scans_root
 
 REGIONS = ("hippocampus", "anterior", "posterior")
@@ -77,7 +77,7 @@ def main(
                     started = time.perf_counter()
                     conemos(command, *files, **SETTINGS, **options, seed=seed, **{_OUTPUT[command]: run})
                     (run / "seconds").write_text(f"{time.perf_counter() - started:.0f}\n")
-                if not (run / "evaluation_test" / "per_scan.csv").exists():
+                if not is_evaluated(run / "evaluation_test"):
                     evaluate(str(full), run=str(run), evaluation_dir=str(run / "evaluation_test"))
             table(folder)
     print(table(folder).to_string(index=False))

@@ -26,7 +26,7 @@ import torch
 from conemos_bundle.cli import datalist as make_datalist
 from conemos_bundle.data import read_datalist, write_datalist
 from conemos_bundle.data.reduced import one_region
-from equal_time import conemos
+from equal_time import conemos, is_evaluated
 from experiment_grids import scans_and_splits
 
 SMALL = {"channels": [8, 16, 32, 64], "num_workers": 0}
@@ -105,7 +105,7 @@ def main(
             few = _few(folder, full, about["new"], n, draw)
             for variant in only or [*GROWN, *OTHERS]:
                 run = folder / "runs" / f"{name or variant}_{n}_{draw}"
-                if not (run / f"evaluation_{split}" / "per_scan.csv").exists():
+                if not is_evaluated(run / f"evaluation_{split}"):
                     started = time.perf_counter()
                     if not (run / "seconds").exists():
                         _train(variant, folder, full, few, run, about, draw, options)

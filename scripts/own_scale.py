@@ -23,7 +23,7 @@ import numpy as np
 from conemos_bundle.cli import datalist
 from conemos_bundle.data import read_datalist, write_datalist
 from conemos_bundle.training.curve import read_curve
-from equal_time import conemos, steps_in, table_of
+from equal_time import conemos, is_evaluated, steps_in, table_of
 from experiment_grids import ANY_POSE, PILOT_DATASETS, REGIONS
 
 EPOCHS = 6
@@ -91,7 +91,7 @@ def main(
         if len(read_curve(run / "curve.csv")) < EPOCHS:
             epochs = {"max_epochs": EPOCHS, "steps_per_epoch": max(1, steps // EPOCHS), "seed": seed}
             conemos("train", study, **{"output_dir": run, **settings, **epochs})
-        if evaluate and not (run / "evaluation_test" / "per_scan.csv").exists():
+        if evaluate and not is_evaluated(run / "evaluation_test"):
             conemos("evaluate", study, run=run, evaluation_dir=run / "evaluation_test")
         table_of(folder, "scales.csv")
     print(table_of(folder, "scales.csv").to_string(index=False))

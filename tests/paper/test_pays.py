@@ -95,7 +95,7 @@ def test_other_settings_and_unknown_words_are_refused(tmp_path: Path, script) ->
 
 
 def test_an_evaluation_of_some_scans_is_none(tmp_path: Path, script) -> None:
-    is_evaluated = script("does_it_pay")._is_evaluated
+    is_evaluated = script("equal_time").is_evaluated
     assert not is_evaluated(tmp_path)
     (tmp_path / "summary.json").write_text(json.dumps({"failed": {"scan": "why"}}))
     assert not is_evaluated(tmp_path)
