@@ -52,7 +52,7 @@ def main(data: str, output: str = "pays", cores: int = 2, seeds: Sequence[int] =
     jobs = [(study, seed) for studies in (MAIN, others) for seed in seeds for study in studies]
     with ThreadPoolExecutor(cores) as pool:
         failed = [told for told in pool.map(run, jobs) if told]
-    sys.exit("\n".join(failed))
+    sys.exit("\n".join(failed) or 0)
 
 
 if __name__ == "__main__":
