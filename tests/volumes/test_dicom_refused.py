@@ -91,6 +91,7 @@ SOME_OR_ALL: list[tuple[dict[str, Any], str, str]] = [
 ONE: list[tuple[dict[str, Any], str]] = [
     ({"PhotometricInterpretation": "MONOCHROME1"}, "differ in PhotometricInterpretation"),
     ({"RescaleSlope": None}, "differ in whether they have a RescaleSlope"),
+    ({"RescaleIntercept": None}, "differ in whether they have a RescaleIntercept"),
     ({"RescaleType": "HU"}, "differ in RescaleType (HU and US)"),
     ({"Units": "BQML"}, "differ in Units (BQML and None)"),
     ({"Modality": "CT"}, "differ in Modality"),
