@@ -122,12 +122,19 @@ def test_what_is_no_dicom_folder_is_refused_before_work(segment: Any, tiny_datas
         assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
 
 
-def test_a_series_without_what_a_seg_refers_to_is_refused_before_the_network_runs(
-    segment: Any, series: Path, change: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"FrameOfReferenceUID": None}, r"0\.dcm: has no readable FrameOfReferenceUID"),
+        ({"SOPClassUID": "1.3.46.670589.11.0.0.12.1"}, r"series: no DICOM SEG can be made of images of the kind 1\.3"),
+    ],
+)
+def test_a_series_of_which_no_seg_can_be_made_is_refused_before_the_network_runs(
+    tags: dict, words: str, segment: Any, series: Path, change: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Predictor, "each", lambda *_, **__: pytest.fail("the network ran"))
-    change(series, range(8), FrameOfReferenceUID=None)
-    with pytest.raises(UserError, match=r"0\.dcm: has no readable FrameOfReferenceUID"):
+    change(series, range(8), **tags)
+    with pytest.raises(UserError, match=words):
         segment(series)
     assert not list((tmp_path / "out").glob("*"))
 

@@ -17,6 +17,7 @@ from conemos_bundle.hosts.deploy.dicom_series import find_series
 from conemos_bundle.hosts.deploy.report import SEG, make_report
 from conemos_bundle.inferers import asked_regions
 from conemos_bundle.predictor import Predictor
+from conemos_bundle.volumes.dicom_seg import check_images
 from conemos_bundle.volumes.dicom_seg_tags import fill_missing_tags
 from conemos_bundle.volumes.region_codes import TABLE, read_table, region_code
 from pydicom import dcmread
@@ -44,6 +45,7 @@ def segment(options: argparse.Namespace) -> dict[str, Any]:
     regions = asked_regions(named, predictor.regions)
     datasets = find_series(folder, predictor.modality, options.series)
     filled = fill_missing_tags(datasets)
+    check_images(datasets)
     codes = [region_code(region, predictor.regions, table) for region in regions]
 
     application_class = _import_application(options.log_level)

@@ -201,6 +201,15 @@ def test_inputs_that_cannot_work(options: Any, series: Path, tmp_path: Path) -> 
     assert not (tmp_path / "out").exists()
 
 
+def test_a_series_of_which_no_seg_can_be_made_is_refused_before_it_runs(
+    options: Any, series: Path, change: Any, tmp_path: Path
+) -> None:
+    change(series, range(8), SOPClassUID="1.3.46.670589.11.0.0.12.1")
+    with pytest.raises(UserError, match="series: no DICOM SEG can be made of images of the kind 1.3.46"):
+        command.segment(options())
+    assert not (tmp_path / "out").exists()
+
+
 def test_without_the_sdk_the_line_says_how_to_install_it(
     options: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
