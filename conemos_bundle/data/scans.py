@@ -16,6 +16,7 @@ from conemos_bundle.volumes import EXTENSIONS, has_extension, has_header, read_g
 from conemos_bundle.volumes.dicom import check_series, part_problems
 from conemos_bundle.volumes.dicom_files import is_dicom, is_seg
 from conemos_bundle.volumes.fingerprints import file_contents
+from conemos_bundle.volumes.seg_nrrd import is_seg_nrrd
 from pydicom import Dataset
 
 
@@ -28,8 +29,8 @@ def find_scans(
 
     Args:
         source: one path or several, each a scan file (``EXTENSIONS``), a folder that holds one DICOM series (in it or
-            in its folders), or a folder of scan files and DICOM folders (one level deep; hidden files are left out);
-            None: no scan, for hosts that bring their own.
+            in its folders), or a folder of scan files and DICOM folders (one level deep; hidden files, segmentations
+            called ``.seg.nrrd`` and results are left out); None: no scan, for hosts that bring their own.
         channels: that the network takes. Files of one channel each may be one scan of it: see `group_channels`.
 
     Returns:
@@ -161,6 +162,8 @@ def _scans_at(path: Path) -> list[Path]:
     if not has_extension(path):
         hint = "give the folder that holds its series" if is_dicom(path) else f"use one of {', '.join(EXTENSIONS)}"
         raise UserError(f"{path}: not a scan file by its extension; {hint}")
+    if is_seg_nrrd(path):
+        raise UserError(f"{path}: a segmentation by its name (.seg.nrrd), no scan; give the scan")
     return [path]
 
 
@@ -172,7 +175,7 @@ def _scans_in(folder: Path) -> list[Path]:
             raise UserError(f"{place}: a folder that is named like an image; rename it, or give the file in it")
     written = _results_in(folder, entries)
     entries = [entry for entry in entries if str(entry) not in written]
-    scans = [entry for entry in entries if entry.is_file() and has_extension(entry)]
+    scans = [entry for entry in entries if entry.is_file() and has_extension(entry) and not is_seg_nrrd(entry)]
     if _holds_dicom(entries):
         if scans:
             raise UserError(f"{folder}: holds DICOM files and {scans[0].name}; give the DICOM series its own folder")

@@ -97,6 +97,10 @@ def test_folder_of_scans_and_dicom_folders_is_sorted_by_name(tmp_path: Path) -> 
     write_series(tmp_path / "b")
     (tmp_path / "notes.txt").write_text("no scan")
     (tmp_path / "empty").mkdir()
+    for name in ("Segmentation.seg.nrrd", "a.SEG.NRRD"):  # 3D Slicer saves them beside
+        itk.imwrite(itk_image(VOXELS, oblique_affine()), tmp_path / "x.nrrd")
+        (tmp_path / "x.nrrd").rename(tmp_path / name)
+    reject_scan(str(tmp_path / "Segmentation.seg.nrrd"), "a segmentation by its name", "give the scan")
     assert find_scans(str(tmp_path)) == [
         {"image": str(tmp_path / "a.nii"), "name": "a"},
         {"image": str(tmp_path / "b"), "name": "b"},
