@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from conemos_bundle.data.channel_files import ScanFiles, group_channels
-from conemos_bundle.data.results import earlier_result, made_of, output_files
+from conemos_bundle.data.results import earlier_result, made_of, output_files, results_beside
 from conemos_bundle.errors import UserError, printable
 from conemos_bundle.files import sweep
 from conemos_bundle.volumes import EXTENSIONS, has_extension, has_header, read_geometry
@@ -174,7 +174,7 @@ def _scans_in(folder: Path) -> list[Path]:
         if place.is_dir() and has_extension(place):  # MONAI would take it for a file
             raise UserError(f"{place}: a folder that is named like an image; rename it, or give the file in it")
     written = _results_in(folder, entries)
-    entries = [entry for entry in entries if str(entry) not in written]
+    entries = [entry for entry in entries if entry not in written]
     scans = [entry for entry in entries if entry.is_file() and has_extension(entry) and not is_seg_nrrd(entry)]
     if _holds_dicom(entries):
         if scans:
@@ -188,11 +188,11 @@ def _scans_in(folder: Path) -> list[Path]:
     return scans
 
 
-def _results_in(folder: Path, entries: Sequence[Path]) -> set[str]:
+def _results_in(folder: Path, entries: Sequence[Path]) -> set[Path]:
     """The files among ``entries`` that inference wrote there, of which nobody wants regions."""
     suffix = "_volumes.json"
     names = [entry.name.removesuffix(suffix) for entry in entries if entry.name.endswith(suffix)]
-    return {file for name in names for file in earlier_result(folder, name).get("contents", {})}
+    return {file for name in names for file in results_beside(folder, name)}
 
 
 def _holds_dicom(entries: Sequence[Path]) -> bool:
