@@ -196,7 +196,9 @@ def _results_in(folder: Path, entries: Sequence[Path]) -> set[Path]:
 
 
 def _holds_dicom(entries: Sequence[Path]) -> bool:
-    return any(entry.is_file() and not has_extension(entry) and is_dicom(entry) for entry in entries)
+    """Whether there are DICOM files that are not all segmentations, as in a folder of results."""
+    files = (entry for entry in entries if entry.is_file() and not has_extension(entry))
+    return any(is_dicom(file) and not is_seg(file) for file in files)
 
 
 def _is_readable(path: Path) -> bool:

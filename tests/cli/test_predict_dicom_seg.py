@@ -89,6 +89,26 @@ def test_the_same_command_again_leaves_out_what_is_done(
     assert len(file.read_bytes()) == len(first)
 
 
+@pytest.mark.parametrize("output_format", ["files", "dicom_seg"])
+def test_results_in_the_folder_of_the_series_are_found_done_and_are_no_scan(
+    output_format: str, segment: Any, series: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for scan, name in ((series, "series"), (series.parent, "series")):  # both: in the working directory
+        options = {"output": str(scan / "predictions"), "output_format": output_format}
+        segment(scan, **options)
+        assert "done already" not in capsys.readouterr().out
+        segment(scan, **options)
+        assert capsys.readouterr().out.startswith(f"{name}: done already\nnothing to do")
+
+
+def test_masks_are_not_written_among_the_slices(segment: Any, series: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Predictor, "each", lambda *_, **__: pytest.fail("the network ran"))
+    before = sorted(series.parent.rglob("*"))
+    with pytest.raises(UserError, match="series: its masks would lie among its slices; pass another --output$"):
+        segment(series.parent, output=str(series.parent), output_format="files")
+    assert sorted(series.parent.rglob("*")) == before
+
+
 def test_several_series_of_a_folder_each_become_a_file(
     segment: Any, voxels: np.ndarray, oblique: np.ndarray, tmp_path: Path
 ) -> None:
