@@ -22,6 +22,7 @@ MOST_BYTES = 1 << 28  # of one inflated file
 _CHUNK = 1 << 20
 EXTENSIONS = (".dcm", ".ima", ".dicom", ".dic")
 _SIEMENS_NON_IMAGE = "1.3.12.2.1107.5.9.1"
+_OF_IMAGES = ("Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "BitsAllocated")
 _INDEX = "1.2.840.10008.1.3.10"  # DICOMDIR by any other name
 _PIXEL_VRS = (b"OB", b"OW", b"UN")  # as the length that stands there without a VR, each would be odd: none is
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")  # of a file without a preamble; the last one: big endian
@@ -123,6 +124,8 @@ def _is_no_scan(header: Dataset) -> bool:
     kind = tag_value(header, "SOPClassUID")
     name = getattr(kind, "name", kind)
     if kind == _SIEMENS_NON_IMAGE or (name != kind and "Image Storage" not in name):  # raw data, spectra, …
+        return True
+    if kind is not None and kind.is_private and not any(tag in header for tag in _OF_IMAGES):  # Philips', GE's, Canon's
         return True
     raise UserError(f"{header.filename}: truncated: has no readable Rows; send the whole series again")
 

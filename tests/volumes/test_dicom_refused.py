@@ -170,6 +170,23 @@ def test_files_that_were_dropped_without_a_word(damage: Callable[[Path], object]
     assert words in refusal(series)
 
 
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"Columns": None}, "8.dcm: truncated, or no image of a scan, in one series with 0.dcm"),
+        ({"SeriesInstanceUID": "1.2.3"}, "8.dcm: truncated: has no readable Rows"),
+    ],
+)
+def test_a_private_object_of_the_series_and_a_private_image_without_rows(
+    changed: dict, words: str, series: Path, change
+) -> None:
+    shutil.copy(series / "0.dcm", series / "8.dcm")
+    geometry = ("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "BitsAllocated")
+    gone = dict.fromkeys(("Rows", "PixelData", *(geometry if "Columns" in changed else ())))
+    change(series, [8], SOPClassUID="1.3.46.670589.11.0.0.12.2", **gone, **changed)
+    assert words in refusal(series)
+
+
 @pytest.mark.parametrize("length", [*range(0, 1200, 20)])
 @pytest.mark.parametrize("extension", [".dcm", ""])
 def test_the_last_slice_cut_anywhere(length: int, extension: str, series: Path) -> None:
