@@ -15,6 +15,7 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.hosts.deploy.dicom_series import find_series
 from conemos_bundle.hosts.deploy.make_series import write_series
 from conemos_bundle.transforms import LoadImageScand
+from conemos_bundle.volumes import geometry
 from pydicom import dcmread
 from pydicom.uid import EnhancedMRImageStorage, SecondaryCaptureImageStorage, SegmentationStorage, generate_uid
 
@@ -146,6 +147,14 @@ def test_a_small_tilt_adds_up(tmp_path: Path, change) -> None:
     for index in range(41):
         change(folder, [index], ImagePositionPatient=[f"{x:.4f}" for x in first + index * np.array([0, 0.013, 2.5])])
     assert "a tilted gantry" in refusal(folder)
+
+
+def test_more_voxels_than_memory_holds(series: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = 12 * 10 * 8 * (4 + 4)
+    monkeypatch.setattr(geometry, "memory_of_machine", lambda: needed)
+    assert len(find_series(series)) == 8
+    monkeypatch.setattr(geometry, "memory_of_machine", lambda: needed - 1)
+    assert refusal(series) == f"{series}: 12 x 10 x 8 voxels do not fit in this machine's memory; crop the scan"
 
 
 def cut(folder: Path) -> None:
