@@ -17,6 +17,7 @@ import pytest
 import torch
 from conemos_bundle.cli import predict
 from conemos_bundle.errors import UserError
+from conemos_bundle.files import part_folder
 from conemos_bundle.hosts.deploy import command
 from conemos_bundle.hosts.deploy.options import parse
 from conemos_bundle.networks import FiLMUNet
@@ -184,6 +185,17 @@ def test_results_of_an_earlier_run_are_not_mixed_with_new_ones(earlier: str, opt
     (tmp_path / "out" / earlier).mkdir(parents=True)
     with pytest.raises(UserError, match=f"{earlier}: from an earlier run; give another --output"):
         command.segment(options())
+
+
+def test_two_runs_into_one_folder_do_not_touch_each_other(options: Any, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with part_folder(tmp_path / "out") as other:  # between touch and unlink
+        for name in (command.UNFINISHED, command.SEG):
+            (tmp_path / "out" / name).write_text("of the other one")
+        before = sorted((tmp_path / "out").iterdir())
+        with pytest.raises(UserError, match="out: another process is writing there; wait for it, or give another"):
+            command.segment(options())
+        assert sorted((tmp_path / "out").iterdir()) == before and other in before
 
 
 def test_inputs_that_cannot_work(options: Any, series: Path, tmp_path: Path) -> None:
