@@ -72,9 +72,8 @@ def folder_in_one_step(path: str | os.PathLike[str]) -> Iterator[Path]:
         with part_folder(path.parent) as part:
             new = part / path.name
             new.mkdir()
-            for other in _parts(path.parent):
-                if other != part and (other / path.name).is_dir() and _is_written(other):
-                    raise UserError(f"{path}: another process is writing it; wait for it, or choose another folder")
+            if any((other / path.name).is_dir() for other in other_parts(part)):
+                raise UserError(f"{path}: another process is writing it; wait for it, or choose another folder")
             yield new
             for folder, _, files in os.walk(new, topdown=False):
                 for name in files:
@@ -119,6 +118,11 @@ def part_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         shutil.rmtree(part, ignore_errors=True)  # a read-only or lost disk: there is nothing to remove then
         _open.discard(part)
+
+
+def other_parts(part: Path) -> list[Path]:
+    """The parts beside ``part`` that others on this machine are writing."""
+    return [other for other in _parts(part.parent) if other != part and _is_written(other)]
 
 
 def publish(part: Path, path: Path) -> None:

@@ -13,6 +13,13 @@ from conemos_bundle.utils.records import PathText, Strict, read_as
 from conemos_bundle.volumes.fingerprints import fingerprint
 from pydantic import ConfigDict, Field
 
+_ENDINGS = {  # of the files beside ``<name>_volumes.json``, by output format
+    "seg.nrrd": [".seg.nrrd"],
+    "dicom_seg": [".seg.dcm"],
+    "multichannel": ["_regions.nii.gz", "_regions.json"],
+    "labelmap": ["_labelmap.nii.gz"],
+}
+
 
 class _Result(Strict):
     """``<name>_volumes.json``; whoever wrote it, its files are named and looked for, never read."""
@@ -56,12 +63,7 @@ def output_files(
     sure = {str(folder / name / f"{r}_probability.nii.gz"): [r] for r in regions} if probabilities else {}
     if output_format == "files":
         return {**{str(folder / name / f"{region}.nii.gz"): [region] for region in regions}, **sure}
-    endings = {
-        "dicom_seg": [".seg.dcm"],
-        "multichannel": ["_regions.nii.gz", "_regions.json"],
-        "labelmap": ["_labelmap.nii.gz"],
-    }
-    files = [str(folder / f"{name}{ending}") for ending in endings.get(output_format, [".seg.nrrd"])]
+    files = [str(folder / f"{name}{ending}") for ending in _ENDINGS[output_format]]
     return {**{file: list(regions) for file in files}, **sure}
 
 
@@ -81,6 +83,16 @@ def earlier_result(output_dir: str | os.PathLike[str], name: str) -> dict[str, A
         file: held for file, held in result.contents.items() if Path(os.path.normpath(file)).is_relative_to(folder)
     }
     return {**result.model_dump(), "contents": contents}
+
+
+def results_beside(output_dir: str | os.PathLike[str], name: str) -> set[Path]:
+    """The files beside ``<name>_volumes.json`` that it names, wherever its folder was when they were written."""
+    try:
+        result = read_as(_Result, volumes_file(output_dir, name))
+    except UserError:
+        return set()
+    ours = {f"{name}{ending}" for endings in _ENDINGS.values() for ending in endings}
+    return {absolute(output_dir) / Path(file).name for file in result.contents if Path(file).name in ours}
 
 
 def with_earlier(result: dict[str, Any], output_dir: str | os.PathLike[str], name: str) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from conemos_bundle.data.channel_files import ScanFiles, group_channels
-from conemos_bundle.data.results import earlier_result, made_of, output_files
+from conemos_bundle.data.results import earlier_result, made_of, output_files, results_beside
 from conemos_bundle.errors import UserError, printable
 from conemos_bundle.files import sweep
 from conemos_bundle.volumes import EXTENSIONS, has_extension, has_header, read_geometry
 from conemos_bundle.volumes.dicom import check_series, part_problems
 from conemos_bundle.volumes.dicom_files import is_dicom, is_seg
 from conemos_bundle.volumes.fingerprints import file_contents
+from conemos_bundle.volumes.seg_nrrd import is_seg_nrrd
 from pydicom import Dataset
 
 
@@ -28,8 +29,8 @@ def find_scans(
 
     Args:
         source: one path or several, each a scan file (``EXTENSIONS``), a folder that holds one DICOM series (in it or
-            in its folders), or a folder of scan files and DICOM folders (one level deep; hidden files are left out);
-            None: no scan, for hosts that bring their own.
+            in its folders), or a folder of scan files and DICOM folders (one level deep; hidden files, segmentations
+            called ``.seg.nrrd`` and results are left out); None: no scan, for hosts that bring their own.
         channels: that the network takes. Files of one channel each may be one scan of it: see `group_channels`.
 
     Returns:
@@ -161,6 +162,8 @@ def _scans_at(path: Path) -> list[Path]:
     if not has_extension(path):
         hint = "give the folder that holds its series" if is_dicom(path) else f"use one of {', '.join(EXTENSIONS)}"
         raise UserError(f"{path}: not a scan file by its extension; {hint}")
+    if is_seg_nrrd(path):
+        raise UserError(f"{path}: a segmentation by its name (.seg.nrrd), no scan; give the scan")
     return [path]
 
 
@@ -171,8 +174,8 @@ def _scans_in(folder: Path) -> list[Path]:
         if place.is_dir() and has_extension(place):  # MONAI would take it for a file
             raise UserError(f"{place}: a folder that is named like an image; rename it, or give the file in it")
     written = _results_in(folder, entries)
-    entries = [entry for entry in entries if str(entry) not in written]
-    scans = [entry for entry in entries if entry.is_file() and has_extension(entry)]
+    entries = [entry for entry in entries if entry not in written]
+    scans = [entry for entry in entries if entry.is_file() and has_extension(entry) and not is_seg_nrrd(entry)]
     if _holds_dicom(entries):
         if scans:
             raise UserError(f"{folder}: holds DICOM files and {scans[0].name}; give the DICOM series its own folder")
@@ -185,15 +188,17 @@ def _scans_in(folder: Path) -> list[Path]:
     return scans
 
 
-def _results_in(folder: Path, entries: Sequence[Path]) -> set[str]:
+def _results_in(folder: Path, entries: Sequence[Path]) -> set[Path]:
     """The files among ``entries`` that inference wrote there, of which nobody wants regions."""
     suffix = "_volumes.json"
     names = [entry.name.removesuffix(suffix) for entry in entries if entry.name.endswith(suffix)]
-    return {file for name in names for file in earlier_result(folder, name).get("contents", {})}
+    return {file for name in names for file in results_beside(folder, name)}
 
 
 def _holds_dicom(entries: Sequence[Path]) -> bool:
-    return any(entry.is_file() and not has_extension(entry) and is_dicom(entry) for entry in entries)
+    """Whether there are DICOM files that are not all segmentations, as in a folder of results."""
+    files = (entry for entry in entries if entry.is_file() and not has_extension(entry))
+    return any(is_dicom(file) and not is_seg(file) for file in files)
 
 
 def _is_readable(path: Path) -> bool:

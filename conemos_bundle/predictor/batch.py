@@ -68,6 +68,8 @@ def segment_scans(
     reject_no_scans(found_scans)
     if output_format == "dicom_seg":
         _reject_other_than_dicom(found_scans)
+    if output_format == "files" or probabilities:
+        _reject_masks_among_slices(found_scans, output_dir)
     items = found_scans
     if resume:
         items = unfinished_scans(items, output_dir, asked, output_format, made_by, probabilities)
@@ -104,3 +106,11 @@ def _reject_other_than_dicom(items: Sequence[dict[str, Any]]) -> None:
         if "problem" not in item and not (isinstance(image, str) and os.path.isdir(image)):
             scan = image if isinstance(image, str) else image[0]
             raise UserError(f"{scan}: no DICOM folder, as dicom_seg needs; use another --output_format")
+
+
+def _reject_masks_among_slices(items: Sequence[dict[str, Any]], output_dir: str | os.PathLike[str]) -> None:
+    """Where ``<output>/<name>``, which the masks of a scan go into, is the DICOM folder that it was read from."""
+    for item in items:
+        image, folder = item["image"], absolute(output_dir) / item["name"]
+        if "problem" not in item and isinstance(image, str) and os.path.realpath(image) == os.path.realpath(folder):
+            raise UserError(f"{image}: its masks would lie among its slices; pass another --output")

@@ -13,6 +13,7 @@ from conemos_bundle.volumes.dicom_files import series_in
 from conemos_bundle.volumes.dicom_geometry import series_affine, sort_slices
 from conemos_bundle.volumes.dicom_pixels import check_pixels, read_pixels
 from conemos_bundle.volumes.dicom_tags import READ, tag_value
+from conemos_bundle.volumes.geometry import check_size
 from pydicom import Dataset
 
 
@@ -56,9 +57,11 @@ def check_slices(headers: list[Dataset]) -> list[Dataset]:
     """The headers of one series in ascending order along its normal, all that can be checked without pixels checked.
 
     Raises:
-        UserError: they make no regular volume, or a file has not all its pixels.
+        UserError: they make no regular volume, or one that does not fit in memory, or a file has not all its pixels.
     """
     ordered = sort_slices(headers)
+    sizes = (int(ordered[0].Columns), int(ordered[0].Rows), len(ordered))
+    check_size(Path(ordered[0].filename).parent, sizes, 4)  # float32 twice: slice by slice, and as it is given back
     check_pixels(ordered)
     return ordered
 

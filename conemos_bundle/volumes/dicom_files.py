@@ -22,7 +22,9 @@ MOST_BYTES = 1 << 28  # of one inflated file
 _CHUNK = 1 << 20
 EXTENSIONS = (".dcm", ".ima", ".dicom", ".dic")
 _SIEMENS_NON_IMAGE = "1.3.12.2.1107.5.9.1"
+_OF_IMAGES = ("Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "BitsAllocated")
 _INDEX = "1.2.840.10008.1.3.10"  # DICOMDIR by any other name
+_PIXEL_VRS = (b"OB", b"OW", b"UN")  # as the length that stands there without a VR, each would be odd: none is
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")  # of a file without a preamble; the last one: big endian
 
 
@@ -123,6 +125,8 @@ def _is_no_scan(header: Dataset) -> bool:
     name = getattr(kind, "name", kind)
     if kind == _SIEMENS_NON_IMAGE or (name != kind and "Image Storage" not in name):  # raw data, spectra, …
         return True
+    if kind is not None and kind.is_private and not any(tag in header for tag in _OF_IMAGES):  # Philips', GE's, Canon's
+        return True
     raise UserError(f"{header.filename}: truncated: has no readable Rows; send the whole series again")
 
 
@@ -221,7 +225,7 @@ def _find_pixels(stream: BinaryIO, header: Dataset) -> Pixels:
     big_endian = element[:4] == b"\x7f\xe0\x00\x10"
     if not big_endian and element[:4] != b"\xe0\x7f\x10\x00":
         return Pixels(False)
-    explicit = element[4:6].isalpha() and element[4:6].isupper()
+    explicit = element[4:6] in _PIXEL_VRS
     length = int.from_bytes(element[8:12] if explicit else element[4:8], "big" if big_endian else "little")
     offset = stream.tell() - (0 if explicit else 4)
     there = stream.seek(0, 2) - offset

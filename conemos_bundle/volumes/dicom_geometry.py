@@ -86,7 +86,7 @@ def _reject_mixed(dataset: Dataset, first: Dataset, name: str) -> None:
         value, other = tag_value(dataset, tag), tag_value(first, tag)
         if value != other:
             raise UserError(f"{two} {tag} ({value} and {other}); keep the images of one echo, phase or contrast")
-    for tag in ("RescaleSlope", "ModalityLUTSequence"):
+    for tag in ("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"):
         if (tag in dataset) != (tag in first):
             raise UserError(f"{two} whether they have a {tag}; send the whole series again")
     kind, other = _image_kind(dataset), _image_kind(first)

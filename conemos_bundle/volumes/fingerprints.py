@@ -12,6 +12,7 @@ from typing import Any
 
 from conemos_bundle.utils.version import __version__
 from conemos_bundle.volumes import data_files
+from conemos_bundle.volumes.dicom_files import is_dicom, is_seg
 from torch import nn
 
 
@@ -24,8 +25,12 @@ _NO_FILES = ("subject", "name", "segment")  # of an item: texts, whatever they l
 
 
 def files_of(value: Any) -> list[Path]:
-    """The files that are named in an item of a data set by absolute paths: of a folder, those in it; of a header
-    alone (``.mhd``, ``.nhdr``), its voxels' too."""
+    """The files that are named in an item of a data set by absolute paths: of a folder, its DICOM files but our own
+    SEGs; of a header alone (``.mhd``, ``.nhdr``), its voxels' too.
+
+    Raises:
+        UserError: a file in a folder cannot be read.
+    """
     if isinstance(value, Mapping):
         return [file for key in sorted(value) if key not in _NO_FILES for file in files_of(value[key])]
     if isinstance(value, list | tuple):
@@ -33,8 +38,15 @@ def files_of(value: Any) -> list[Path]:
     if not isinstance(value, str) or not os.path.isabs(value) or not os.path.exists(value):
         return []
     if os.path.isdir(value):
-        return sorted(file for file in Path(value).rglob("*") if file.is_file())
+        return sorted(file for file in Path(value).rglob("*") if file.is_file() and _is_slice(file, Path(value)))
     return data_files(value)
+
+
+def _is_slice(file: Path, folder: Path) -> bool:
+    """Whether a scan depends on a file: results may lie in its folder, and hidden files come and go."""
+    if any(part.startswith(".") for part in file.relative_to(folder).parts) or not is_dicom(file):
+        return False
+    return not (file.name.endswith(".seg.dcm") and is_seg(file))
 
 
 def file_stamps(value: Any) -> list[Any]:

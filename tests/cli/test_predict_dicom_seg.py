@@ -89,6 +89,26 @@ def test_the_same_command_again_leaves_out_what_is_done(
     assert len(file.read_bytes()) == len(first)
 
 
+@pytest.mark.parametrize("output_format", ["files", "dicom_seg"])
+def test_results_in_the_folder_of_the_series_are_found_done_and_are_no_scan(
+    output_format: str, segment: Any, series: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for scan, name in ((series, "series"), (series.parent, "series")):  # both: in the working directory
+        options = {"output": str(scan / "predictions"), "output_format": output_format}
+        segment(scan, **options)
+        assert "done already" not in capsys.readouterr().out
+        segment(scan, **options)
+        assert capsys.readouterr().out.startswith(f"{name}: done already\nnothing to do")
+
+
+def test_masks_are_not_written_among_the_slices(segment: Any, series: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Predictor, "each", lambda *_, **__: pytest.fail("the network ran"))
+    before = sorted(series.parent.rglob("*"))
+    with pytest.raises(UserError, match="series: its masks would lie among its slices; pass another --output$"):
+        segment(series.parent, output=str(series.parent), output_format="files")
+    assert sorted(series.parent.rglob("*")) == before
+
+
 def test_several_series_of_a_folder_each_become_a_file(
     segment: Any, voxels: np.ndarray, oblique: np.ndarray, tmp_path: Path
 ) -> None:
@@ -122,12 +142,19 @@ def test_what_is_no_dicom_folder_is_refused_before_work(segment: Any, tiny_datas
         assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
 
 
-def test_a_series_without_what_a_seg_refers_to_is_refused_before_the_network_runs(
-    segment: Any, series: Path, change: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"FrameOfReferenceUID": None}, r"0\.dcm: has no readable FrameOfReferenceUID"),
+        ({"SOPClassUID": "1.3.46.670589.11.0.0.12.1"}, r"series: no DICOM SEG can be made of images of the kind 1\.3"),
+    ],
+)
+def test_a_series_of_which_no_seg_can_be_made_is_refused_before_the_network_runs(
+    tags: dict, words: str, segment: Any, series: Path, change: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Predictor, "each", lambda *_, **__: pytest.fail("the network ran"))
-    change(series, range(8), FrameOfReferenceUID=None)
-    with pytest.raises(UserError, match=r"0\.dcm: has no readable FrameOfReferenceUID"):
+    change(series, range(8), **tags)
+    with pytest.raises(UserError, match=words):
         segment(series)
     assert not list((tmp_path / "out").glob("*"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import itk
@@ -97,11 +98,28 @@ def test_folder_of_scans_and_dicom_folders_is_sorted_by_name(tmp_path: Path) -> 
     write_series(tmp_path / "b")
     (tmp_path / "notes.txt").write_text("no scan")
     (tmp_path / "empty").mkdir()
+    for name in ("Segmentation.seg.nrrd", "a.SEG.NRRD"):  # 3D Slicer saves them beside
+        itk.imwrite(itk_image(VOXELS, oblique_affine()), tmp_path / "x.nrrd")
+        (tmp_path / "x.nrrd").rename(tmp_path / name)
+    reject_scan(str(tmp_path / "Segmentation.seg.nrrd"), "a segmentation by its name", "give the scan")
     assert find_scans(str(tmp_path)) == [
         {"image": str(tmp_path / "a.nii"), "name": "a"},
         {"image": str(tmp_path / "b"), "name": "b"},
         {"image": str(tmp_path / "c.nii.gz"), "name": "c"},
     ]
+
+
+def test_results_beside_scans_are_no_scans_wherever_their_folder_was(tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    for name in ("a.nii", "outer.nii.gz", "a_labelmap.nii.gz", "a_regions.nii.gz", "a/outer.nii.gz"):
+        write_scan(old / name)
+    written = ["a_labelmap.nii.gz", "a_regions.nii.gz", "a/outer.nii.gz"]
+    result = {"image": str(old / "a.nii"), "regions": {}, "contents": {str(old / name): ["outer"] for name in written}}
+    (old / "a_volumes.json").write_text(json.dumps(result))
+    old.rename(tmp_path / "new")
+    (tmp_path / "link").symlink_to(tmp_path / "new")
+    for folder in ("new", "link"):
+        assert [Path(item["image"]).name for item in find_scans(tmp_path / folder)] == ["a.nii", "outer.nii.gz"]
 
 
 def test_relative_path_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,7 +138,7 @@ def private(dataset: Dataset, index: int) -> None:
 
 
 def with_neighbors(folder: Path) -> None:
-    """Files that are no slices, and a report of a series of its own."""
+    """Files that are no slices, a report of a series of its own, and what scanners keep for themselves."""
     for name in ("README.md", "scan.json", "picture.png", "._0.dcm", "DICOMDIR"):
         (folder / name).write_bytes(b"no slice")
     report = dcmread(folder / "0.dcm")
@@ -146,6 +146,12 @@ def with_neighbors(folder: Path) -> None:
         delattr(report, tag)
     report.Modality, report.SeriesInstanceUID, report.SOPInstanceUID = "SR", generate_uid(), generate_uid()
     report.save_as(folder / "report.dcm")
+    kept = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID")
+    for index, kind in enumerate(("1.3.46.670589.11.0.0.12.2", "1.2.840.113619.4.27", "1.2.392.200036.9116.7.8.1.1.1")):
+        own = dcmread(folder / "0.dcm", specific_tags=list(kept))
+        own.SOPClassUID, own.SOPInstanceUID, own.SeriesInstanceUID = kind, generate_uid(), generate_uid()
+        own.Modality = "MR"
+        own.save_as(folder / f"own{index}.dcm")
 
 
 REGULAR: dict[str, Callable[[Path], None]] = {

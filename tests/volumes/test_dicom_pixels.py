@@ -11,7 +11,14 @@ from conemos_bundle.volumes import dicom_pixels
 from conemos_bundle.volumes.dicom import check_series, read_series
 from monai.transforms import LoadImage
 from pydicom import dcmread
-from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLSLossless, RLELossless
+from pydicom.uid import (
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 
 def monai_image(folder: Path):
@@ -36,6 +43,15 @@ def test_the_second_direction_has_the_distance_of_rows(series: Path, oblique: np
     affine = read_series(series)[1]
     np.testing.assert_allclose(affine, oblique, atol=1e-9)
     np.testing.assert_allclose(np.linalg.norm(affine[:3, :3], axis=0), [1.5, 2.5, 3.0])
+
+
+def test_a_length_that_looks_like_a_vr_is_a_length(tmp_path: Path, oblique: np.ndarray) -> None:
+    voxels = np.random.default_rng(0).random((102, 102, 2))
+    for image in write_series(tmp_path, voxels, oblique):
+        assert len(image.PixelData).to_bytes(4, "little") == b"HQ\0\0"
+        image.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        image.save_as(tmp_path / f"{image.InstanceNumber - 1}.dcm", implicit_vr=True, little_endian=True)
+    np.testing.assert_allclose(read_series(tmp_path)[0], voxels, atol=1 / 65535)
 
 
 def test_slices_may_have_slopes_of_their_own_whatever_the_first_one_has(series: Path, change) -> None:

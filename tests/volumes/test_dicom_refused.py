@@ -15,6 +15,7 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.hosts.deploy.dicom_series import find_series
 from conemos_bundle.hosts.deploy.make_series import write_series
 from conemos_bundle.transforms import LoadImageScand
+from conemos_bundle.volumes import geometry
 from pydicom import dcmread
 from pydicom.uid import EnhancedMRImageStorage, SecondaryCaptureImageStorage, SegmentationStorage, generate_uid
 
@@ -91,6 +92,7 @@ SOME_OR_ALL: list[tuple[dict[str, Any], str, str]] = [
 ONE: list[tuple[dict[str, Any], str]] = [
     ({"PhotometricInterpretation": "MONOCHROME1"}, "differ in PhotometricInterpretation"),
     ({"RescaleSlope": None}, "differ in whether they have a RescaleSlope"),
+    ({"RescaleIntercept": None}, "differ in whether they have a RescaleIntercept"),
     ({"RescaleType": "HU"}, "differ in RescaleType (HU and US)"),
     ({"Units": "BQML"}, "differ in Units (BQML and None)"),
     ({"Modality": "CT"}, "differ in Modality"),
@@ -147,6 +149,14 @@ def test_a_small_tilt_adds_up(tmp_path: Path, change) -> None:
     assert "a tilted gantry" in refusal(folder)
 
 
+def test_more_voxels_than_memory_holds(series: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = 12 * 10 * 8 * (4 + 4)
+    monkeypatch.setattr(geometry, "memory_of_machine", lambda: needed)
+    assert len(find_series(series)) == 8
+    monkeypatch.setattr(geometry, "memory_of_machine", lambda: needed - 1)
+    assert refusal(series) == f"{series}: 12 x 10 x 8 voxels do not fit in this machine's memory; crop the scan"
+
+
 def cut(folder: Path) -> None:
     file = folder / "7.dcm"
     file.write_bytes(file.read_bytes()[:600])
@@ -166,6 +176,23 @@ def cut(folder: Path) -> None:
 )
 def test_files_that_were_dropped_without_a_word(damage: Callable[[Path], object], words: str, series: Path) -> None:
     damage(series)
+    assert words in refusal(series)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"Columns": None}, "8.dcm: truncated, or no image of a scan, in one series with 0.dcm"),
+        ({"SeriesInstanceUID": "1.2.3"}, "8.dcm: truncated: has no readable Rows"),
+    ],
+)
+def test_a_private_object_of_the_series_and_a_private_image_without_rows(
+    changed: dict, words: str, series: Path, change
+) -> None:
+    shutil.copy(series / "0.dcm", series / "8.dcm")
+    geometry = ("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "BitsAllocated")
+    gone = dict.fromkeys(("Rows", "PixelData", *(geometry if "Columns" in changed else ())))
+    change(series, [8], SOPClassUID="1.3.46.670589.11.0.0.12.2", **gone, **changed)
     assert words in refusal(series)
 
 

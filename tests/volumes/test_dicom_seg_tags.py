@@ -38,6 +38,28 @@ def test_an_absent_tag_of_type_2_is_filled_with_nothing(tag: str, series: Path, 
     assert not segmentation(datasets)[tag].value
 
 
+@pytest.mark.parametrize(
+    ("tag", "value", "expected"),
+    [
+        ("PatientSex", "U", ""),
+        ("PatientSex", "F", None),
+        ("SliceThickness", None, 3),
+        ("SliceThickness", "", 3),
+        ("SliceThickness", "0", 3),
+        ("SliceThickness", "2.5", None),
+    ],
+)
+def test_what_dicom_does_not_know_is_filled_and_told(
+    tag: str, value: str | None, expected: object, series: Path, change
+) -> None:
+    change(series, range(8), **{tag: value})
+    datasets = find_series(series)
+    assert fill_missing_tags(datasets) == ([] if expected is None else [tag])
+    assert segmentation(datasets)
+    for dataset in datasets:
+        assert (dataset[tag].value or "") == (value if expected is None else expected)
+
+
 @pytest.mark.parametrize("value", [None, "", "first"])
 def test_a_series_number_that_is_no_number_is_taken_out(value: str | None, series: Path, change) -> None:
     if value == "first":

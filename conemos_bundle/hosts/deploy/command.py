@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from conemos_bundle.errors import UserError
-from conemos_bundle.files import part_folder, publish, reject_unwritable
+from conemos_bundle.files import other_parts, part_folder, publish, reject_unwritable
 from conemos_bundle.hosts.deploy.dicom_series import find_series
 from conemos_bundle.hosts.deploy.report import SEG, make_report
 from conemos_bundle.inferers import asked_regions
 from conemos_bundle.predictor import Predictor
+from conemos_bundle.volumes.dicom_seg import check_images
 from conemos_bundle.volumes.dicom_seg_tags import fill_missing_tags
 from conemos_bundle.volumes.region_codes import TABLE, read_table, region_code
 from pydicom import dcmread
@@ -37,30 +38,37 @@ def segment(options: argparse.Namespace) -> dict[str, Any]:
     folder, output = Path(options.input).expanduser(), Path(options.output).expanduser().absolute()
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give the folder of one DICOM series")
-    _reject_earlier_results(output)
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output}: is a file; give a folder as --output")
+    with staging(output) as staged:
+        _reject_earlier_results(output)
+        return _segment_into(staged, options, folder, output)
+
+
+def _segment_into(staged: Path, options: argparse.Namespace, folder: Path, output: Path) -> dict[str, Any]:
     table = read_table(Path(options.codes).expanduser() if options.codes else TABLE)
     named = [name.strip() for name in options.regions.split(",")] if options.regions else None
     predictor = Predictor.load(options.model, options.device, mode=None, regions=named)
     regions = asked_regions(named, predictor.regions)
     datasets = find_series(folder, predictor.modality, options.series)
     filled = fill_missing_tags(datasets)
+    check_images(datasets)
     codes = [region_code(region, predictor.regions, table) for region in regions]
 
     application_class = _import_application(options.log_level)
-    with staging(output) as staged:
-        application = application_class(
-            datasets=datasets, predictor=predictor, regions=regions, codes=codes, output_folder=staged
-        )
-        application.run()
-        if not (staged / SEG).is_file() or not application.sizes:  # Holoscan can end early without an exception
-            raise RuntimeError("the application ended before it had written everything; see --log-level INFO")
-        overlap = str(dcmread(staged / SEG, stop_before_pixels=True).SegmentsOverlap)
-        report = make_report(datasets, predictor, regions, codes, application.sizes, overlap, filled)
-        (staged / REPORT).write_text(json.dumps(report, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
-        (output / UNFINISHED).touch()
-        for file in (SEG, *(entry["mask"] for entry in report["regions"].values()), REPORT):
-            publish(staged / file, output / file)
-        (output / UNFINISHED).unlink()
+    application = application_class(
+        datasets=datasets, predictor=predictor, regions=regions, codes=codes, output_folder=staged
+    )
+    application.run()
+    if not (staged / SEG).is_file() or not application.sizes:  # Holoscan can end early without an exception
+        raise RuntimeError("the application ended before it had written everything; see --log-level INFO")
+    overlap = str(dcmread(staged / SEG, stop_before_pixels=True).SegmentsOverlap)
+    report = make_report(datasets, predictor, regions, codes, application.sizes, overlap, filled)
+    (staged / REPORT).write_text(json.dumps(report, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+    (output / UNFINISHED).touch()
+    for file in (SEG, *(entry["mask"] for entry in report["regions"].values()), REPORT):
+        publish(staged / file, output / file)
+    (output / UNFINISHED).unlink()
     return report
 
 
@@ -69,12 +77,14 @@ def staging(output: Path) -> Iterator[Path]:
     """A hidden folder in ``output``, on the same disk; it goes again, and so does ``output`` if it stays empty.
 
     Raises:
-        UserError: ``output`` cannot be written to.
+        UserError: ``output`` cannot be written to, or another process is writing there.
     """
     existed = output.is_dir()
     reject_unwritable(output)
     try:
         with part_folder(output) as staged:
+            if other_parts(staged):
+                raise UserError(f"{output}: another process is writing there; wait for it, or give another --output")
             yield staged
     finally:
         if not existed and not any(output.iterdir()):
@@ -97,8 +107,6 @@ def summary(report: dict[str, Any], output: Path) -> str:
 
 
 def _reject_earlier_results(output: Path) -> None:
-    if output.exists() and not output.is_dir():
-        raise UserError(f"{output}: is a file; give a folder as --output")
     if (output / UNFINISHED).exists():
         for name in (SEG, REPORT):
             (output / name).unlink(missing_ok=True)

@@ -17,6 +17,7 @@ import pytest
 import torch
 from conemos_bundle.cli import predict
 from conemos_bundle.errors import UserError
+from conemos_bundle.files import part_folder
 from conemos_bundle.hosts.deploy import command
 from conemos_bundle.hosts.deploy.options import parse
 from conemos_bundle.networks import FiLMUNet
@@ -186,6 +187,17 @@ def test_results_of_an_earlier_run_are_not_mixed_with_new_ones(earlier: str, opt
         command.segment(options())
 
 
+def test_two_runs_into_one_folder_do_not_touch_each_other(options: Any, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with part_folder(tmp_path / "out") as other:  # between touch and unlink
+        for name in (command.UNFINISHED, command.SEG):
+            (tmp_path / "out" / name).write_text("of the other one")
+        before = sorted((tmp_path / "out").iterdir())
+        with pytest.raises(UserError, match="out: another process is writing there; wait for it, or give another"):
+            command.segment(options())
+        assert sorted((tmp_path / "out").iterdir()) == before and other in before
+
+
 def test_inputs_that_cannot_work(options: Any, series: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for arguments, words in (
@@ -198,6 +210,15 @@ def test_inputs_that_cannot_work(options: Any, series: Path, tmp_path: Path) -> 
         with pytest.raises(UserError) as error:
             command.segment(options(*arguments))
         assert words in str(error.value) and "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_series_of_which_no_seg_can_be_made_is_refused_before_it_runs(
+    options: Any, series: Path, change: Any, tmp_path: Path
+) -> None:
+    change(series, range(8), SOPClassUID="1.3.46.670589.11.0.0.12.1")
+    with pytest.raises(UserError, match="series: no DICOM SEG can be made of images of the kind 1.3.46"):
+        command.segment(options())
     assert not (tmp_path / "out").exists()
 
 
