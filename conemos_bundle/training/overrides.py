@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from conemos_bundle.errors import UsageError
-from conemos_bundle.utils.config_files import has_setting, is_path_setting
+from conemos_bundle.utils.config_files import REGIONS_ARE_GIVEN, has_setting, is_path_setting
 from conemos_bundle.utils.nearest import suggestion
 from monai.bundle import ConfigParser, run
 
@@ -67,6 +67,24 @@ def _reject_number(option: str, text: str) -> None:
             raise UsageError(
                 f"--{option} {text}: would be read as {value!r}, not as a path; write --{option} ./{text.strip('[]')}"
             )
+
+
+def reject_other_regions(regions: Any, given: Any) -> None:
+    """A step of a configuration: refuse regions, or an order of them, that the data set or the run does not have.
+
+    An overlay or `python -m monai.bundle` could set them; each channel would then have another region's name.
+
+    Args:
+        regions: of the configuration.
+        given: the datalist that is trained on, or the record of the run that is evaluated.
+
+    Raises:
+        UsageError: they differ.
+    """
+    if regions != given.regions:
+        raise UsageError(
+            f"--regions {str(regions)[:60]}: {REGIONS_ARE_GIVEN}: {', '.join(given.regions)}; leave it out"
+        )
 
 
 def reject_no_vectors(spacing: Any, patch_size: Any, flip_probability: Any, seed: Any) -> None:

@@ -15,6 +15,8 @@ from conemos_bundle.utils.paths import bundle_folder
 _NO_OVERLAYS = {
     "train", "metadata", "inference", "batch_inference", "inference_trt", "evaluate", "multi_gpu_evaluate",
 }  # fmt: skip
+REGIONS_ARE_GIVEN = "training takes the regions and their order from the datalist, an evaluation from the run"
+_OF_THE_DATA = ("regions", "region_names")  # channels have their names by order: another one would swap them in silence
 
 
 def is_path_setting(name: str) -> bool:
@@ -77,11 +79,13 @@ def check_settings(options: Sequence[str], files: Sequence[Path], also: Sequence
         also: what else may have been meant by a misspelled one.
 
     Raises:
-        UsageError: naming the setting that is nearest.
+        UsageError: naming the setting that is nearest; or it is one of the regions, which no setting changes.
     """
     configs = [_nested(json.loads(file.read_text(encoding="utf-8"))) for file in files]
-    known = sorted(set().union(*configs))
+    known = sorted(set().union(*configs) - {*_OF_THE_DATA})
     for option in options:
+        if re.split("::|#", option.lstrip("+"))[-1] in _OF_THE_DATA:
+            raise UsageError(f"--{option}: {REGIONS_ARE_GIVEN}; leave it out, or change the datalist")
         if not any(has_setting(config, option) for config in configs):
             names = ", ".join(file.name for file in files)
             near = suggestion(f"--{option}", [f"--{name}" for name in (*known, *also)])

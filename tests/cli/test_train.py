@@ -19,6 +19,12 @@ from conemos_bundle.training.workflows import hold_folder, run_training_config
         ({"train::traner::amp": True}, "--train::traner::amp: no such setting"),
         ({"dataset_dir": "/nowhere"}, "/nowhere"),
         ({"cache": "ram"}, "cache 'ram'"),
+        (
+            {"regions": ["inner core", "outer"]},
+            "--regions: training takes the regions and their order from the datalist",
+        ),
+        ({"train::dataset::regions": ["outer"]}, "--train::dataset::regions: training takes the regions"),
+        ({"region": ["outer"]}, "--region: no such setting in train.json"),
     ],
 )
 def test_bad_options_are_one_line(options: dict, words: str, tiny_dataset: Path, tmp_path: Path) -> None:
@@ -27,7 +33,7 @@ def test_bad_options_are_one_line(options: dict, words: str, tiny_dataset: Path,
         train(str(tiny_dataset / "datalist.json"), **settings)
     user_error = find_user_error(error.value)
     assert user_error is not None
-    assert words in str(user_error)
+    assert words in str(user_error) and "did you mean --regions" not in str(user_error)
     assert not (tmp_path / "run").exists()
 
 
