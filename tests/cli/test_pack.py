@@ -13,6 +13,8 @@ import pytest
 import torch
 from conemos_bundle.cli import pack, predict
 from conemos_bundle.errors import UserError
+from conemos_bundle.hosts.bundle import packing
+from conemos_bundle.utils.paths import bundle_folder
 from monai.bundle import ConfigWorkflow
 
 
@@ -25,6 +27,30 @@ def test_has_what_the_model_zoo_asks_for(bundle: Path, run: Path) -> None:
     assert (bundle / "conemos_bundle" / "networks" / "film_unet.py").is_file()
     assert not list(bundle.rglob("__pycache__"))
     assert (bundle / "docs" / "README.md").read_text().startswith("# Model Overview")
+
+
+def test_it_carries_the_core_and_nothing_that_lies_in_an_installed_package(
+    bundle: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among that are two scans of patients."""
+    installed = shutil.copytree(
+        bundle_folder() / "conemos_bundle", tmp_path / "conemos_bundle", ignore=lambda *_: {"__pycache__"}
+    )
+    inside = ("examples/images/scan.nii.gz", "configs/train.json", "models/model.pt", "later/found.csv")
+    for file in inside:
+        (installed / file).parent.mkdir(parents=True)
+        (installed / file).touch()
+    monkeypatch.setattr(packing, "PACKAGE", installed)
+    pack(str(run), str(tmp_path / "packed"))
+    kinds = {".py", ".typed", ".csv"}
+    of_both = [
+        sorted(str(file.relative_to(folder)) for file in (folder / "conemos_bundle").rglob("*") if file.is_file())
+        for folder in (bundle, tmp_path / "packed")
+    ]
+    assert of_both[0] == of_both[1] and {Path(file).suffix for file in of_both[0]} == kinds
+    above = {"cli", "hosts", "importers", "paper", "phantom", "reports", "__main__.py", "__pycache__"}
+    carried = {file.name for file in (bundle / "conemos_bundle").iterdir()}
+    assert carried == {file.name for file in (bundle_folder() / "conemos_bundle").iterdir()} - above
 
 
 def test_metadata_describe_the_model(bundle: Path) -> None:

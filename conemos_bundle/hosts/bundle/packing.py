@@ -30,8 +30,11 @@ from conemos_bundle.runs.weights import fit_weights, load_weights
 from conemos_bundle.utils.paths import bundle_folder
 
 PACKAGE = Path(__file__).resolve().parents[2]
-# and what lies in the package where it is installed
-ABOVE_THE_CORE = ("cli", "hosts", "importers", "paper", "phantom", "reports", "__main__.py", "configs", "models")
+# a list of what to carry, not of what to leave: where the package is installed, configs, weights and scans lie in it
+CORE = (
+    "__init__.py", "data", "errors.py", "evaluation", "files.py", "growing", "inferers", "losses", "metrics",
+    "names.py", "networks", "predictor", "py.typed", "runs", "scales.py", "training", "transforms", "utils", "volumes",
+)  # fmt: skip
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 REQUIRED = (
     "nibabel", "pytorch-ignite", "itk-io", "scipy", "pandas", "pydantic", "pydicom", "fire", "matplotlib",
@@ -211,7 +214,7 @@ def pack_run(
 
 def _not_of_the_core(folder: str, names: Sequence[str]) -> set[str]:
     """What a packed bundle does not carry: it is trained, evaluated and asked by `monai.bundle` and its hosts."""
-    return {"__pycache__", *(ABOVE_THE_CORE if Path(folder) == PACKAGE else ())} & set(names)
+    return set(names) - set(CORE) if Path(folder) == PACKAGE else {"__pycache__"} & set(names)
 
 
 def _reject_name_within_another(name: str, target: Path, unit_tests: Path) -> None:
