@@ -14,6 +14,9 @@ import torch
 from conemos_bundle.cli import pack, predict
 from conemos_bundle.errors import UserError
 from conemos_bundle.hosts.bundle import packing
+from conemos_bundle.networks import NETWORKS, OF_GROWING
+from conemos_bundle.runs.record import NetworkConfig
+from conemos_bundle.runs.run import read_record
 from conemos_bundle.utils.paths import bundle_folder
 from monai.bundle import ConfigWorkflow
 
@@ -61,6 +64,17 @@ def test_metadata_describe_the_model(bundle: Path) -> None:
     assert prediction["num_channels"] == 2
     assert prediction["channel_def"] == {"0": "background", "1": "outer", "2": "inner core"}
     assert metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] == ["2*n"] * 3
+
+
+def test_a_network_is_called_what_it_is(run: Path) -> None:
+    record = read_record(run / "model.pt")
+    told = {}
+    for network in (*NETWORKS, *OF_GROWING):
+        target = {"_target_": f"conemos_bundle.networks.{network}", "num_regions": 2, "channels": [2, 4]}
+        if network != "AddedRegion":  # which is packed with the model that it was added to
+            one = record.model_copy(update={"network": NetworkConfig.model_validate(target)})
+            told[network] = packing.metadata(one, "tiny", "0.1.0", {})["description"].partition(" trained on")[0]
+    assert told == packing.KINDS
 
 
 def test_inference_has_every_property_and_the_models_values(bundle: Path) -> None:
@@ -177,6 +191,39 @@ def test_the_zoo_installs_all_that_the_core_imports_and_tensorboard_too(bundle: 
     assert {"itk", "nibabel"} <= imported
     assert [name for name in imported if not named & set(distributions[name])] == []
     assert "tensorboard" in metadata["required_packages_version"]  # an extra: it need not be installed where one packs
+
+
+def test_writes_over_no_file_of_the_user(run: Path, tmp_path: Path) -> None:
+    tests, out = tmp_path / "ci", tmp_path / "tiny"
+    tests.mkdir()
+    for file in (
+        tmp_path / "tiny.zip",
+        tmp_path / "tiny.zip.sha256",
+        tests / "test_tiny.py",
+        tests / "test_tiny_dist.py",
+    ):
+        file.write_text("mine")
+        with pytest.raises(UserError, match=f"{file.name}: exists"):
+            pack(str(run), str(out), archive=True, unit_tests=str(tests))
+        assert file.read_text() == "mine" and not out.exists()
+        file.unlink()
+    pack(str(run), str(out), archive=True, unit_tests=str(tests))
+    shutil.rmtree(out)  # as if killed before the folder was there
+    with pytest.raises(UserError, match=r"tiny\.zip: exists"):
+        pack(str(run), str(out), version="0.2.0", archive=True)
+    pack(str(run), str(out), archive=True, unit_tests=str(tests))
+    assert (out / "models" / "model.pt").is_file()
+
+
+def test_says_that_a_run_is_not_finished(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    record = json.loads((copy / "run.json").read_text())
+    (copy / "run.json").write_text(json.dumps({**record, "settings": {"max_epochs": 20}}))
+    for epoch in (20, 3):
+        torch.save({"epoch": epoch}, copy / "checkpoint.pt")
+        pack(str(copy), str(tmp_path / f"packed_{epoch}"))
+    told = [entry.getMessage() for entry in caplog.records if entry.levelname == "WARNING"]
+    assert told == [f"{copy}: not finished, 3 of 20 epochs are done; the same 'conemos train' goes on"]
 
 
 def test_refuses_what_is_no_run_and_what_exists(bundle: Path, run: Path, tmp_path: Path) -> None:
