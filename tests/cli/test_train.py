@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from conemos_bundle.cli import evaluate, train
-from conemos_bundle.errors import UserError, find_user_error
+from conemos_bundle.errors import UsageError, UserError, find_user_error
 from conemos_bundle.files import LOCK, one_writer
 from conemos_bundle.training import workflows
 from conemos_bundle.training.workflows import hold_folder, run_training_config
@@ -66,6 +66,23 @@ def test_the_lock_of_a_workflow_ends_with_it(tmp_path: Path, monkeypatch: pytest
     run_training_config([], {})
     with one_writer(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"ckpt_path": "w.pt"}, "--run and --ckpt_path: each says which weights; give one of them"),
+        ({"output_dir": "other"}, "--run and --output_dir: each says"),
+        ({"run": None, "output_dir": "other", "ckpt_path": "w.pt"}, "--ckpt_path and --output_dir: each says"),
+        *(({name: [1, 1, 1]}, f"--{name}: is a setting of training") for name in ("spacing", "channels", "max_epochs")),
+    ],
+)
+def test_what_an_evaluation_would_not_read_is_refused(
+    options: dict[str, Any], words: str, tiny_dataset: Path, run: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        evaluate(str(tiny_dataset / "datalist.json"), **{"run": str(run), "evaluation_dir": str(tmp_path), **options})
+    assert not any(tmp_path.iterdir())
 
 
 def test_evaluating_an_empty_split_or_a_missing_run_is_refused(tiny_dataset: Path, tmp_path: Path) -> None:
