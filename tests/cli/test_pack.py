@@ -193,7 +193,7 @@ def test_the_zoo_installs_all_that_the_core_imports_and_tensorboard_too(bundle: 
     assert "tensorboard" in metadata["required_packages_version"]  # an extra: it need not be installed where one packs
 
 
-def test_writes_over_no_file_of_the_user(run: Path, tmp_path: Path) -> None:
+def test_writes_over_no_file_of_the_user(run: Path, bundle: Path, tmp_path: Path) -> None:
     tests, out = tmp_path / "ci", tmp_path / "tiny"
     tests.mkdir()
     for file in (
@@ -207,12 +207,11 @@ def test_writes_over_no_file_of_the_user(run: Path, tmp_path: Path) -> None:
             pack(str(run), str(out), archive=True, unit_tests=str(tests))
         assert file.read_text() == "mine" and not out.exists()
         file.unlink()
-    pack(str(run), str(out), archive=True, unit_tests=str(tests))
-    shutil.rmtree(out)  # as if killed before the folder was there
-    with pytest.raises(UserError, match=r"tiny\.zip: exists"):
-        pack(str(run), str(out), version="0.2.0", archive=True)
-    pack(str(run), str(out), archive=True, unit_tests=str(tests))
-    assert (out / "models" / "model.pt").is_file()
+    left, again = shutil.copy(bundle.with_suffix(".zip"), tmp_path), tmp_path / bundle.name  # killed before the folder
+    with pytest.raises(UserError, match=f"{Path(left).name}: exists"):
+        pack(str(run), str(again), version="0.3.0", changes="tried", archive=True)
+    pack(str(run), str(again), version="0.2.0", changes="tried", archive=True)
+    assert (again / "models" / "model.pt").is_file()
 
 
 def test_says_that_a_run_is_not_finished(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from conemos_bundle.files import write_in_one_step
 TEMPLATES = Path(__file__).parent
 LARGEST_IN_GIT = 1024 * 1024  # bytes; the Model Zoo takes no larger file into its repository
 CHECKSUMS = "SHA256SUMS"
+LARGE_FILES = "large_files.yml"
 
 
 def sha256(file: Path) -> str:
@@ -31,8 +32,28 @@ def write_checksums(bundle: Path) -> Path:
     """
     models = bundle / "models"
     files = sorted(file for file in models.iterdir() if file.is_file() and file.name != CHECKSUMS)
-    (models / CHECKSUMS).write_text("".join(f"{sha256(file)}  {file.name}\n" for file in files), encoding="utf-8")
+    text = "".join(f"{sha256(file)}  {file.name}\n" for file in files)
+    write_in_one_step(models / CHECKSUMS, partial(Path.write_text, data=text, encoding="utf-8"))
     return models / CHECKSUMS
+
+
+def follow_exports(bundle: Path, exported: Sequence[str]) -> None:
+    """Where a bundle has sums, write those of exports too; say what its ``large_files.yml`` does not know.
+
+    Args:
+        bundle: its folder.
+        exported: names of files in ``models/``.
+    """
+    if (bundle / "models" / CHECKSUMS).is_file():
+        write_checksums(bundle)
+    listed = bundle / LARGE_FILES
+    if not listed.is_file():
+        return
+    known = listed.read_text(encoding="utf-8", errors="replace")
+    for name in exported:
+        file = bundle / "models" / name
+        if (file.stat().st_size > LARGEST_IN_GIT or f"models/{name}" in known) and sha256(file) not in known:
+            print(f"{listed}: does not know this models/{name}; upload it, and write its sum there: {sha256(file)}")
 
 
 def write_large_files(bundle: Path, url: str) -> list[str]:
@@ -61,7 +82,7 @@ def write_large_files(bundle: Path, url: str) -> list[str]:
         for file in large
     ]
     text = yaml.safe_dump({"large_files": entries}, sort_keys=False, width=1000)
-    (bundle / "large_files.yml").write_text(text, encoding="utf-8")
+    (bundle / LARGE_FILES).write_text(text, encoding="utf-8")
     return [entry["path"] for entry in entries]
 
 

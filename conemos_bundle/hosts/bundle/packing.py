@@ -25,7 +25,8 @@ from conemos_bundle.hosts.bundle import (
     write_unit_tests,
 )
 from conemos_bundle.hosts.bundle.evaluation import read_evaluation
-from conemos_bundle.hosts.bundle.exporting import export_bundle
+from conemos_bundle.hosts.bundle.exporting import ExportError, export_bundle
+from conemos_bundle.hosts.bundle.formats import checked_formats
 from conemos_bundle.hosts.bundle.model_card import model_card
 from conemos_bundle.hosts.bundle.zoo_versions import differences, zoo_versions
 from conemos_bundle.runs.record import Description, Run, as_dictionary
@@ -173,6 +174,8 @@ def pack_run(
     Returns:
         the bundle's folder.
     """
+    if formats:
+        checked_formats(formats)
     source, target = Path(run).expanduser(), Path(output).expanduser().absolute()
     sweep(target.parent)
     if target.exists():
@@ -195,7 +198,7 @@ def pack_run(
         reject_other_archive(zipped, {f"models/{RECORD}": _json(as_dictionary(record)), METADATA: _json(described)})
     if told := unfinished(source):
         logger.warning(told)
-    root = bundle_folder()
+    root, not_exported = bundle_folder(), ""
     with folder_in_one_step(target) as part:
         (part / "models").mkdir()
         (part / "docs").mkdir()
@@ -213,8 +216,11 @@ def pack_run(
         (part / "docs" / "data_license.txt").write_text(_data_license(record.data), encoding="utf-8")
         for picture in evaluated.pictures:
             shutil.copy(picture, part / "docs" / picture.name)
-        if formats:
-            export_bundle(part, formats)
+        try:
+            if formats:
+                export_bundle(part, formats)
+        except ExportError as error:  # minutes may have gone into the others
+            not_exported = str(error)
         write_checksums(part)
         if weights_url is not None:
             large = write_large_files(part, weights_url)
@@ -226,6 +232,8 @@ def pack_run(
         if archive:  # before the folder is there: then all of it is
             print(f"wrote {write_archive(part, zipped)}, and its sha256 sum beside it")
     print(f"wrote {target}")
+    if not_exported:
+        raise ExportError(not_exported)
     installed = package_versions()
     if told := differences(installed, zoo_versions(installed)):
         print(told)
