@@ -7,6 +7,7 @@ import inspect
 import re
 import sys
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,27 @@ def _config_files(text: str) -> list[str]:
     return [str(file) for file in value] if isinstance(value, list | tuple) else str(value).split(",")
 
 
+def _is_option(word: str) -> bool:
+    return re.match(r"--|-[A-Za-z]", word) is not None
+
+
+def _as_fire_reads(words: Sequence[str]) -> dict[str, str]:
+    """Options and their values: ``--a-b 1``, ``-a_b=1``, ``--a_b``, which is True, and ``--noa_b``, which is False."""
+    options: dict[str, str] = {}
+    for word, following in zip_longest(words, words[1:]):
+        if not _is_option(word) or word == "--":
+            continue
+        option, equals, value = word.lstrip("-").partition("=")
+        option = option.replace("-", "_")
+        if not equals and following is not None and not _is_option(following):
+            value = following
+        elif not equals:
+            is_no = option.startswith("no") and option not in inspect.signature(run).parameters
+            option, value = (option[2:], "False") if is_no else (option, "True")
+        options[option] = value
+    return options
+
+
 def reject_unknown_overrides(argv: Sequence[str] | None = None) -> None:
     """Refuse a misspelled ``--setting`` of `python -m monai.bundle run`, which MONAI would silently add.
 
@@ -37,11 +59,7 @@ def reject_unknown_overrides(argv: Sequence[str] | None = None) -> None:
     argv = sys.argv if argv is None else argv
     if len(argv) < 2 or argv[1] != "run" or not Path(argv[0]).as_posix().endswith("monai/bundle/__main__.py"):
         return
-    options: dict[str, str] = {}
-    for i, word in enumerate(argv[2:], start=2):
-        found = re.match(r"--([^=]+)(?:=(.*))?$", word, re.DOTALL)
-        if found:
-            options[found[1]] = found[2] if found[2] is not None else " ".join(argv[i + 1 : i + 2])
+    options = _as_fire_reads(argv[2:])
     if "args_file" in options or "config_file" not in options:
         return  # settings come from elsewhere too
     files = _config_files(options["config_file"])
