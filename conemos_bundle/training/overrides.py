@@ -9,12 +9,13 @@ import sys
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 from conemos_bundle.errors import UsageError
 from conemos_bundle.utils.config_files import REGIONS_ARE_GIVEN, has_setting, is_path_setting
 from conemos_bundle.utils.nearest import suggestion
-from monai.bundle import ConfigParser, run
+from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser, run
 
 
 def _config_files(text: str) -> list[str]:
@@ -70,8 +71,40 @@ def reject_unknown_overrides(argv: Sequence[str] | None = None) -> None:
         if option not in inspect.signature(run).parameters and not has_setting(known, option):
             near = suggestion(f"--{option}", [f"--{name}" for name in known])
             raise UsageError(f"--{option}: no such setting in {options['config_file']}{near or '; mind the spelling'}")
+        reject_unknown_argument(known, option)
         if is_path_setting(option):
             _reject_number(option, options[option])
+
+
+def reject_unknown_argument(config: Any, option: str) -> None:
+    """Refuse a new argument, below a ``_target_`` of a configuration, that the class or function does not take.
+
+    Args:
+        config: as `has_setting` has found the setting in it.
+        option: the setting, ``a::b``.
+
+    Raises:
+        UsageError: naming the argument that is nearest.
+    """
+    *above, last = re.split("::|#", option.lstrip("+"))
+    for part in above:
+        if isinstance(config, list) and part.isdigit() and int(part) < len(config):
+            config = config[int(part)]
+        elif isinstance(config, dict) and part in config:
+            config = config[part]
+        else:
+            return  # behind a reference
+    if not isinstance(config, dict) or last in config or last.startswith("_") or "_target_" not in config:
+        return
+    component = locate(str(ConfigComponent(config, locator=ComponentLocator()).resolve_module_name()))
+    try:
+        parameters = inspect.signature(component).parameters  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # there is none, or it does not say what it takes
+        return
+    if last not in parameters and not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+        path = option[: -len(last)]
+        near = suggestion(f"--{option}", [f"--{path}{name}" for name in parameters])
+        raise UsageError(f"--{option}: {config['_target_']} has no argument {last!r}{near}")
 
 
 def _reject_number(option: str, text: str) -> None:

@@ -16,6 +16,11 @@ from conemos_bundle.training.workflows import hold_folder, run_training_config
     [
         ({"overlay": "paperr"}, "paperr: no such overlay"),
         ({"max_epoch": 1}, "--max_epoch: no such setting"),
+        (
+            {"plan::plan::spacingg": [3, 3, 3]},
+            "--plan::plan::spacingg: conemos_bundle.data.plan_input has no argument 'spacingg' (did you mean --",
+        ),
+        ({"train::trainer::val_handler": []}, "--train::trainer::val_handler: SupervisedTrainer has no argument"),
         ({"train::traner::amp": True}, "--train::traner::amp: no such setting"),
         ({"dataset_dir": "/nowhere"}, "/nowhere"),
         ({"cache": "ram"}, "cache 'ram'"),
@@ -34,6 +39,25 @@ def test_bad_options_are_one_line(options: dict, words: str, tiny_dataset: Path,
     user_error = find_user_error(error.value)
     assert user_error is not None
     assert words in str(user_error) and "did you mean --regions" not in str(user_error)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("o.json", '{"max_epochs": 3,}', "not valid JSON (line 1: "),
+        ("o.json", "[1, 2]", "holds no settings by name"),
+        ("o.yaml", "max_epochs: 3", "settings are read from JSON files"),
+        ("o.json", '{"regions": ["inner core", "outer"]}', "training takes the regions and their order from"),
+    ],
+)
+def test_bad_overlays_are_one_line(name: str, content: str, words: str, tiny_dataset: Path, tmp_path: Path) -> None:
+    overlay = tmp_path / name
+    overlay.write_text(content)
+    settings = {"output_dir": str(tmp_path / "run"), "max_epochs": 1, "steps_per_epoch": 1, "channels": [2, 4]}
+    with pytest.raises(Exception, match=".") as error:
+        train(str(tiny_dataset / "datalist.json"), overlay=str(overlay), **settings)
+    assert words in str(find_user_error(error.value))
     assert not (tmp_path / "run").exists()
 
 

@@ -22,7 +22,7 @@ def config(tmp_path: Path) -> str:
         json.dumps(
             {
                 "regions": None,
-                "train": {"x": 1, "transforms": [{"_target_": "Flip"}, "@other"]},
+                "train": {"x": 1, "transforms": [{"_target_": "RandFlip"}, "@other"]},
                 "validate": {"handlers": [0]},
                 "bundle_root": ".",
             }
@@ -51,6 +51,8 @@ def test_known_settings_pass(config: str) -> None:
 
 
 def test_a_misspelled_setting_is_refused(config: str) -> None:
+    with pytest.raises(UserError, match="RandFlip has no argument 'probb' .did you mean --train::transforms::0::prob"):
+        reject_unknown_overrides([PROGRAM, "run", f"--config_file={config}", "--train::transforms::0::probb", "1"])
     for words in (
         ["--region", "['a']"],
         ["--region=['a']"],
