@@ -134,6 +134,22 @@ def test_without_a_datalist_one_line_says_what_to_do(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("names", [["train"], ["train", "evaluate"]])
+@pytest.mark.parametrize("regions", [["inner core", "outer"], ["outer"], "outer"])
+def test_regions_in_another_order_are_refused_wherever_they_were_set(
+    tmp_path: Path, tiny_dataset: Path, run: Path, names: list[str], regions: Any
+) -> None:
+    """Each channel would have another region's name."""
+    places = {"output_dir": tmp_path / "run", "ckpt_path": run / "model.pt", "evaluation_dir": tmp_path / "run"}
+    settings = {name: places[name] for name in (places if "evaluate" in names else ["output_dir"])}
+    begun = workflow(names, datalist=tiny_dataset / "datalist.json", regions=regions, **settings)
+    with pytest.raises(Exception, match=".") as caught:
+        begun.initialize()
+    told = str(find_user_error(caught.value))
+    assert told.startswith(f"--regions {regions}: training takes") and told.endswith("outer, inner core; leave it out")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "answer"),
     [

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 
 from conemos_bundle.cli.arguments import names_of
 from conemos_bundle.cli.next_step import say_next
-from conemos_bundle.errors import UsageError
-from conemos_bundle.utils.nearest import check_path, suggestion
-
-FORMATS = ("ts", "pt2", "onnx")
+from conemos_bundle.hosts.bundle.formats import FORMATS, checked_formats
+from conemos_bundle.utils.nearest import check_path
 
 
 def export(bundle: str, formats: str | Sequence[str] = FORMATS) -> None:
@@ -20,13 +18,11 @@ def export(bundle: str, formats: str | Sequence[str] = FORMATS) -> None:
         formats: which of ``ts``, ``pt2`` and ``onnx``; ONNX needs ``pip install 'conemos-bundle[export]'``.
 
     Raises:
-        UserError: no bundle, no such format, or a file that differs from the network by more than 1e-4.
+        UserError: no bundle, no such format, one that the network cannot be written in (the others are), or a file that
+            differs from the network by more than 1e-4.
     """
     folder = check_path(str(bundle), is_folder=True)
-    asked = names_of(formats) if isinstance(formats, str) else list(formats)
-    for name in asked:
-        if name not in FORMATS:
-            raise UsageError(f"--formats {name!r}: use some of {','.join(FORMATS)}{suggestion(name, FORMATS)}")
+    asked = checked_formats(names_of(formats) if isinstance(formats, str) else formats)
 
     from conemos_bundle.hosts.bundle.exporting import export_bundle
 

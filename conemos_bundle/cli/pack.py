@@ -39,8 +39,9 @@ def pack(
         unit_tests: a folder for the Model Zoo's unit tests of this bundle: ``ci/unit_tests`` of a clone of it.
 
     Raises:
-        UserError: the run is not finished, ``output`` exists, or a name that the Model Zoo does not take: with ``_v``
-            in it or, with ``unit_tests``, part of the name of another bundle of that zoo or the other way round.
+        UserError: there is no model in the run; ``output``, or a file that would be written beside it, exists; or a
+            name that the Model Zoo does not take: with ``_v`` in it or, with ``unit_tests``, part of the name of
+            another bundle of that zoo or the other way round.
     """
     check_path(str(run), is_folder=True)
     target = Path(str(output)).expanduser()

@@ -13,13 +13,14 @@ WIDTH = 100
 _OF_EVALUATION = {
     "dataset_dir": None,
     "output_dir": "folder of the run, where --run is not given; default: runs/ and the data set's name",
-    "ckpt_path": "weights, where they are not model.pt of the run",
+    "ckpt_path": "weights beside their run.json, where --run is not given",
     "evaluation_dir": "folder to write into; default: evaluation_ and the split, in that of the run",
     "inside": "which region lies inside which other; default: what the run says",
     "device": None,
     "bfloat16": "compute in bfloat16, faster on some devices and less exact",
     "channels_last": None,
 }
+_BESIDE = {"bundle_root", "datalist", "fraction", "seed"}  # read too, and of the command itself or of no consequence
 
 
 def described_settings() -> dict[str, tuple[str, str]]:
@@ -37,6 +38,11 @@ def settings_of_evaluation() -> dict[str, tuple[str, str]]:
         name: (_default(config[name]) if name in config else known[name][0], told or known[name][1])
         for name, told in _OF_EVALUATION.items()
     }
+
+
+def unread_by_evaluation() -> set[str]:
+    """Settings of a training that an evaluation takes from the run, or has no use for."""
+    return set(described_settings()) - set(_OF_EVALUATION) - _BESIDE
 
 
 def _default(value: object) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from conemos_bundle.cli.next_step import say_next
 from conemos_bundle.cli.runs_here import check_model_folder, name_runs
+from conemos_bundle.cli.settings import unread_by_evaluation
 from conemos_bundle.errors import UsageError
 from conemos_bundle.names import folder_name
 from conemos_bundle.utils.config_files import check_settings, overlay_files
@@ -56,6 +57,7 @@ def evaluate(datalist: str, run: str | None = None, split: str = "test", **optio
     if split not in SPLITS:
         raise UsageError(f"--split {split!r}: use one of {', '.join(SPLITS)}{suggestion(split, SPLITS)}")
     _check(datalist, ["evaluate"], options)
+    _reject_unread(run, options)
     if run is not None:
         options["ckpt_path"] = check_model_folder(str(run), "--run") / "model.pt"
     _reject_no_run(str(datalist), run, options)
@@ -83,6 +85,18 @@ def _check(datalist: str, overlays: list[str], options: dict[str, Any]) -> None:
     check_path(str(datalist), is_folder=False)
     if options.get("dataset_dir") is not None:
         check_path(str(options["dataset_dir"]), is_folder=True)
+
+
+def _reject_unread(run: str | None, options: Mapping[str, Any]) -> None:
+    """Refuse what would have no say: settings of training, and a second place of the weights."""
+    for option in options:
+        if option.lstrip("+") in unread_by_evaluation():
+            raise UsageError(f"--{option}: is a setting of training, which an evaluation does not read; leave it out")
+    places = [
+        f"--{name}" for name in ("run", "ckpt_path", "output_dir") if {"run": run, **options}.get(name) is not None
+    ]
+    if len(places) > 1:
+        raise UsageError(f"{' and '.join(places)}: each says which weights; give one of them")
 
 
 def _reject_no_run(datalist: str, run: str | None, options: Mapping[str, Any]) -> None:

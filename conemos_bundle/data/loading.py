@@ -30,7 +30,7 @@ def region_sampler(
     )  # fmt: skip
 
 
-def scan_dataset(data: Sequence[Any], transform: Callable[..., Any], cache: str = "memory") -> CacheDataset:
+def scan_dataset(data: Sequence[Any], transform: Callable[..., Any], cache: str | None = "memory") -> CacheDataset:
     """Whole scans, to validate or evaluate on.
 
     Args:

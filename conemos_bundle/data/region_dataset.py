@@ -99,7 +99,7 @@ class RegionDataset(torch.utils.data.Dataset):
             for the one drawn). The patch is the same.
         plan: of the network's input. Where it has ``scales``, the label has the annotated regions that are looked at as
             closely as the one drawn, and ``regions`` are the indices of regions at that scale, ``k + K * level``.
-        cache: ``"memory"``, ``"disk"`` (in ``cache_dir``; survives the run) or ``"none"``.
+        cache: ``"memory"``, ``"disk"`` (in ``cache_dir``; survives the run) or ``"none"``, as command lines give None.
         cache_dir: folder of the disk cache.
         progress: show a progress bar while the memory cache fills; None: on a terminal.
 
@@ -114,7 +114,7 @@ class RegionDataset(torch.utils.data.Dataset):
         transform: Compose,
         regions: Sequence[str],
         target: str = "region",
-        cache: str = "memory",
+        cache: str | None = "memory",
         cache_dir: str | None = None,
         progress: bool | None = None,
         regions_per_scan: int | str = 1,
@@ -122,6 +122,7 @@ class RegionDataset(torch.utils.data.Dataset):
     ) -> None:
         if not data:
             raise UserError("the datalist has no training scan with an annotated region: nothing to train on")
+        cache = "none" if cache is None else cache
         for name, value, allowed in (("cache", cache, CACHES), ("target", target, TARGETS)):
             if value not in allowed:
                 raise UserError(f"{name} {value!r}: use one of {', '.join(allowed)}")

@@ -28,7 +28,7 @@ def warn_of_run(weights: str | os.PathLike[str], datalist: Datalist, split: str,
     """
     if rank > 0:
         return
-    for line in (_seen(Path(weights).parent, datalist, split), _unfinished(Path(weights).parent)):
+    for line in (_seen(Path(weights).parent, datalist, split), unfinished(Path(weights).parent)):
         if line:
             logger.warning(line)
 
@@ -46,8 +46,12 @@ def _seen(folder: Path, datalist: Datalist, split: str) -> str:
     return f"{folder}: {', '.join(parts)}; their Dice says little about new scans" if parts else ""
 
 
-def _unfinished(folder: Path) -> str:
-    """A line where the checkpoint says fewer epochs than were asked for."""
+def unfinished(folder: Path) -> str:
+    """A line where a run's checkpoint says fewer epochs than were asked for; else an empty one.
+
+    Args:
+        folder: of the run.
+    """
     try:
         settings = read_run(folder / RECORD).settings
     except UserError:  # said where the record is needed

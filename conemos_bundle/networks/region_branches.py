@@ -21,6 +21,9 @@ class RegionBranches(nn.Module):
         Raises:
             RuntimeError: an index is below 0 or not below K.
         """
+        if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript compiles what an `and` joins)
+            if torch.compiler.is_exporting():
+                return self._every(shared, asked)
         if bool((asked < 0).any()) or bool((asked >= len(self.branches)).any()):
             raise RuntimeError("index of a region out of range")
         places: list[torch.Tensor] = []  # where in the result each branch's logits go
@@ -34,3 +37,8 @@ class RegionBranches(nn.Module):
                 places.append(found[:, 0] * asked.shape[1] + found[:, 1])
         in_order = torch.cat(logits)[torch.cat(places).argsort()]
         return in_order.unflatten(0, [asked.shape[0], asked.shape[1]]).squeeze(2)
+
+    def _every(self, shared: list[torch.Tensor], asked: torch.Tensor) -> torch.Tensor:
+        """The same without branches in the program, which exported ones cannot have: all are computed."""
+        every = torch.cat([branch(shared) for branch in self.branches], 1)
+        return every[torch.arange(asked.shape[0], device=asked.device)[:, None], asked]

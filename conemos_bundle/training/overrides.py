@@ -7,13 +7,15 @@ import inspect
 import re
 import sys
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 from conemos_bundle.errors import UsageError
-from conemos_bundle.utils.config_files import has_setting, is_path_setting
+from conemos_bundle.utils.config_files import REGIONS_ARE_GIVEN, has_setting, is_path_setting
 from conemos_bundle.utils.nearest import suggestion
-from monai.bundle import ConfigParser, run
+from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser, run
 
 
 def _config_files(text: str) -> list[str]:
@@ -23,6 +25,27 @@ def _config_files(text: str) -> list[str]:
     except (SyntaxError, ValueError):
         value = text
     return [str(file) for file in value] if isinstance(value, list | tuple) else str(value).split(",")
+
+
+def _is_option(word: str) -> bool:
+    return re.match(r"--|-[A-Za-z]", word) is not None
+
+
+def _as_fire_reads(words: Sequence[str]) -> dict[str, str]:
+    """Options and their values: ``--a-b 1``, ``-a_b=1``, ``--a_b``, which is True, and ``--noa_b``, which is False."""
+    options: dict[str, str] = {}
+    for word, following in zip_longest(words, words[1:]):
+        if not _is_option(word) or word == "--":
+            continue
+        option, equals, value = word.lstrip("-").partition("=")
+        option = option.replace("-", "_")
+        if not equals and following is not None and not _is_option(following):
+            value = following
+        elif not equals:
+            is_no = option.startswith("no") and option not in inspect.signature(run).parameters
+            option, value = (option[2:], "False") if is_no else (option, "True")
+        options[option] = value
+    return options
 
 
 def reject_unknown_overrides(argv: Sequence[str] | None = None) -> None:
@@ -37,11 +60,7 @@ def reject_unknown_overrides(argv: Sequence[str] | None = None) -> None:
     argv = sys.argv if argv is None else argv
     if len(argv) < 2 or argv[1] != "run" or not Path(argv[0]).as_posix().endswith("monai/bundle/__main__.py"):
         return
-    options: dict[str, str] = {}
-    for i, word in enumerate(argv[2:], start=2):
-        found = re.match(r"--([^=]+)(?:=(.*))?$", word, re.DOTALL)
-        if found:
-            options[found[1]] = found[2] if found[2] is not None else " ".join(argv[i + 1 : i + 2])
+    options = _as_fire_reads(argv[2:])
     if "args_file" in options or "config_file" not in options:
         return  # settings come from elsewhere too
     files = _config_files(options["config_file"])
@@ -52,8 +71,40 @@ def reject_unknown_overrides(argv: Sequence[str] | None = None) -> None:
         if option not in inspect.signature(run).parameters and not has_setting(known, option):
             near = suggestion(f"--{option}", [f"--{name}" for name in known])
             raise UsageError(f"--{option}: no such setting in {options['config_file']}{near or '; mind the spelling'}")
+        reject_unknown_argument(known, option)
         if is_path_setting(option):
             _reject_number(option, options[option])
+
+
+def reject_unknown_argument(config: Any, option: str) -> None:
+    """Refuse a new argument, below a ``_target_`` of a configuration, that the class or function does not take.
+
+    Args:
+        config: as `has_setting` has found the setting in it.
+        option: the setting, ``a::b``.
+
+    Raises:
+        UsageError: naming the argument that is nearest.
+    """
+    *above, last = re.split("::|#", option.lstrip("+"))
+    for part in above:
+        if isinstance(config, list) and part.isdigit() and int(part) < len(config):
+            config = config[int(part)]
+        elif isinstance(config, dict) and part in config:
+            config = config[part]
+        else:
+            return  # behind a reference
+    if not isinstance(config, dict) or last in config or last.startswith("_") or "_target_" not in config:
+        return
+    component = locate(str(ConfigComponent(config, locator=ComponentLocator()).resolve_module_name()))
+    try:
+        parameters = inspect.signature(component).parameters  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # there is none, or it does not say what it takes
+        return
+    if last not in parameters and not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+        path = option[: -len(last)]
+        near = suggestion(f"--{option}", [f"--{path}{name}" for name in parameters])
+        raise UsageError(f"--{option}: {config['_target_']} has no argument {last!r}{near}")
 
 
 def _reject_number(option: str, text: str) -> None:
@@ -67,6 +118,24 @@ def _reject_number(option: str, text: str) -> None:
             raise UsageError(
                 f"--{option} {text}: would be read as {value!r}, not as a path; write --{option} ./{text.strip('[]')}"
             )
+
+
+def reject_other_regions(regions: Any, given: Any) -> None:
+    """A step of a configuration: refuse regions, or an order of them, that the data set or the run does not have.
+
+    An overlay or `python -m monai.bundle` could set them; each channel would then have another region's name.
+
+    Args:
+        regions: of the configuration.
+        given: the datalist that is trained on, or the record of the run that is evaluated.
+
+    Raises:
+        UsageError: they differ.
+    """
+    if regions != given.regions:
+        raise UsageError(
+            f"--regions {str(regions)[:60]}: {REGIONS_ARE_GIVEN}: {', '.join(given.regions)}; leave it out"
+        )
 
 
 def reject_no_vectors(spacing: Any, patch_size: Any, flip_probability: Any, seed: Any) -> None:

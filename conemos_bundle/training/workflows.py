@@ -14,6 +14,7 @@ from typing import Any
 from conemos_bundle.data.datalist import read_datalist, scans_folder
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import one_writer
+from conemos_bundle.training.overrides import reject_unknown_argument
 from conemos_bundle.utils.config_files import check_settings, is_path_setting, overlay_files
 from conemos_bundle.utils.paths import bundle_folder, without_folders
 from monai.bundle import ConfigWorkflow
@@ -105,6 +106,7 @@ def run_training_config(
         bundle_root=str(bundle_folder()),
     )
     for option, value in options.items():
+        reject_unknown_argument(workflow.parser.config, option)
         if is_path_setting(option) and isinstance(value, int | float):
             raise UserError(f"--{option} {value}: a number is no path; pass a text")
         # a text that begins with "$" would be evaluated: paths go in as objects

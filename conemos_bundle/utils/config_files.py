@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from conemos_bundle.errors import UsageError
+from conemos_bundle.errors import UsageError, UserError
 from conemos_bundle.utils.nearest import suggestion
 from conemos_bundle.utils.paths import bundle_folder
+from conemos_bundle.utils.records import read_json
 
 _NO_OVERLAYS = {
     "train", "metadata", "inference", "batch_inference", "inference_trt", "evaluate", "multi_gpu_evaluate",
 }  # fmt: skip
+REGIONS_ARE_GIVEN = "training takes the regions and their order from the datalist, an evaluation from the run"
+_OF_THE_DATA = ("regions", "region_names")  # channels have their names by order: another one would swap them in silence
 
 
 def is_path_setting(name: str) -> bool:
@@ -77,15 +79,25 @@ def check_settings(options: Sequence[str], files: Sequence[Path], also: Sequence
         also: what else may have been meant by a misspelled one.
 
     Raises:
-        UsageError: naming the setting that is nearest.
+        UserError: a file cannot be read.
+        UsageError: naming the setting that is nearest; or it is one of the regions, which no setting changes.
     """
-    configs = [_nested(json.loads(file.read_text(encoding="utf-8"))) for file in files]
-    known = sorted(set().union(*configs))
+    configs = [_nested(_read(file)) for file in files]
+    known = sorted(set().union(*configs) - {*_OF_THE_DATA})
     for option in options:
+        if re.split("::|#", option.lstrip("+"))[-1] in _OF_THE_DATA:
+            raise UsageError(f"--{option}: {REGIONS_ARE_GIVEN}; leave it out, or change the datalist")
         if not any(has_setting(config, option) for config in configs):
             names = ", ".join(file.name for file in files)
             near = suggestion(f"--{option}", [f"--{name}" for name in (*known, *also)])
             raise UsageError(f"--{option}: no such setting in {names}{near}")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    config = read_json(file, " the settings", "; settings are read from JSON files")
+    if not isinstance(config, dict):
+        raise UserError(f'{file}: holds no settings by name; write {{"max_epochs": 3, …}}')
+    return config
 
 
 def _nested(config: dict[str, Any]) -> dict[str, Any]:

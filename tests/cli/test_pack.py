@@ -13,6 +13,11 @@ import pytest
 import torch
 from conemos_bundle.cli import pack, predict
 from conemos_bundle.errors import UserError
+from conemos_bundle.hosts.bundle import packing
+from conemos_bundle.networks import NETWORKS, OF_GROWING
+from conemos_bundle.runs.record import NetworkConfig
+from conemos_bundle.runs.run import read_record
+from conemos_bundle.utils.paths import bundle_folder
 from monai.bundle import ConfigWorkflow
 
 
@@ -27,6 +32,30 @@ def test_has_what_the_model_zoo_asks_for(bundle: Path, run: Path) -> None:
     assert (bundle / "docs" / "README.md").read_text().startswith("# Model Overview")
 
 
+def test_it_carries_the_core_and_nothing_that_lies_in_an_installed_package(
+    bundle: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among that are two scans of patients."""
+    installed = shutil.copytree(
+        bundle_folder() / "conemos_bundle", tmp_path / "conemos_bundle", ignore=lambda *_: {"__pycache__"}
+    )
+    inside = ("examples/images/scan.nii.gz", "configs/train.json", "models/model.pt", "later/found.csv")
+    for file in inside:
+        (installed / file).parent.mkdir(parents=True)
+        (installed / file).touch()
+    monkeypatch.setattr(packing, "PACKAGE", installed)
+    pack(str(run), str(tmp_path / "packed"))
+    kinds = {".py", ".typed", ".csv"}
+    of_both = [
+        sorted(str(file.relative_to(folder)) for file in (folder / "conemos_bundle").rglob("*") if file.is_file())
+        for folder in (bundle, tmp_path / "packed")
+    ]
+    assert of_both[0] == of_both[1] and {Path(file).suffix for file in of_both[0]} == kinds
+    above = {"cli", "hosts", "importers", "paper", "phantom", "reports", "__main__.py", "__pycache__"}
+    carried = {file.name for file in (bundle / "conemos_bundle").iterdir()}
+    assert carried == {file.name for file in (bundle_folder() / "conemos_bundle").iterdir()} - above
+
+
 def test_metadata_describe_the_model(bundle: Path) -> None:
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
     prediction = metadata["network_data_format"]["outputs"]["pred"]
@@ -35,6 +64,17 @@ def test_metadata_describe_the_model(bundle: Path) -> None:
     assert prediction["num_channels"] == 2
     assert prediction["channel_def"] == {"0": "background", "1": "outer", "2": "inner core"}
     assert metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] == ["2*n"] * 3
+
+
+def test_a_network_is_called_what_it_is(run: Path) -> None:
+    record = read_record(run / "model.pt")
+    told = {}
+    for network in (*NETWORKS, *OF_GROWING):
+        target = {"_target_": f"conemos_bundle.networks.{network}", "num_regions": 2, "channels": [2, 4]}
+        if network != "AddedRegion":  # which is packed with the model that it was added to
+            one = record.model_copy(update={"network": NetworkConfig.model_validate(target)})
+            told[network] = packing.metadata(one, "tiny", "0.1.0", {})["description"].partition(" trained on")[0]
+    assert told == packing.KINDS
 
 
 def test_inference_has_every_property_and_the_models_values(bundle: Path) -> None:
@@ -151,6 +191,38 @@ def test_the_zoo_installs_all_that_the_core_imports_and_tensorboard_too(bundle: 
     assert {"itk", "nibabel"} <= imported
     assert [name for name in imported if not named & set(distributions[name])] == []
     assert "tensorboard" in metadata["required_packages_version"]  # an extra: it need not be installed where one packs
+
+
+def test_writes_over_no_file_of_the_user(run: Path, bundle: Path, tmp_path: Path) -> None:
+    tests, out = tmp_path / "ci", tmp_path / "tiny"
+    tests.mkdir()
+    for file in (
+        tmp_path / "tiny.zip",
+        tmp_path / "tiny.zip.sha256",
+        tests / "test_tiny.py",
+        tests / "test_tiny_dist.py",
+    ):
+        file.write_text("mine")
+        with pytest.raises(UserError, match=f"{file.name}: exists"):
+            pack(str(run), str(out), archive=True, unit_tests=str(tests))
+        assert file.read_text() == "mine" and not out.exists()
+        file.unlink()
+    left, again = shutil.copy(bundle.with_suffix(".zip"), tmp_path), tmp_path / bundle.name  # killed before the folder
+    with pytest.raises(UserError, match=f"{Path(left).name}: exists"):
+        pack(str(run), str(again), version="0.3.0", changes="tried", archive=True)
+    pack(str(run), str(again), version="0.2.0", changes="tried", archive=True)
+    assert (again / "models" / "model.pt").is_file()
+
+
+def test_says_that_a_run_is_not_finished(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    record = json.loads((copy / "run.json").read_text())
+    (copy / "run.json").write_text(json.dumps({**record, "settings": {"max_epochs": 20}}))
+    for epoch in (20, 3):
+        torch.save({"epoch": epoch}, copy / "checkpoint.pt")
+        pack(str(copy), str(tmp_path / f"packed_{epoch}"))
+    told = [entry.getMessage() for entry in caplog.records if entry.levelname == "WARNING"]
+    assert told == [f"{copy}: not finished, 3 of 20 epochs are done; the same 'conemos train' goes on"]
 
 
 def test_refuses_what_is_no_run_and_what_exists(bundle: Path, run: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from conemos_bundle.cli.settings import described_settings, settings_help, settings_of_evaluation
+from conemos_bundle.cli.settings import described_settings, settings_help, settings_of_evaluation, unread_by_evaluation
 from conemos_bundle.utils.config_files import overlay_names
 from monai.bundle import ConfigParser
 
@@ -63,6 +63,7 @@ def test_the_help_of_an_evaluation_has_what_an_evaluation_reads() -> None:
     assert not {"max_epochs", "learning_rate", "batch_size", "flip_probability", "pretrained"} & read
     # of the command or the record itself, or of no consequence there
     assert (read & {*described_settings()}) - {*settings} == {"bundle_root", "datalist", "fraction", "seed"}
+    assert unread_by_evaluation() == {*described_settings()} - read
     assert settings["bfloat16"][0] == "false"  # as evaluate.json has it
 
 

@@ -14,6 +14,7 @@ from conemos_bundle.data.region_dataset import RegionDataset, check_regions_per_
 from conemos_bundle.data.sampling import Sample
 from conemos_bundle.errors import UsageError, UserError
 from conemos_bundle.transforms import LoadImageScand, LoadRegionMasksd, RandDeformd
+from conemos_bundle.utils.values import value_of
 from monai.data import MetaTensor, get_track_meta
 from monai.transforms import Compose, RandCropByPosNegLabeld, RandGaussianNoised, ScaleIntensityd, Spacingd
 
@@ -156,7 +157,7 @@ def test_a_draw_gives_one_patch_whatever_came_before_and_however_it_is_cached(
     for draw in draws:  # each from a data set that has drawn nothing yet
         expected[draw] = dataset(items, *augmentation(), **options, cache="none")[draw]
         assert expected[draw]["image"].shape == (1, 4, 6, 5)
-    for cache in ("none", "memory", "disk"):
+    for cache in ("none", "memory", "disk", value_of("none")):
         data = dataset(items, *augmentation(), **options, cache=cache, cache_dir=str(tmp_path / "cache"))
         for draw in [*reversed(draws), *draws]:
             item = data[draw]

@@ -78,6 +78,19 @@ def test_scripted_it_gives_the_same(name: str) -> None:
         torch.testing.assert_close(scripted(image, asked), network(image, asked))
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["IndividualNetworks", "MultiLayer", "MultiDecoder"])
+def test_exported_it_gives_the_same_for_any_regions(name: str) -> None:
+    """A program has no branches: what is not asked for is computed too, and left out."""
+    network, image = build(name, channels=(2, 4)), images(2, 1, 6, 5, 4)
+    free = torch.export.Dim.AUTO
+    program = torch.export.export(
+        network, (image, torch.tensor([2, 0])), dynamic_shapes=(None, {0: free}), strict=False
+    ).module()
+    for asked in (torch.tensor([2, 0]), torch.tensor([1, 1, 0])):
+        torch.testing.assert_close(program(image, asked), network(image, asked))
+
+
 def test_arguments_build_it_again(name: str) -> None:
     options = {"in_channels": 2, "convs_per_level": 1, "norm": "instance", "skip": "first_conv"}
     network = build(name, **options)

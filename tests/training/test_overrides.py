@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 from conemos_bundle.errors import UserError
-from conemos_bundle.training.overrides import reject_no_counts, reject_no_vectors, reject_unknown_overrides
+from conemos_bundle.training.overrides import (
+    _as_fire_reads,
+    reject_no_counts,
+    reject_no_vectors,
+    reject_unknown_overrides,
+)
 
 PROGRAM = "/somewhere/monai/bundle/__main__.py"
 
@@ -17,7 +22,7 @@ def config(tmp_path: Path) -> str:
         json.dumps(
             {
                 "regions": None,
-                "train": {"x": 1, "transforms": [{"_target_": "Flip"}, "@other"]},
+                "train": {"x": 1, "transforms": [{"_target_": "RandFlip"}, "@other"]},
                 "validate": {"handlers": [0]},
                 "bundle_root": ".",
             }
@@ -46,6 +51,8 @@ def test_known_settings_pass(config: str) -> None:
 
 
 def test_a_misspelled_setting_is_refused(config: str) -> None:
+    with pytest.raises(UserError, match="RandFlip has no argument 'probb' .did you mean --train::transforms::0::prob"):
+        reject_unknown_overrides([PROGRAM, "run", f"--config_file={config}", "--train::transforms::0::probb", "1"])
     for words in (
         ["--region", "['a']"],
         ["--region=['a']"],
@@ -58,6 +65,20 @@ def test_a_misspelled_setting_is_refused(config: str) -> None:
     ):
         with pytest.raises(UserError, match="no such setting"):
             reject_unknown_overrides([PROGRAM, "run", f"--config_file={config}", *words])
+
+
+@pytest.mark.parametrize("config_file", ["--config_file {}", "--config-file {}", "-config_file {}", "-config-file={}"])
+def test_options_are_read_as_fire_reads_them(config_file: str, config: str) -> None:
+    start = [PROGRAM, "run", *config_file.format(config).split(" ")]
+    for word in ("--regoins", "-regoins", "--re-goins", "-regoins=1", "--noregoins"):
+        with pytest.raises(UserError, match=r"--(re_goins|regoins): no such setting"):
+            reject_unknown_overrides([*start, word])
+    reject_unknown_overrides([*start, "-regions", "--bundle-root", ".", "--noregions", "-validate::handlers=[]"])
+    assert _as_fire_reads(["--a-b", "-1", "-c", "--nod", "--e=f=g"]) == {
+        "a_b": "-1", "c": "True", "d": "False", "e": "f=g",
+    }  # fmt: skip
+    with pytest.raises(UserError, match="--bundle_root 2024_01_05: would be read"):
+        reject_unknown_overrides([*start, "--bundle-root", "2024_01_05"])
 
 
 def test_other_programs_are_left_alone(config: str) -> None:

@@ -1,8 +1,8 @@
 """A bundle's network as TorchScript, as `torch.export` program (.pt2) and as ONNX.
 
-All take an image ``(B, C, D, H, W)`` of any size. ``.pt2`` and ``.onnx`` have a second input, the indices ``(R,)`` of
-the regions asked for; TorchScript's is optional, and the file holds the bundle's configurations, as the Deploy App SDK
-wants it.
+All take an image ``(B, C, D, H, W)`` of any size, ``.pt2`` one of which no side is pooled to one voxel. ``.pt2`` and
+``.onnx`` have a second input, the indices ``(R,)`` of the regions asked for; TorchScript's is optional, and the file
+holds the bundle's configurations, as the Deploy App SDK wants it.
 """
 
 from __future__ import annotations

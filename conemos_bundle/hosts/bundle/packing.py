@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 from collections.abc import Sequence
@@ -12,8 +13,11 @@ from typing import Any
 
 import torch
 from conemos_bundle.errors import UserError
+from conemos_bundle.evaluation.warn import unfinished
 from conemos_bundle.files import folder_in_one_step, sweep
 from conemos_bundle.hosts.bundle import (
+    reject_other_archive,
+    reject_other_unit_tests,
     write_archive,
     write_checksums,
     write_hugging_face_card,
@@ -21,7 +25,8 @@ from conemos_bundle.hosts.bundle import (
     write_unit_tests,
 )
 from conemos_bundle.hosts.bundle.evaluation import read_evaluation
-from conemos_bundle.hosts.bundle.exporting import export_bundle
+from conemos_bundle.hosts.bundle.exporting import ExportError, export_bundle
+from conemos_bundle.hosts.bundle.formats import checked_formats
 from conemos_bundle.hosts.bundle.model_card import model_card
 from conemos_bundle.hosts.bundle.zoo_versions import differences, zoo_versions
 from conemos_bundle.runs.record import Description, Run, as_dictionary
@@ -29,9 +34,23 @@ from conemos_bundle.runs.run import RECORD, package_versions, read_record, recor
 from conemos_bundle.runs.weights import fit_weights, load_weights
 from conemos_bundle.utils.paths import bundle_folder
 
+logger = logging.getLogger(__name__)
+METADATA = "configs/metadata.json"
 PACKAGE = Path(__file__).resolve().parents[2]
-# and what lies in the package where it is installed
-ABOVE_THE_CORE = ("cli", "hosts", "importers", "paper", "phantom", "reports", "__main__.py", "configs", "models")
+# a list of what to carry, not of what to leave: where the package is installed, configs, weights and scans lie in it
+CORE = (
+    "__init__.py", "data", "errors.py", "evaluation", "files.py", "growing", "inferers", "losses", "metrics",
+    "names.py", "networks", "predictor", "py.typed", "runs", "scales.py", "training", "transforms", "utils", "volumes",
+)  # fmt: skip
+KINDS = {
+    "FiLMUNet": "A FiLM-conditioned 3D UNet (CoNeMOS)",
+    "GrownUNet": "A FiLM-conditioned 3D UNet (CoNeMOS) that was taught more regions later,",
+    "UNet": "A 3D UNet with one output per region",
+    "MultiLayer": "A 3D UNet with a last layer per region",
+    "MultiDecoder": "A 3D UNet with a decoder per region",
+    "IndividualNetworks": "A 3D UNet per region",
+    "DoDNet": "A 3D UNet with a filter made for each region (DoDNet)",
+}
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 REQUIRED = (
     "nibabel", "pytorch-ignite", "itk-io", "scipy", "pandas", "pydantic", "pydicom", "fire", "matplotlib",
@@ -52,8 +71,7 @@ def metadata(record: Run, name: str, version: str, changelog: dict[str, str], **
     regions, plan, data = record.regions, record.plan, record.data
     versions = zoo_versions(package_versions())
     listed = ", ".join(regions)
-    conditioned = record.network.is_conditioned
-    kind = "A FiLM-conditioned 3D UNet (CoNeMOS)" if conditioned else "A 3D UNet with one output per region"
+    kind = KINDS.get(record.network.target.rpartition(".")[2], "A 3D network")
     shape = [f"{side}*n" for side in [2 ** (len(record.network.channels) - 1)] * 3]
     image = {
         "type": "image",
@@ -134,8 +152,8 @@ def inference_config(record: Run) -> dict[str, Any]:
     return config
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+def _json(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=4) + "\n").encode()
 
 
 def pack_run(
@@ -156,6 +174,8 @@ def pack_run(
     Returns:
         the bundle's folder.
     """
+    if formats:
+        checked_formats(formats)
     source, target = Path(run).expanduser(), Path(output).expanduser().absolute()
     sweep(target.parent)
     if target.exists():
@@ -165,13 +185,20 @@ def pack_run(
         raise UserError(f"{name!r} cannot be a bundle's name: letters, digits and '_', but not '_v'; pass --name")
     if unit_tests is not None:  # for the Model Zoo
         _reject_name_within_another(name, target, Path(unit_tests).expanduser().absolute())
+        reject_other_unit_tests(Path(unit_tests).expanduser(), name)
     record = read_record(source / "model.pt")
     weights = load_weights(source / "model.pt")
     fit_weights(recorded_network(record), weights, source / "model.pt")
     evaluated = read_evaluation(source, record.regions)
     record = record.model_copy(update={"evaluation": evaluated.dice})
     texts = {"authors": authors, "copyright": f"Copyright (c) {authors}"} if authors else {}
-    root = bundle_folder()
+    described = metadata(record, name, version, {version: changes}, **texts)
+    zipped = target.with_name(f"{name}.zip")
+    if archive:
+        reject_other_archive(zipped, {f"models/{RECORD}": _json(as_dictionary(record)), METADATA: _json(described)})
+    if told := unfinished(source):
+        logger.warning(told)
+    root, not_exported = bundle_folder(), ""
     with folder_in_one_step(target) as part:
         (part / "models").mkdir()
         (part / "docs").mkdir()
@@ -179,10 +206,9 @@ def pack_run(
         shutil.copytree(root / "configs", part / "configs", ignore=shutil.ignore_patterns("__*"))
         (part / "LICENSE").write_text(_license(root), encoding="utf-8")
         torch.save(weights, part / "models" / "model.pt")
-        _write_json(part / "models" / RECORD, as_dictionary(record))
-        described = metadata(record, name, version, {version: changes}, **texts)
-        _write_json(part / "configs" / "metadata.json", described)
-        _write_json(part / "configs" / "inference.json", inference_config(record))
+        (part / "models" / RECORD).write_bytes(_json(as_dictionary(record)))
+        (part / METADATA).write_bytes(_json(described))
+        (part / "configs" / "inference.json").write_bytes(_json(inference_config(record)))
         (part / "docs" / "README.md").write_text(
             model_card(record, described, evaluated.table, [picture.name for picture in evaluated.pictures]),
             encoding="utf-8",
@@ -190,8 +216,11 @@ def pack_run(
         (part / "docs" / "data_license.txt").write_text(_data_license(record.data), encoding="utf-8")
         for picture in evaluated.pictures:
             shutil.copy(picture, part / "docs" / picture.name)
-        if formats:
-            export_bundle(part, formats)
+        try:
+            if formats:
+                export_bundle(part, formats)
+        except ExportError as error:  # minutes may have gone into the others
+            not_exported = str(error)
         write_checksums(part)
         if weights_url is not None:
             large = write_large_files(part, weights_url)
@@ -201,8 +230,10 @@ def pack_run(
         if unit_tests is not None:
             write_unit_tests(Path(unit_tests).expanduser(), name)
         if archive:  # before the folder is there: then all of it is
-            print(f"wrote {write_archive(part, target.with_name(f'{name}.zip'))}, and its sha256 sum beside it")
+            print(f"wrote {write_archive(part, zipped)}, and its sha256 sum beside it")
     print(f"wrote {target}")
+    if not_exported:
+        raise ExportError(not_exported)
     installed = package_versions()
     if told := differences(installed, zoo_versions(installed)):
         print(told)
@@ -211,7 +242,7 @@ def pack_run(
 
 def _not_of_the_core(folder: str, names: Sequence[str]) -> set[str]:
     """What a packed bundle does not carry: it is trained, evaluated and asked by `monai.bundle` and its hosts."""
-    return {"__pycache__", *(ABOVE_THE_CORE if Path(folder) == PACKAGE else ())} & set(names)
+    return set(names) - set(CORE) if Path(folder) == PACKAGE else {"__pycache__"} & set(names)
 
 
 def _reject_name_within_another(name: str, target: Path, unit_tests: Path) -> None:

@@ -39,7 +39,7 @@ class Training(Strict):
     reason: Text = ""
     before: dict[RegionName, Share] = Field(default_factory=dict)  # mean Dice
     after: dict[RegionName, Share] = Field(default_factory=dict)
-    not_annotated: list[RegionName] = Field(default_factory=list)
+    not_annotated: list[RegionName] = Field(default_factory=list)  # in the scans that judge
     trained_on: list[str] = Field(default_factory=list)
     max_epochs: int | None = None
     learning_rate: Amount = None
@@ -67,13 +67,16 @@ def mean_dice(weights: Path, judge: Path, output: Path, device: torch.device) ->
     return {region: round(fmean(values[region]), 4) for region in sorted(values)}
 
 
-def verdict(before: dict[str, float], after: dict[str, float], unannotated: Sequence[str]) -> tuple[bool, str]:
+def verdict(
+    before: dict[str, float], after: dict[str, float], unannotated: Sequence[str], judges: Sequence[str] = ()
+) -> tuple[bool, str]:
     """Whether the new model may take the old one's place, and why.
 
     Args:
         before: the old model's mean Dice per region.
         after: the new one's.
         unannotated: regions whose masks are the old model's own; the new one shall still find them.
+        judges: names of the scans that judge.
     """
     judged = [region for region in before if region not in unannotated]
     old, new = (sum(means.get(r, math.nan) for r in judged) / max(len(judged), 1) for means in (before, after))
@@ -81,7 +84,10 @@ def verdict(before: dict[str, float], after: dict[str, float], unannotated: Sequ
         return False, f"mean Dice {old:.4f} before, {new:.4f} after: not better, the old model stays"
     for region in unannotated:
         if after.get(region, 1.0) < LEAST_KEPT:
-            return False, f"{region}, which nobody annotated, changed (Dice {after[region]:.2f} with the old masks)"
+            return False, (
+                f"{region} changed (Dice {after[region]:.2f} with the old masks) where nobody annotated it; "
+                f"to have it judged, annotate it in {' or '.join(judges[:3]) or 'another scan'}"
+            )
     return True, f"mean Dice {old:.4f} before, {new:.4f} after: the new model is served"
 
 
@@ -195,7 +201,8 @@ def fine_tune(
     with part_folder(training_set.parent) as cache:
         run_training_config(["fine_tune"], {**options, "cache_dir": cache}, logging_file=False)
     after = mean_dice(run / "model.pt", training_set / "holdout.json", training_set / "after", device)
-    replaced, reason = verdict(before, after, unannotated)
+    judges = [scan.subject for scan in read_datalist(training_set / "holdout.json").validation]
+    replaced, reason = verdict(before, after, unannotated, judges)
     entry: dict[str, Any] = {
         "time": time.strftime("%Y%m%d-%H%M%S"), "replaced": replaced, "reason": reason,
         "before": before, "after": after, "not_annotated": list(unannotated),

@@ -9,6 +9,7 @@ from typing import Any
 from conemos_bundle.errors import UserError
 from conemos_bundle.hosts.label.checks import IMAGES, checked_name
 
+FINAL = "final"  # the tag of what annotators submit, which training reads
 Check = Callable[[Any], bool]
 _DEVICE = re.compile(r"[\w .()\[\]-]{1,80}(:\d{1,3})?")  # cpu, cuda:1, or a GPU's name
 _TYPES = ("uint8", "uint16", "int16", "int32", "float32")
@@ -45,7 +46,9 @@ def _gpus(value: Any) -> bool:
 
 
 def _tag(value: Any) -> bool:
-    return bool(checked_name("label_tag", value))
+    if checked_name("label_tag", value).casefold() == FINAL:  # a predicted mask would take an annotator's place
+        raise UserError(f"label_tag: {FINAL!r} is the tag of what annotators submit; take another")
+    return True
 
 
 def _images(value: Any) -> bool:
@@ -77,7 +80,7 @@ OPTIONS: dict[str, dict[str, Check]] = {
 
 
 def known_options(kind: str, request: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a request that are known; the rest is left out.
+    """The options of a request that are known; the rest is left out. Switches are booleans, also where texts came.
 
     Args:
         kind: ``infer``, ``batch_infer``, ``scoring`` or ``train``.
@@ -93,5 +96,5 @@ def known_options(kind: str, request: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if not check(value):
             raise UserError(f"{option}: {str(value)[:80]!r} cannot be used here")
-        known[option] = value
+        known[option] = str(value).lower() == "true" if check is _flag else value  # "false" would count as true
     return known

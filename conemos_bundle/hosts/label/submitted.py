@@ -7,6 +7,7 @@ from typing import Any
 
 from conemos_bundle.errors import UserError
 from conemos_bundle.hosts.label.annotations import drawn_names, known_relations, read_saved, regions_in
+from conemos_bundle.hosts.label.options import FINAL
 from conemos_bundle.hosts.label.served_model import ServedModel
 from conemos_bundle.hosts.label.training_set import Saved
 from conemos_bundle.names import region_name
@@ -15,7 +16,6 @@ from conemos_bundle.volumes import read_geometry
 from monailabel.datastore.local import LocalDatastore
 
 logger = logging.getLogger(__name__)
-FINAL = "final"  # the tag of what annotators submit
 _LOOKS = 5  # scans whose predictions tell how regions lie to each other
 
 

@@ -66,7 +66,7 @@ def write_training_set(
     Their paths of masks start at the folder, which may be moved.
 
     Only what is in a scan's saved label is annotated in it. A region without any saved mask to train on is rehearsed
-    with the old model's own masks, and judged by them where no scan has a saved one: training shall not forget it.
+    with the old model's own masks, one without any to judge by is judged by them: training shall not forget it.
 
     Args:
         folder: an empty folder.
@@ -77,7 +77,7 @@ def write_training_set(
         trained_before: names of scans that the served model was trained on (`trained_on`).
 
     Returns:
-        the regions that nobody annotated.
+        the regions that no judging scan has a saved mask of.
 
     Raises:
         UserError: there is no annotation.
@@ -86,7 +86,7 @@ def write_training_set(
     if not saved:
         raise UserError("no saved label holds a region of this model; annotate a scan and submit it first")
     trained, judged = split([scan.name for scan in saved], fraction, trained_before)
-    unannotated = _missing(saved, region_names)
+    unannotated = _missing([scan for scan in saved if scan.name in judged], region_names)
     rehearsed = _missing([scan for scan in saved if scan.name in trained], region_names)
     training, validation, judges = [], [], []
     for index, scan in enumerate(saved):

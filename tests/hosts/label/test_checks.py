@@ -132,7 +132,12 @@ def test_known_options_are_passed_on_and_the_rest_is_left_out() -> None:
         "result_extension": ".seg.nrrd", "result_dtype": "uint16", "client_id": "x", "label_tag": None,
     }  # fmt: skip
     left_out = {"spacing", "overlap", "bundle_root", "logging", "skip_writer", "label", "client_id", "label_tag"}
-    assert known_options("infer", request) == {key: request[key] for key in request if key not in left_out}
+    expected = {key: request[key] for key in request if key not in left_out} | {"result_compress": True}
+    assert known_options("infer", request) == expected
+    flags = {"save_label": "False", "result_compress": "TRUE", "multi_gpu": False, "label_tag": "liver"}
+    assert known_options("batch_infer", flags) == {
+        "save_label": False, "result_compress": True, "multi_gpu": False, "label_tag": "liver",
+    }  # fmt: skip
     training = {
         "model": "tiny",
         "device": "cuda:1",
@@ -149,7 +154,9 @@ def test_known_options_are_passed_on_and_the_rest_is_left_out() -> None:
     [
         ("infer", "result_extension", "/../../../x"), ("infer", "result_extension", ".py"), ("infer",
         "result_extension", 5),
-        ("infer", "result_dtype", "object"), ("infer", "label_tag", "../x"), ("infer", "model", ["tiny"]),
+        ("infer", "result_dtype", "object"), ("infer", "label_tag", "../x"),
+        ("infer", "label_tag", "final"), ("batch_infer", "label_tag", "Final"),
+        ("infer", "model", ["tiny"]),
         ("infer", "save_label", "perhaps"), ("train", "device", "$exit()"), ("train", "device", {"a": 1}), ("train",
         "device", []),
         ("train", "gpus", {"a": 1}), ("train", "gpus", "0;x"), ("train", "max_epochs", [1]), ("train", "max_epochs",

@@ -32,7 +32,9 @@ from conemos_bundle.hosts.label.fine_tuning import (
     ],
 )
 def test_verdict(before: dict[str, float], after: dict[str, float], unannotated: list[str], replaced: bool) -> None:
-    assert verdict(before, after, unannotated)[0] is replaced
+    yes, reason = verdict(before, after, unannotated, ["scan_1", "scan_2"])
+    assert yes is replaced
+    assert ("annotate it in scan_1 or scan_2" in reason) is (after.get("b") == 0.5)
 
 
 def test_the_old_model_is_kept_where_clients_do_not_see_it(run: Path, tmp_path: Path) -> None:

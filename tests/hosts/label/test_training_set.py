@@ -68,6 +68,17 @@ def test_only_what_was_saved_is_annotated_and_the_rest_rehearsed(tmp_path: Path)
     assert data.training[0].image == f"/scans/{trained[0]}.nii.gz"
 
 
+def test_a_region_that_is_annotated_in_training_scans_alone_is_judged_by_the_old_masks(tmp_path: Path) -> None:
+    (trained,), (judged,) = split(["a", "b"], 0.2)
+    scans = [saved(trained, {"inner": 1, "outer": 1}), saved(judged, {"inner": 1})]
+    assert write_training_set(tmp_path, scans, REGIONS, SPACING, 0.2) == ["outer", "other"]
+    data, judge = (read_datalist(tmp_path / f"{name}.json") for name in ("datalist", "holdout"))
+    folders = {region: Path(str(mask)).parts[0] for region, mask in data.training[0].masks.items()}
+    assert folders == {"inner": "saved", "outer": "saved", "other": "predicted"}
+    folders = {region: Path(str(mask)).parts[0] for region, mask in judge.validation[0].masks.items()}
+    assert folders == {"inner": "saved", "outer": "predicted", "other": "predicted"}
+
+
 def test_what_the_served_model_was_trained_on_trains_again(tmp_path: Path) -> None:
     _, (judge,) = split(["a", "b"], 0.2)
     write_training_set(tmp_path, [saved(name, {"inner": 1}) for name in "ab"], REGIONS, SPACING, 0.2, {judge})
