@@ -41,6 +41,7 @@ class ImportedDataset:
     split: dict[str, list[Scan]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     fields: dict[str, str] = field(default_factory=dict)  # name, description, … of the data set, where the source says
+    says_subjects: bool = False  # they are the source's, not taken from names
 
 
 def relative_path(file: Path, root: Path) -> str:
@@ -208,7 +209,7 @@ def from_csv(
             raise UserError(f"{path}: has no column {column!r}")
     images = image_files(source / "images")
     labels = image_files(source / "labels")
-    found = ImportedDataset(regions=list(values))
+    found = ImportedDataset(regions=list(values), says_subjects=subject is None and "subject" in columns)
     often = Counter(row["scan"] for row in table)
     for number, row in enumerate(table, start=2):
         name, where = row["scan"], f"{path}, row {number}"

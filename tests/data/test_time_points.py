@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -101,6 +102,27 @@ def test_bids_names_say_their_subject(tmp_path: Path, capsys: pytest.CaptureFixt
     subjects = {split: {scan["subject"] for scan in written[split]} for split in ("training", "validation", "test")}
     assert set().union(*subjects.values()) == {f"sub-{p:02d}" for p in range(6)}
     assert sum(map(len, subjects.values())) == 6  # each in one split
+
+
+def test_bids_subjects_of_given_splits_too(source: Path, imported: Callable[..., Datalist]) -> None:
+    cases = [f"sub-{p:02d}_ses-{t}" for p in range(5) for t in (1, 2)]
+    files = [f"{path}.nii.gz" for case in cases for path in (f"imagesTr/{case}_0000", f"labelsTr/{case}")]
+    files += [f"{path}.nii.gz" for path in ("imagesTs/sub-01_ses-3_0000", "labelsTs/sub-01_ses-3")]
+    about = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "file_ending": ".nii.gz"}
+    data = imported({**dict.fromkeys(files, ""), "dataset.json": about})
+    assert [scan.subject for scan in data.test] == ["sub-01"]
+    assert {scan.subject for scan in data.training + data.validation} == {f"sub-{p:02d}" for p in range(5)}
+    told = [line for line in structural_problems(data, source) if "subject 'sub-01' is in test and in" in line]
+    assert len(told) == 1 and told[0].startswith("error: ")
+
+
+def test_a_table_s_own_subjects_stay(imported: Callable[..., Datalist], capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"sub-{p:02d}_site{site}" for p in range(3) for site in "AB"]
+    files = dict.fromkeys([f"{kind}/{name}.nii.gz" for kind in ("images", "labels") for name in names], "")
+    table = "scan,subject,liver\n" + "".join(f"{name},{name},1\n" for name in names)
+    data = imported({**files, "table.csv": table}, csv="table.csv", regions={"liver": 1})
+    assert {scan.subject for scan in data.training + data.validation + data.test} == set(names)
+    assert "BIDS" not in capsys.readouterr().out
 
 
 def test_check_tells_a_few_patients_and_counts_the_others(tmp_path: Path) -> None:
