@@ -37,7 +37,7 @@ def structural_problems(datalist: Datalist, dataset_dir: str | os.PathLike[str])
     """The problems that show without reading a voxel, cheap enough for the start of a training.
 
     Files that do not exist, an image listed twice, a subject in two splits, a region without a training scan (errors)
-    or without a validation scan (warning).
+    or without a validation scan, an annotation of two subjects (warnings).
 
     Args:
         datalist: the datalist.
@@ -50,6 +50,7 @@ def structural_problems(datalist: Datalist, dataset_dir: str | os.PathLike[str])
     lines = []
     images: dict[str, str] = {}
     subjects: dict[str, tuple[str, Path]] = {}
+    annotations: dict[str, tuple[str, str]] = {}
     for split in SPLITS:
         for index, scan in enumerate(datalist.scans(split)):
             files = image_files(scan, root)
@@ -63,6 +64,13 @@ def structural_problems(datalist: Datalist, dataset_dir: str | os.PathLike[str])
                 before = images.setdefault(os.path.realpath(file), f"{split}[{index}]")
                 if before != f"{split}[{index}]" or files.count(file) > 1:
                     lines.append(f"error: {file}: the same image is listed twice, in {before} and {split}[{index}]")
+            for file in dict.fromkeys(root / source.file for source in sources if source.file is not None):
+                whose, before = annotations.setdefault(os.path.realpath(file), (scan.subject, f"{split}[{index}]"))
+                if whose != scan.subject:  # images of one subject may well share a mask
+                    lines.append(
+                        f"warning: {file}: the same annotation is listed for two subjects, {whose!r} ({before}) and "
+                        f"{scan.subject!r} ({split}[{index}])"
+                    )
             split_before, file_before = subjects.setdefault(scan.subject, (split, files[0]))
             if split_before != split:
                 lines.append(
