@@ -21,7 +21,7 @@ from conemos_bundle.data.datalist import MaskSource, Scan, make_scan, scan_name
 from conemos_bundle.errors import UserError
 from conemos_bundle.names import check_region_names
 from conemos_bundle.utils.records import read_text
-from conemos_bundle.volumes import EXTENSIONS, has_extension
+from conemos_bundle.volumes import EXTENSIONS, data_files, has_extension
 
 CSV_SPLITS = {
     "train": "training",
@@ -161,9 +161,11 @@ def from_folders(source: Path, root: Path, subject: Callable[[str], str], region
             raise UserError(f"{masks_dir / name}: no such folder, but --regions names {name!r}")
     masks: dict[str, dict[str, str | MaskSource]] = {name: {} for name in images}
     for region in wanted:
-        for file in sorted(of_region[region].iterdir()):
+        files = sorted(file for file in of_region[region].iterdir() if not file.name.startswith("."))
+        voxels = {other.resolve() for file in files for other in data_files(file)[1:]}  # of .mhd and .nhdr
+        for file in files:
             name = scan_name(file.name)
-            if file.name.startswith("."):
+            if file.resolve() in voxels:
                 continue
             if name not in images or not has_extension(file):
                 raise UserError(
