@@ -100,8 +100,9 @@ def datalist(
     if empty_is_absent:
         found.unsplit, _ = declare_absent(found.unsplit, root)
         found.split = {split: declare_absent(scans, root)[0] for split, scans in found.split.items()}
-    if "test" in found.split:  # nnU-Net's own test scans
-        fractions = {"training": 1 - validation, "validation": validation}
+    if found.split:  # the source's own validation or test scans
+        drawn = {split: fractions[split] for split in ("validation", "test") if split not in found.split}
+        fractions = {"training": 1 - sum(drawn.values()), **drawn}
     splits = {**split_by_subject(found.unsplit, fractions, seed), **found.split}
     options = {
         "name": name,
