@@ -16,12 +16,14 @@ from csv import reader
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 from conemos_bundle.data.datalist import MaskSource, Scan, make_scan, scan_name
 from conemos_bundle.errors import UserError
 from conemos_bundle.names import check_region_names
-from conemos_bundle.utils.records import read_text
+from conemos_bundle.utils.records import one_line, read_text
 from conemos_bundle.volumes import EXTENSIONS, data_files, has_extension
+from pydantic import ValidationError
 
 CSV_SPLITS = {
     "train": "training",
@@ -124,9 +126,25 @@ def region_values(regions: object) -> dict[str, list[int]]:
 def label_masks(
     file: str, values: dict[str, list[int]], ignore: Sequence[int] | None = None
 ) -> dict[str, str | MaskSource]:
-    """The mask of each region in the label map ``file``, whose voxels of the values ``ignore`` are ignored."""
+    """The mask of each region in the label map ``file``, whose voxels of the values ``ignore`` are ignored.
+
+    Raises:
+        UserError: a datalist cannot hold the file's name.
+    """
     ignored = list(ignore) if ignore else None
-    return {region: MaskSource(file=file, values=list(wanted), ignore=ignored) for region, wanted in values.items()}
+    return {region: mask_source(file=file, values=list(wanted), ignore=ignored) for region, wanted in values.items()}
+
+
+def mask_source(file: str, **fields: Any) -> MaskSource:
+    """A `MaskSource` of a file that was found.
+
+    Raises:
+        UserError: a datalist cannot hold the file's name.
+    """
+    try:
+        return MaskSource(file=file, **fields)
+    except ValidationError as error:
+        raise UserError(f"{file!r}: {one_line(error)}; rename it") from error
 
 
 def from_folders(source: Path, root: Path, subject: Callable[[str], str], regions: object = None) -> ImportedDataset:

@@ -8,7 +8,7 @@ from unicodedata import normalize
 
 from conemos_bundle.data.datalist import MaskSource, make_scan
 from conemos_bundle.errors import UserError
-from conemos_bundle.importers.folders import ImportedDataset, image_files, relative_path
+from conemos_bundle.importers.folders import ImportedDataset, image_files, mask_source, relative_path
 from conemos_bundle.names import check_region_names
 from conemos_bundle.volumes.seg_nrrd import is_seg_nrrd, read_segments
 
@@ -53,7 +53,7 @@ def from_segmentations(
     def masks(name: str) -> dict[str, str | MaskSource]:
         file = relative_path(files[name], root) if name in files else ""
         its = segments.get(name, [])
-        return {region: MaskSource(file=file, segment=region) for region in wanted if region in its}
+        return {region: mask_source(file=file, segment=region) for region in wanted if region in its}
 
     scans = [make_scan(relative_path(file, root), subject(name), masks(name)) for name, file in images.items()]
     return ImportedDataset(regions=wanted, unsplit=scans)

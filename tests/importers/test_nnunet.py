@@ -169,6 +169,15 @@ BAD: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         "imagesTr/x.nii.gz: nnU-Net's images are named CASE_0000.ext",
     ),
     (
+        "a tab in a label map's name",
+        {
+            "labelsTr/h\t1.nii.gz": "",
+            **decathlon(training=[{"image": "imagesTr/h_1.nii.gz", "label": "labelsTr/h\t1.nii.gz"}]),
+        },
+        {},
+        "'labelsTr/h\\t1.nii.gz': file: 'labelsTr/h\\t1.nii.gz' cannot be a path: empty, or with",
+    ),
+    (
         "label map without image",
         nnunet() | {"labelsTr/x.nii.gz": ""},
         {},
