@@ -64,10 +64,12 @@ def folder_in_one_step(path: str | os.PathLike[str]) -> Iterator[Path]:
         path: does not exist yet, or is an empty folder.
 
     Raises:
-        UserError: another process of this machine is writing the same folder.
+        UserError: another process of this machine is writing the same folder, or it is the working one.
         OutputError: it cannot be written, or ``path`` has come into being meanwhile.
     """
     path = Path(path).absolute()
+    if path.is_dir() and path.samefile("."):  # the shell would stay behind in a folder that is gone
+        raise UserError(f"{path}: you are in this folder, which a new one replaces; name one in it, or go out of it")
     try:
         with part_folder(path.parent) as part:
             new = part / path.name

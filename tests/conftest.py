@@ -128,6 +128,8 @@ def good(tmp_path: Path) -> dict[str, Any]:
             "front": {"file": f"l{index}.nii.gz", "values": [1]},
             "back": {"file": f"c{index}.nii.gz", "channel": 1},
         }
+        if index == 1:
+            masks["back"] = {"file": f"l{index}.nii.gz", "values": [2]}
         content[split].append({"image": f"i{index}.nii.gz", "subject": f"s{index}", "masks": masks})
     return content
 

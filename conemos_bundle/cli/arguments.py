@@ -23,7 +23,11 @@ def names_of(text: str) -> list[str]:
 
 
 def _dictionary(text: str, read: Callable[[str], Any]) -> Any:
-    """``{'liver': [1, 2], 1: 3}`` with its keys as they are written; what is no dictionary is a list of names."""
+    """``{'liver': [1, 2], 1: 3}`` with its keys as they are written; what is no dictionary is a list of names.
+
+    Raises:
+        ValueError: a key is not one name, or stands in it twice.
+    """
     text = text.strip()
     try:
         tree = ast.parse(text, mode="eval").body
@@ -31,11 +35,23 @@ def _dictionary(text: str, read: Callable[[str], Any]) -> Any:
         return names_of(text)
     if not isinstance(tree, ast.Dict):
         return names_of(text)
-    written = [
-        [names_of(ast.get_source_segment(text, key) or "")[0] for key in tree.keys if key is not None],
-        [read(ast.get_source_segment(text, value) or "") for value in tree.values],
-    ]
-    return dict(zip(*written, strict=False))
+    names = [names_of("" if key is None else ast.get_source_segment(text, key) or "") for key in tree.keys]
+    if wrong := [name for name in names if len(name) != 1]:
+        raise ValueError(f"{text!r}: {','.join(wrong[0])!r} is not one name; write {{'name': values, 'other': values}}")
+    return _one_each(
+        [name for (name,) in names], [read(ast.get_source_segment(text, value) or "") for value in tree.values], text
+    )
+
+
+def _one_each(keys: list[str], values: list[Any], text: str) -> dict[str, Any]:
+    """A dictionary that loses nothing.
+
+    Raises:
+        ValueError: a key stands in it twice.
+    """
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise ValueError(f"{text!r}: {twice[0]!r} stands twice; write it once")
+    return dict(zip(keys, values, strict=True))
 
 
 def values_of(text: str) -> Any:
@@ -55,4 +71,4 @@ def pairs_of(text: str) -> dict[str, str]:
     pairs = [tuple(name.strip().strip("'\"") for name in pair.split("=")) for pair in found]
     if not all(len(pair) == 2 and all(pair) for pair in pairs):
         raise ValueError(f"{text!r} is no pair of names; write a=b, or a=b,c=d")
-    return dict(pairs)
+    return _one_each([pair[0] for pair in pairs], [pair[1] for pair in pairs], text)

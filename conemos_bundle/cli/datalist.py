@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conemos_bundle.cli.next_step import say_next
 from conemos_bundle.errors import UsageError, UserError
 from conemos_bundle.utils.nearest import check_path, suggestion
+
+if TYPE_CHECKING:
+    from conemos_bundle.data.datalist import Datalist
 
 KINDS = ("folders", "decathlon", "nnunet", "csv", "segmentations")
 
@@ -36,7 +40,7 @@ def datalist(
 
     Args:
         source: the folder of the data set.
-        output: the datalist to write.
+        output: the datalist to write; an earlier one of the same data set is replaced, nothing else is.
         kind: ``folders``, ``decathlon``, ``nnunet``, ``csv`` or ``segmentations``; default: what the folder looks like.
         csv: table of what is annotated: columns scan, split, subject (optional), one per region with 1, 0 or nothing,
             or ``absent``.
@@ -86,6 +90,7 @@ def datalist(
     from conemos_bundle.utils.records import one_line
     from pydantic import ValidationError
 
+    earlier = _earlier(target, str(output))
     fractions = scans_of.split_fractions(validation, test)
     empty_is_absent = check_empty_option(empty)
     found = scans_of.import_scans(folder, root, kind or scans_of.guess_kind(folder, csv), csv, regions, subject)
@@ -95,8 +100,9 @@ def datalist(
     if empty_is_absent:
         found.unsplit, _ = declare_absent(found.unsplit, root)
         found.split = {split: declare_absent(scans, root)[0] for split, scans in found.split.items()}
-    if "test" in found.split:  # nnU-Net's own test scans
-        fractions = {"training": 1 - validation, "validation": validation}
+    if found.split:  # the source's own validation or test scans
+        drawn = {split: fractions[split] for split in ("validation", "test") if split not in found.split}
+        fractions = {"training": 1 - sum(drawn.values()), **drawn}
     splits = {**split_by_subject(found.unsplit, fractions, seed), **found.split}
     options = {
         "name": name,
@@ -114,9 +120,35 @@ def datalist(
         where = f"--inside {inside}: " if "'inside'" in line else ""
         where = next((f"--{key}: " for key in given if line.startswith(f"{key}: ")), where)
         raise UserError(f"{where or f'{source}: '}{line}") from error
+    if earlier is not None:
+        _check_same_data_set(earlier, data, target, str(output))
     write_datalist(data, target)
 
     bare = sum(not scan.masks for scan in data.training)
     notes = [f"scans without any mask of these regions, in 'training' and not used: {bare}"] if bare else []
-    print("\n".join([*found.notes, annotated_scans(data), *notes, f"wrote {target}"]))
+    replaced = " in place of another one of this data set" if earlier not in (None, data) else ""
+    print("\n".join([*found.notes, annotated_scans(data), *notes, f"wrote {target}{replaced}"]))
     say_next("check", str(output))
+
+
+def _earlier(target: Path, output: str) -> Datalist | None:
+    """The datalist that is there already; nothing else is written over."""
+    from conemos_bundle.data.datalist import read_datalist
+
+    if not target.exists():
+        return None
+    try:
+        return read_datalist(target)
+    except UserError as error:
+        raise UserError(f"{output}: is there already and is no datalist; pass another --output") from error
+
+
+def _check_same_data_set(earlier: Datalist, data: Datalist, target: Path, output: str) -> None:
+    from conemos_bundle.data.datalist import scans_folder
+
+    places = [scans_folder(target, each).resolve() for each in (earlier, data)]
+    if earlier.name != data.name or places[0] != places[1]:
+        raise UserError(
+            f"{output}: is the datalist of another data set, {earlier.name!r} in {places[0]}; pass another --output, "
+            "or remove it"
+        )

@@ -25,7 +25,8 @@ def import_keras(
         patch_size: voxels of its training crops.
 
     Raises:
-        UserError: the checkpoint cannot be read, or the number of names is not K.
+        UserError: the checkpoint cannot be read, the number of names is not K, spacing or patch size are none, or the
+            folder holds a run, finished or not.
     """
     check_path(str(checkpoint), is_folder=False)
 

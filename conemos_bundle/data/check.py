@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from conemos_bundle.data.absent import with_absent
 from conemos_bundle.data.check_files import check_image, file_problem, image_files
-from conemos_bundle.data.check_masks import check_masks, empty_line, known_to_all
+from conemos_bundle.data.check_masks import check_masks, empty_line, known_to_all, value_lines, values_of
 from conemos_bundle.data.datalist import SPLITS, Datalist, Scan
 from conemos_bundle.data.relations import Relation, relations, shared_voxels
 from conemos_bundle.data.time_points import shared_patients
@@ -37,7 +37,7 @@ def structural_problems(datalist: Datalist, dataset_dir: str | os.PathLike[str])
     """The problems that show without reading a voxel, cheap enough for the start of a training.
 
     Files that do not exist, an image listed twice, a subject in two splits, a region without a training scan (errors)
-    or without a validation scan (warning).
+    or without a validation scan, an annotation of two subjects (warnings).
 
     Args:
         datalist: the datalist.
@@ -50,6 +50,7 @@ def structural_problems(datalist: Datalist, dataset_dir: str | os.PathLike[str])
     lines = []
     images: dict[str, str] = {}
     subjects: dict[str, tuple[str, Path]] = {}
+    annotations: dict[str, tuple[str, str]] = {}
     for split in SPLITS:
         for index, scan in enumerate(datalist.scans(split)):
             files = image_files(scan, root)
@@ -63,6 +64,13 @@ def structural_problems(datalist: Datalist, dataset_dir: str | os.PathLike[str])
                 before = images.setdefault(os.path.realpath(file), f"{split}[{index}]")
                 if before != f"{split}[{index}]" or files.count(file) > 1:
                     lines.append(f"error: {file}: the same image is listed twice, in {before} and {split}[{index}]")
+            for file in dict.fromkeys(root / source.file for source in sources if source.file is not None):
+                whose, before = annotations.setdefault(os.path.realpath(file), (scan.subject, f"{split}[{index}]"))
+                if whose != scan.subject:  # images of one subject may well share a mask
+                    lines.append(
+                        f"warning: {file}: the same annotation is listed for two subjects, {whose!r} ({before}) and "
+                        f"{scan.subject!r} ({split}[{index}])"
+                    )
             split_before, file_before = subjects.setdefault(scan.subject, (split, files[0]))
             if split_before != split:
                 lines.append(
@@ -132,12 +140,12 @@ def check_data_set(datalist: Datalist, dataset_dir: str | os.PathLike[str], empt
     known: dict[tuple[str, str], list[float]] = {}
     empty: list[tuple[str, int, str]] = []
     volumes: dict[str, list[float]] = {}
-    to_ignore: dict[int, tuple[Path, bool]] = {}
+    seen = values_of(datalist)
     for split, index, scan in _places(datalist):
         image = check_image(scan, root, lines)
         if image is not None:
             channels[image_files(scan, root)[0]] = len(image.voxels)
-        masks = check_masks(scan, root, image, lines, to_ignore)
+        masks = check_masks(scan, root, image, lines, seen)
         for region in [region for region, mask in masks.items() if not (mask == 1).any() and region in scan.annotated]:
             if empty_is_absent:
                 empty.append((split, index, region))
@@ -168,9 +176,7 @@ def check_data_set(datalist: Datalist, dataset_dir: str | os.PathLike[str], empt
                 f"warning: regions: {b!r} contains {a!r} but is listed after it; list the outer region first "
                 "(label maps are painted in this order)"
             )
-    for value, (file, occurs) in to_ignore.items():  # a scan may well be known everywhere, but hardly all of them
-        if not occurs:
-            lines.append(f"warning: {file}: neither here nor in any other mask is the value {value}, to be ignored")
+    lines += value_lines(seen)
     if empty:
         lines += structural_problems(with_absent(datalist, empty), root)  # a region may be absent everywhere now
     return Checked(list(dict.fromkeys(lines)), found, known, empty, volumes)

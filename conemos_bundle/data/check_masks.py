@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from conemos_bundle.data.check_files import Volume, file_problem, image_files, read_file, same_grid
-from conemos_bundle.data.datalist import MaskSource, Scan
+from conemos_bundle.data.datalist import SPLITS, Datalist, MaskSource, Scan
 from conemos_bundle.errors import UserError
 from conemos_bundle.transforms.masks import as_tensor, read_on_grid, region_mask
 from conemos_bundle.utils.known import IGNORED
 from conemos_bundle.volumes.seg_nrrd import is_seg_nrrd
 
+MOST_RANGES = 8  # of label values in a line
 
-def check_masks(
-    scan: Scan, root: Path, image: Volume | None, lines: list[str], to_ignore: dict[int, tuple[Path, bool]]
-) -> dict[str, np.ndarray]:
+
+class Values(NamedTuple):
+    """The values of label maps, of all scans."""
+
+    of_regions: list[int]
+    to_ignore: dict[int, tuple[Path, bool]]  # the first file that shall hold one, and whether it occurs anywhere
+    of_none: dict[int, list[Path]]  # the label maps in which one occurs that is neither a region's nor ignored
+
+
+def values_of(datalist: Datalist) -> Values:
+    """The values of all its regions; no file is read."""
+    scans = [scan for split in SPLITS for scan in datalist.scans(split)]
+    wanted = {value for scan in scans for region in scan.masks for value in scan.source(region).values or []}
+    return Values(sorted({0, *wanted}), {}, {})
+
+
+def check_masks(scan: Scan, root: Path, image: Volume | None, lines: list[str], seen: Values) -> dict[str, np.ndarray]:
     """The mask (X, Y, Z) of each annotated or absent region that is in order: 0, 1 and `IGNORED`.
 
-    ``to_ignore`` gets for each value to ignore the first file that shall hold it, and whether it occurs anywhere.
+    ``seen`` gets the values to ignore, and those that belong to no region.
     """
     volumes: dict[str, Volume | None] = {}
     masks: dict[str, np.ndarray] = {}
@@ -45,10 +63,47 @@ def check_masks(
             lines.append(f"error: {root / files[-1]}: no voxel of {region!r} is known; leave it out of 'masks'")
             del masks[region]
         for value in source.ignore or []:
-            first, occurs = to_ignore.get(value, (root / source.file, False))
+            first, occurs = seen.to_ignore.get(value, (root / source.file, False))
             occurs = occurs or bool((volume.voxels[source.channel or 0] == value).any())  # type: ignore[union-attr]
-            to_ignore[value] = first, occurs
+            seen.to_ignore[value] = first, occurs
+    for file, volume in volumes.items():
+        sources = [source for source in map(scan.source, scan.masks) if source.file == file and source.values]
+        if sources and volume is not None:
+            ignored = {value for source in sources for value in source.ignore or []}
+            for value in _others(volume.voxels, [*seen.of_regions, *ignored]):
+                seen.of_none.setdefault(value, []).append(root / file)
     return {} if image is None else masks  # without the image nothing says that two masks share a grid
+
+
+def _others(voxels: np.ndarray, values: list[int]) -> list[int]:
+    """The values of a label map that are not among these."""
+    if voxels.dtype.kind in "iu":  # a value that the type cannot hold is nowhere, and would make `isin` slow
+        limits = np.iinfo(voxels.dtype)
+        values = [value for value in values if limits.min <= value <= limits.max]
+    rest = voxels[~np.isin(voxels, np.array(values, voxels.dtype))]
+    return [int(value) for value in np.unique(rest)] if rest.size else []
+
+
+def value_lines(seen: Values) -> Iterator[str]:
+    """The lines on values to ignore that occur nowhere, and on values that belong to no region."""
+    for value, (file, occurs) in seen.to_ignore.items():  # a scan may well be known everywhere, but hardly all of them
+        if not occurs:
+            yield f"warning: {file}: neither here nor in any other mask is the value {value}, to be ignored"
+    if seen.of_none:
+        values = sorted(seen.of_none)
+        first = seen.of_none[values[-1]][0]  # 255 rather than an organ that nobody asked for
+        count = len({file for files in seen.of_none.values() for file in files})
+        yield (
+            f"warning: {first}: values of no region count as background, in {count} label map(s): {_ranges(values)}; "
+            f"if one means that nobody has looked there, ignore it ('conemos datalist' with --ignore {values[-1]})"
+        )
+
+
+def _ranges(values: list[int]) -> str:
+    """Sorted values as ``2, 4 to 9, 255``."""
+    runs = [[value for _, value in run] for _, run in groupby(enumerate(values), lambda pair: pair[1] - pair[0])]
+    texts = [str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs]
+    return ", ".join(texts if len(texts) <= MOST_RANGES else [*texts[: MOST_RANGES - 1], "…", texts[-1]])
 
 
 def _read_mask(file: Path, scan: Scan, root: Path, image: Volume | None, lines: list[str]) -> Volume | None:

@@ -218,7 +218,10 @@ def scans_folder(
     """
     if dataset_dir is not None:
         return Path(dataset_dir).expanduser().absolute()
-    return Path(os.path.abspath(Path(path).expanduser().absolute().parent / (datalist.dataset_dir or "")))
+    parent = Path(path).expanduser().absolute().parent
+    if datalist.dataset_dir is not None:
+        parent = parent.resolve() / datalist.dataset_dir  # `..` of a linked folder is not where the link stands
+    return Path(os.path.abspath(parent))
 
 
 def stored_folder(path: str | os.PathLike[str], root: str | os.PathLike[str]) -> str | None:
@@ -227,7 +230,7 @@ def stored_folder(path: str | os.PathLike[str], root: str | os.PathLike[str]) ->
     Relative where one of the two folders lies within the other, so that both can move together; None where they are
     the same; else absolute.
     """
-    parent, folder = Path(path).resolve().parent, Path(root).resolve()
+    parent, folder = Path(path).absolute().parent.resolve(), Path(root).resolve()
     if parent == folder:
         return None
     together = folder.is_relative_to(parent) or parent.is_relative_to(folder)

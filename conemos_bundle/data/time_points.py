@@ -11,9 +11,13 @@ from typing import NamedTuple
 BIDS = r"^(sub-[0-9A-Za-z]+)_"
 MOST_TIMES = 12  # of one patient; numbers that go further count patients
 MOST_KINDS = 0.75  # of the names: times of several patients repeat, running numbers do not
-_TIME = "ses(?:sion)?|visit|time|timepoint|tp|t|v|week|wk|month|day|fu|followup|bl|baseline"
-_PART = "frame|scan|exam|mr|ct|run|rep|acq|year|yr|y|m|w|d|pre|post|ed|es|left|right|lh|rh|l|r"  # or kind of scan
-_DATE = r"(?:19|20)\d{2}[_-]?\d{2}[_-]?\d{2}"
+_TIME = "ses(?:sion)?|visit|time|timepoint|tp|t|v|week|wk|month|day|fu|followup|bl|baseline|ga"
+_PART = (  # or kind of scan
+    "frame|scan|exam|study|series|stack|mr|ct|run|rep|acq|year|yr|y|m|w|d|pre|post|ed|es|left|right|lh|rh|l|r|"
+    "arterial|portal[_-]?venous|venous|portal|delayed"
+)
+_AGE = r"\d{1,3}(?:d(?:ays?)?|w(?:ee)?ks?|w(?:\d{1,2}d)?|mo?(?:nths?)?|y(?:rs?|ears?)?)"
+_DATE = r"(?:19|20)\d{2}[_.-]?\d{2}[_.-]?\d{2}"
 
 
 class _Rule(NamedTuple):
@@ -29,7 +33,11 @@ _PATTERNS = {
     BIDS: _Rule(),
     rf"(?i)^(.+?)[_-](?:{_TIME})[_-]?\d*$": _Rule(),
     rf"^(.+?)[_-]{_DATE}$": _Rule(),
-    rf"(?i)^(.+?)[_-](?:{_PART})\d*$": _WORDS,
+    r"(?i)^(.+?)[_-](?:MR|CT|PET)[_-]d\d{3,}$": _Rule(),  # OASIS-3: days
+    r"^(\d{7})_\d{5}_\d_\d$": _Rule(),  # UK Biobank: field, visit, number
+    rf"(?i)^(.+?)[_-](?:{_PART}|{_TIME})\d*$": _WORDS,
+    rf"(?i)^(.+?)[_-](?:GA)?{_AGE}$": _WORDS,
+    r"^(.+-\d{5})-\d{3}$": _WORDS,  # BraTS: patient, scan
     rf"(?i)^(.+?)[_-](?:{_TIME})[_-]?\d+[_-].+$": _WORDS,
     rf"(?i)^(?:{_TIME})[_-]?\d+[_-](.+)$": _WORDS,
     r"^(.*\d)(?:[TVtv]\d{1,2}|[a-d])$": _WORDS,

@@ -16,12 +16,14 @@ from csv import reader
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 from conemos_bundle.data.datalist import MaskSource, Scan, make_scan, scan_name
 from conemos_bundle.errors import UserError
 from conemos_bundle.names import check_region_names
-from conemos_bundle.utils.records import read_text
-from conemos_bundle.volumes import EXTENSIONS, has_extension
+from conemos_bundle.utils.records import one_line, read_text
+from conemos_bundle.volumes import EXTENSIONS, data_files, has_extension
+from pydantic import ValidationError
 
 CSV_SPLITS = {
     "train": "training",
@@ -41,6 +43,7 @@ class ImportedDataset:
     split: dict[str, list[Scan]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     fields: dict[str, str] = field(default_factory=dict)  # name, description, … of the data set, where the source says
+    says_subjects: bool = False  # they are the source's, not taken from names
 
 
 def relative_path(file: Path, root: Path) -> str:
@@ -123,9 +126,25 @@ def region_values(regions: object) -> dict[str, list[int]]:
 def label_masks(
     file: str, values: dict[str, list[int]], ignore: Sequence[int] | None = None
 ) -> dict[str, str | MaskSource]:
-    """The mask of each region in the label map ``file``, whose voxels of the values ``ignore`` are ignored."""
+    """The mask of each region in the label map ``file``, whose voxels of the values ``ignore`` are ignored.
+
+    Raises:
+        UserError: a datalist cannot hold the file's name.
+    """
     ignored = list(ignore) if ignore else None
-    return {region: MaskSource(file=file, values=list(wanted), ignore=ignored) for region, wanted in values.items()}
+    return {region: mask_source(file=file, values=list(wanted), ignore=ignored) for region, wanted in values.items()}
+
+
+def mask_source(file: str, **fields: Any) -> MaskSource:
+    """A `MaskSource` of a file that was found.
+
+    Raises:
+        UserError: a datalist cannot hold the file's name.
+    """
+    try:
+        return MaskSource(file=file, **fields)
+    except ValidationError as error:
+        raise UserError(f"{file!r}: {one_line(error)}; rename it") from error
 
 
 def from_folders(source: Path, root: Path, subject: Callable[[str], str], regions: object = None) -> ImportedDataset:
@@ -160,9 +179,11 @@ def from_folders(source: Path, root: Path, subject: Callable[[str], str], region
             raise UserError(f"{masks_dir / name}: no such folder, but --regions names {name!r}")
     masks: dict[str, dict[str, str | MaskSource]] = {name: {} for name in images}
     for region in wanted:
-        for file in sorted(of_region[region].iterdir()):
+        files = sorted(file for file in of_region[region].iterdir() if not file.name.startswith("."))
+        voxels = {other.resolve() for file in files for other in data_files(file)[1:]}  # of .mhd and .nhdr
+        for file in files:
             name = scan_name(file.name)
-            if file.name.startswith("."):
+            if file.resolve() in voxels:
                 continue
             if name not in images or not has_extension(file):
                 raise UserError(
@@ -208,7 +229,7 @@ def from_csv(
             raise UserError(f"{path}: has no column {column!r}")
     images = image_files(source / "images")
     labels = image_files(source / "labels")
-    found = ImportedDataset(regions=list(values))
+    found = ImportedDataset(regions=list(values), says_subjects=subject is None and "subject" in columns)
     often = Counter(row["scan"] for row in table)
     for number, row in enumerate(table, start=2):
         name, where = row["scan"], f"{path}, row {number}"

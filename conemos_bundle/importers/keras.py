@@ -12,9 +12,13 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.files import write_in_one_step
 from conemos_bundle.names import check_region_names
 from conemos_bundle.networks import FiLMUNet, load_reference_weights
-from conemos_bundle.runs.run import RECORD, recorded_versions
+from conemos_bundle.runs.record import RECORD, Run
+from conemos_bundle.runs.run import recorded_versions
+from conemos_bundle.runs.weights import CHECKPOINT
 from conemos_bundle.training.checkpoint import save_in_one_step
 from conemos_bundle.utils.extras import require_extra
+from conemos_bundle.utils.records import one_line
+from pydantic import ValidationError
 
 MOST_BYTES = 2**31  # of one array
 
@@ -94,7 +98,8 @@ def import_run(
     """Turn a checkpoint into a run; arguments and errors are those of `conemos import-keras`.
 
     Raises:
-        UserError: the checkpoint cannot be read, or the number of names is not K.
+        UserError: the checkpoint cannot be read, the number of names is not K, spacing or patch size are none, or the
+            folder holds a run, finished or not.
     """
     network = network_for(read_keras_weights(checkpoint), checkpoint)
     if isinstance(regions, str):
@@ -104,19 +109,28 @@ def import_run(
     if len(names) != network.num_regions:
         raise UserError(f"{checkpoint}: has {network.num_regions} regions, --regions names {len(names)}")
     folder = Path(output).expanduser()
-    if (folder / "model.pt").exists():
+    if any((folder / name).exists() for name in ("model.pt", RECORD, CHECKPOINT)):  # finished or not
         raise UserError(f"{folder}: holds a run already; pass another --output")
+    sizes = {
+        option: list(given) if isinstance(given, list | tuple) else given
+        for option, given in (("spacing", spacing), ("patch_size", patch_size))
+    }
     record = {
         "regions": names,
-        "plan": {
-            "in_channels": network.arguments["in_channels"],
-            "spacing": list(spacing),
-            "patch_size": list(patch_size),
-        },
+        "plan": {"in_channels": network.arguments["in_channels"], **sizes},
         "network": {"_target_": "conemos_bundle.networks.FiLMUNet", **network.arguments},
         "settings": {"imported_from": Path(checkpoint).name},
         "versions": recorded_versions(),
     }
+    try:  # as it will be read
+        Run.model_validate(json.loads(json.dumps(record)))
+    except ValidationError as error:
+        line = one_line(error)
+        option = next((option for option in sizes if line.startswith(f"plan.{option}")), None)
+        if option is None:
+            raise UserError(f"{checkpoint}: {line}") from error
+        reason = line.partition(": ")[2]
+        raise UserError(f"--{option} {sizes[option]}: {reason}; pass three numbers, a,b,c") from error
     text = json.dumps(record, indent=4) + "\n"
     write_in_one_step(folder / RECORD, lambda part: part.write_text(text, encoding="utf-8"))
     save_in_one_step(network.state_dict(), folder / "model.pt")

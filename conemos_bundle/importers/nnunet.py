@@ -24,6 +24,7 @@ class _Case(BaseModel):
 class _Decathlon(BaseModel):
     labels: dict[str, str]
     training: Annotated[list[_Case], Field(min_length=1)]
+    validation: list[Any] = []  # with labels, as in `training`, or the paths of images
     test: list[Any] = []
 
 
@@ -33,7 +34,7 @@ class _NnUNet(BaseModel, strict=True):
     file_ending: str
 
 
-_Model = TypeVar("_Model", _Decathlon, _NnUNet)
+_Model = TypeVar("_Model", _Case, _Decathlon, _NnUNet)
 
 
 def read_dataset_json(source: Path) -> dict[str, Any]:
@@ -51,6 +52,8 @@ def read_dataset_json(source: Path) -> dict[str, Any]:
 
 def from_decathlon(source: Path, root: Path, subject: Callable[[str], str], regions: object = None) -> ImportedDataset:
     """A task of the Medical Decathlon: every label of every training scan is annotated; test scans have no labels.
+
+    Where a data set of this form lists validation or test scans with labels, they are those splits.
 
     Args:
         source: the folder with dataset.json.
@@ -72,15 +75,23 @@ def from_decathlon(source: Path, root: Path, subject: Callable[[str], str], regi
             labels.setdefault(name, []).append(int(text))
     values = _values(labels, regions, path)
     found = ImportedDataset(regions=list(values), fields=_fields(content))
-    for case in described.training:
+
+    def scan(case: _Case) -> Scan:
         image, label = source / case.image, source / case.label
         for file in (image, label):
             if not file.is_file():
                 raise UserError(f"{file}: no such file, but {path} lists it")
         masks = label_masks(relative_path(label, root), values)
-        found.unsplit.append(make_scan(relative_path(image, root), subject(scan_name(image.name)), masks))
-    if described.test:
-        found.notes.append(f"{path} lists {len(described.test)} test images without labels: left out")
+        return make_scan(relative_path(image, root), subject(scan_name(image.name)), masks)
+
+    found.unsplit = [scan(case) for case in described.training]
+    for split, items in (("validation", described.validation), ("test", described.test)):
+        labeled = [item for item in items if isinstance(item, dict) and "label" in item]
+        if labeled:
+            cases = [_validate(_Case, item, f"{path}: {split}") for item in labeled]
+            found.split[split] = [scan(case) for case in cases]
+        if len(labeled) < len(items):
+            found.notes.append(f"{path} lists {len(items) - len(labeled)} {split} images without labels: left out")
     return found
 
 
@@ -155,7 +166,7 @@ def _cases(folder: Path, channels: int) -> dict[str, list[Path]]:
     return cases
 
 
-def _validate(model: type[_Model], content: dict[str, Any], path: Path) -> _Model:
+def _validate(model: type[_Model], content: dict[str, Any], path: Path | str) -> _Model:
     try:
         return model.model_validate(content)
     except ValidationError as error:

@@ -17,8 +17,9 @@ from pydantic import ValidationError
 
 def look_for_time_points(found: ImportedDataset) -> None:
     """Where names look like several times of one patient: take BIDS's subjects, and suggest others."""
-    pattern = subject_pattern(sorted({scan.subject for scan in found.unsplit}))
-    if pattern is None:
+    lists = [found.unsplit, *found.split.values()]  # a patient may have scans in both
+    pattern = subject_pattern(sorted({scan.subject for scans in lists for scan in scans}))
+    if pattern is None or found.says_subjects:
         return
     if pattern != BIDS:
         found.notes.append(
@@ -26,9 +27,10 @@ def look_for_time_points(found: ImportedDataset) -> None:
             f"patient may be in two splits; if so, pass --subject '{pattern}'"
         )
         return
-    for index, scan in enumerate(found.unsplit):
-        if match := re.search(BIDS, scan.subject):
-            found.unsplit[index] = scan.model_copy(update={"subject": match[1]})
+    for scans in lists:
+        for index, scan in enumerate(scans):
+            if match := re.search(BIDS, scan.subject):
+                scans[index] = scan.model_copy(update={"subject": match[1]})
     found.notes.append(f"subjects: by BIDS, the names' sub-… (--subject '{BIDS}')")
 
 

@@ -12,7 +12,8 @@ def split_by_subject(scans: Sequence[Scan], fractions: dict[str, float], seed: i
     """Divide scans at random such that no subject is in two splits.
 
     Subjects are shuffled and sorted by what is annotated, then dealt to the split that lacks most, so that each
-    region's annotated scans spread over the splits. Subjects without any annotation go to the training split.
+    region's annotated scans spread over the splits. A region that training lacks then gets one of its subjects from
+    the split that has most. Subjects without any annotation go to the training split.
 
     Args:
         scans: the scans; their order does not matter.
@@ -34,6 +35,11 @@ def split_by_subject(scans: Sequence[Scan], fractions: dict[str, float], seed: i
         lacks_most = max(fractions, key=lambda split: fractions[split] * dealt - counts[split])
         split_of[subject] = lacks_most
         counts[lacks_most] += 1
+    for region in sorted({region for scan in scans for region in scan.annotated}):
+        having = [subject for subject in subjects if region in annotated[subject]]
+        splits = [split_of[subject] for subject in having]
+        if "training" not in splits:
+            split_of[having[splits.index(max(fractions, key=splits.count))]] = "training"
     return {
         split: [scan for scan in scans if split_of.get(scan.subject, "training") == split]
         for split in ("training", *fractions)

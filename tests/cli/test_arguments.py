@@ -104,6 +104,21 @@ def test_what_is_no_pair_of_names_is_refused(text: str) -> None:
         given(cli.merge, "run", "--rename", text)
 
 
+@pytest.mark.parametrize(
+    ("option", "text", "reason"),
+    [
+        ("regions", "{'kidney': 2, kidney: 3}", "'kidney' stands twice"),
+        ("regions", "{'a,b': 1}", "'a,b' is not one name"),
+        ("regions", "{**a}", "'' is not one name"),
+        ("inside", "{a: b, 'a': c}", "'a' stands twice"),
+        ("inside", "a=b,a=c", "'a' stands twice"),
+    ],
+)
+def test_keys_that_would_be_lost_are_refused(option: str, text: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=rf"^--{option} .*: {reason}; write"):
+        given(cli.datalist, "d", f"--{option}", text)
+
+
 @pytest.mark.parametrize("words", [["scan", "--output"], ["scan", "--output", "--model", "m"]])
 def test_an_option_without_its_text_is_refused(words: list[str]) -> None:
     with pytest.raises(UsageError, match=r"^--output: needs a value$"):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import h5py
@@ -53,4 +54,15 @@ def test_refuses_other_files(tmp_path: Path) -> None:
     keras_file(tmp_path / "two.h5", FiLMUNet(num_regions=2, channels=(2, 4), skip="first_conv"))
     with pytest.raises(UserError, match="has 2 regions, --regions names 1"):
         import_keras(str(tmp_path / "two.h5"), regions=["a"], output=str(tmp_path / "run"))
+    for option, value in (("spacing", 3), ("spacing", [3, 3]), ("patch_size", [0, 0]), ("patch_size", [2.5, 3, 3])):
+        with pytest.raises(UserError, match=rf"^--{option} \[?{re.escape(str(value).strip('['))}: ") as raised:
+            import_keras(str(tmp_path / "two.h5"), output=str(tmp_path / "run"), **{option: value})
+        assert "\n" not in str(raised.value)
     assert not (tmp_path / "run").exists()
+    (tmp_path / "cut").mkdir()
+    for name in ("run.json", "checkpoint.pt"):
+        (tmp_path / "cut" / name).write_text("kept")
+        with pytest.raises(UserError, match="cut: holds a run already"):
+            import_keras(str(tmp_path / "two.h5"), output=str(tmp_path / "cut"))
+        assert (tmp_path / "cut" / name).read_text() == "kept"
+        (tmp_path / "cut" / name).unlink()

@@ -141,6 +141,24 @@ def test_a_value_to_ignore_that_never_occurs(good: Content, tmp_path: Path) -> N
     assert found(good, tmp_path) == []
 
 
+def test_values_that_belong_to_no_region(good: Content, tmp_path: Path) -> None:
+    """255 may mean that nobody has looked; 2 is `back` of another scan."""
+    for name, values in (("l0", [255]), ("l2", [255, 7, 8, 9, 11])):
+        labels = read(tmp_path / f"{name}.nii.gz")
+        labels[0, 0, : len(values[:4])] = values[:4]
+        labels[5, 4, 3] = values[-1]
+        write(tmp_path / f"{name}.nii.gz", labels)
+    line = one(good, tmp_path)
+    assert line.startswith(
+        "warning: l0.nii.gz: values of no region count as background, in 2 label map(s): 7 to 9, 11, 255; if one"
+    )
+    assert line.endswith("--ignore 255)")
+    good["training"][0]["masks"]["front"]["ignore"] = 255
+    assert "l2.nii.gz: values of no region count as background, in 1 label map(s): 7 to 9, 11, 255" in one(
+        good, tmp_path
+    )
+
+
 def test_nothing_known(good: Content, tmp_path: Path) -> None:
     write(tmp_path / "known.nii.gz", np.zeros((6, 5, 4), np.uint8))
     good["training"][0]["masks"]["front"]["known"] = "known.nii.gz"

@@ -36,6 +36,13 @@ def listed_twice(_: Path, content: Content) -> None:
     content["training"].append(content["training"][0])
 
 
+def same_annotation(_: Path, content: Content) -> None:
+    """Of two images of one subject it is no problem."""
+    content["training"][0]["subject"] = "s1"
+    for split in ("training", "validation"):
+        content[split][0]["masks"]["whole"] = "m1.nii.gz"
+
+
 def never_trained(_: Path, content: Content) -> None:
     for scan in content["training"]:
         del scan["masks"]["front"]
@@ -59,6 +66,11 @@ BAD = [
         "scan listed twice",
         listed_twice,
         ["error: ", "i0.nii.gz: the same image is listed twice, in training[0] and training[2]"],
+    ),
+    (
+        "annotation of two subjects",
+        same_annotation,
+        ["warning: ", "m1.nii.gz: the same annotation is listed for two subjects, 's1' (training[0]) and 's2' (valid"],
     ),
     ("region never trained", never_trained, ["error: region 'front': no training scan"]),
     ("region never validated", never_validated, ["warning: region 'back': no validation scan"]),

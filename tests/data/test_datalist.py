@@ -253,9 +253,13 @@ def test_a_datalist_says_where_its_paths_start(tmp_path: Path) -> None:
         write_datalist(data, path)
         assert scans_folder(path, read_datalist(path)).resolve() == (tmp_path / root).resolve()
         assert scans_folder(path, data, tmp_path / "x") == tmp_path / "x"
+    (tmp_path / "link").symlink_to(tmp_path / "a" / "b" / "c", target_is_directory=True)
+    data = Datalist(regions=["r"], dataset_dir=stored_folder(tmp_path / "link" / "d.json", tmp_path / "a"))
+    assert data.dataset_dir == "../.."
+    assert scans_folder(tmp_path / "link" / "d.json", data) == (tmp_path / "a").resolve()
     (tmp_path / "a").rename(tmp_path / "moved")
     moved = tmp_path / "moved" / "b" / "c" / "d.json"
-    assert scans_folder(moved, read_datalist(moved)) == tmp_path / "moved"
+    assert scans_folder(moved, read_datalist(moved)) == (tmp_path / "moved").resolve()
 
 
 def test_one_subject_is_one_however_its_name_is_typed() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -30,6 +31,17 @@ TIMES = [
     ([f"t{t}_P{p}" for p in range(5) for t in (1, 2)], "P0"),
     ([f"P{p}T{t}" for p in range(5) for t in (1, 2)], "P0"),
     ([f"P{p:02d}{t}" for p in range(5) for t in "ab"], "P00"),
+    ([f"002_S_{p}_{t}" for p in range(1000, 1005) for t in ("bl", "m06", "m12")], "002_S_1000"),
+    ([f"{p}_20252_{t}_0" for p in range(1000011, 1000016) for t in (2, 3)], "1000011"),
+    ([f"OAS3000{p}_MR_d{100 * t + p:04d}" for p in range(1, 6) for t in (1, 9)], "OAS30001"),
+    ([f"BraTS-GLI-{p:05d}-{t:03d}" for p in range(20) for t in ((0, 1) if p < 3 else (0,))], "BraTS-GLI-00000"),
+    ([f"TCGA-02-00{p}_200{t}.03.0{p % 9}" for p in range(10, 15) for t in (1, 2)], "TCGA-02-0010"),
+    ([f"fetus{p:03d}_{t}w" for p in range(1, 6) for t in (24 + p % 2, 30)], "fetus001"),
+    ([f"fetus{p:03d}_{t}" for p in range(1, 6) for t in ("24w3d", "30w0d")], "fetus001"),
+    ([f"child{p}_{t}mo" for p in range(5) for t in (3, 18)], "child0"),
+    ([f"P{p:02d}_GA{t}" for p in range(5) for t in (24, 31)], "P00"),
+    *(([f"P{p:02d}_{kind}{t}" for p in range(5) for t in (1, 2, 3)], "P00") for kind in ("stack", "series", "study")),
+    ([f"P{p:02d}_{t}" for p in range(5) for t in ("arterial", "venous")], "P00"),
 ]
 NO_TIMES = [
     [f"hippocampus_{number:03d}" for number in (1, 3, 4, 6, 7, 8, 11, 105, 106, 380)],
@@ -46,6 +58,16 @@ NO_TIMES = [
     [f"IXI{number:03d}-Guys-0{700 + number}" for number in range(2, 60)],
     [f"training_mother_{number:03d}" for number in range(54)],
     [f"site{site}_{number:03d}" for site in range(3) for number in range(40)],
+    [f"BraTS-MEN-{number:05d}-000" for number in range(1, 60, 2)],
+    [f"BraTS-{center}-{number:05d}-{number:03d}" for center in ("GLI", "MEN") for number in range(40)],
+    [f"{number}_20252_2_0" for number in range(1000011, 1000040)],
+    [f"OAS3{number:04d}_MR_d{7 * number:04d}" for number in range(1, 40)],
+    [f"TCGA-02-{number:04d}_2001.03.{number:02d}" for number in range(1, 28)],
+    [f"fetus{number:03d}_{20 + number % 18}w" for number in range(1, 60)],
+    [f"{site}_{number}w" for site in ("oslo", "bern") for number in range(20, 40)],
+    [f"stack{number}" for number in range(9)],
+    [f"study_{number:03d}" for number in range(40)],
+    [f"{phase}_{number:03d}" for phase in ("arterial", "venous") for number in range(30)],
     ["anna", "bob", "carl"],
     ["one"],
     [],
@@ -101,6 +123,27 @@ def test_bids_names_say_their_subject(tmp_path: Path, capsys: pytest.CaptureFixt
     subjects = {split: {scan["subject"] for scan in written[split]} for split in ("training", "validation", "test")}
     assert set().union(*subjects.values()) == {f"sub-{p:02d}" for p in range(6)}
     assert sum(map(len, subjects.values())) == 6  # each in one split
+
+
+def test_bids_subjects_of_given_splits_too(source: Path, imported: Callable[..., Datalist]) -> None:
+    cases = [f"sub-{p:02d}_ses-{t}" for p in range(5) for t in (1, 2)]
+    files = [f"{path}.nii.gz" for case in cases for path in (f"imagesTr/{case}_0000", f"labelsTr/{case}")]
+    files += [f"{path}.nii.gz" for path in ("imagesTs/sub-01_ses-3_0000", "labelsTs/sub-01_ses-3")]
+    about = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "file_ending": ".nii.gz"}
+    data = imported({**dict.fromkeys(files, ""), "dataset.json": about})
+    assert [scan.subject for scan in data.test] == ["sub-01"]
+    assert {scan.subject for scan in data.training + data.validation} == {f"sub-{p:02d}" for p in range(5)}
+    told = [line for line in structural_problems(data, source) if "subject 'sub-01' is in test and in" in line]
+    assert len(told) == 1 and told[0].startswith("error: ")
+
+
+def test_a_table_s_own_subjects_stay(imported: Callable[..., Datalist], capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"sub-{p:02d}_site{site}" for p in range(3) for site in "AB"]
+    files = dict.fromkeys([f"{kind}/{name}.nii.gz" for kind in ("images", "labels") for name in names], "")
+    table = "scan,subject,liver\n" + "".join(f"{name},{name},1\n" for name in names)
+    data = imported({**files, "table.csv": table}, csv="table.csv", regions={"liver": 1})
+    assert {scan.subject for scan in data.training + data.validation + data.test} == set(names)
+    assert "BIDS" not in capsys.readouterr().out
 
 
 def test_check_tells_a_few_patients_and_counts_the_others(tmp_path: Path) -> None:

@@ -47,6 +47,12 @@ def test_folders_take_regions_in_the_asked_order(imported: Callable[..., Datalis
     assert [list(scan.masks) for scan in only.training] == [["uterus"], ["uterus"], [], []]
 
 
+def test_masks_whose_voxels_lie_beside_them(imported: Callable[..., Datalist]) -> None:
+    header = "NDims = 3\nDimSize = 1 1 1\nElementSize = 1 1 1\nElementType = MET_UCHAR\nElementDataFile = d.raw\n"
+    data = imported({**FOLDERS, "masks/brain/d.mhd": header, "masks/brain/d.raw": "1"}, validation=0, test=0)
+    assert data.training[3].masks == {"brain": "masks/brain/d.mhd"}
+
+
 def test_scans_without_any_mask_of_these_regions_are_told(
     imported: Callable[..., Datalist], capsys: pytest.CaptureFixture[str]
 ) -> None:

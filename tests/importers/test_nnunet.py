@@ -52,6 +52,16 @@ def test_decathlon_annotates_every_label(imported: Callable[..., Datalist], caps
     assert "lists 1 test images without labels: left out" in capsys.readouterr().out
 
 
+def test_decathlon_lists_labeled_validation_and_test_scans(
+    imported: Callable[..., Datalist], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, third = DECATHLON_JSON["training"]  # type: ignore[misc]
+    data = imported(decathlon(training=[first], validation=[second], test=[third, {"image": "imagesTs/h_4.nii.gz"}]))
+    assert [[scan.subject for scan in data.scans(split)] for split in SPLITS] == [["h_1"], ["h_2"], ["h_3"]]
+    assert data.test[0].source("back") == MaskSource(file="labelsTr/h_3.nii.gz", values=[2])
+    assert "lists 1 test images without labels: left out" in capsys.readouterr().out
+
+
 def test_asked_regions_are_unions_of_labels(imported: Callable[..., Datalist]) -> None:
     data = imported(decathlon(), regions={"front": 1, "whole": (1, 2)})
     assert data.regions == ["front", "whole"]
@@ -113,6 +123,12 @@ BAD: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("label's name", decathlon(labels={"1": "a/b"}), {}, "dataset.json: 'a/b' cannot name a region"),
     ("training is empty", decathlon(training=[]), {}, "dataset.json: training: List should have at least 1"),
     ("entry without label", decathlon(training=[{"image": "a"}]), {}, "dataset.json: training.0.label: Field required"),
+    (
+        "label is a number",
+        decathlon(validation=[{"image": "a", "label": 1}]),
+        {},
+        "dataset.json: validation: label: In",
+    ),
     ("lost label map", decathlon() | {"labelsTr/h_2.nii.gz": None}, {}, "labelsTr/h_2.nii.gz: no such file, but"),
     ("outside", decathlon(training=[OUTSIDE]) | {"../here/x.nii": ""}, {}, "here/x.nii: lies outside"),
     ("unknown value", decathlon(), {"regions": {"x": [1, 9]}}, "--regions: 'x' has the value 9, which is no label of"),
@@ -151,6 +167,15 @@ BAD: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         nnunet() | {"imagesTr/x.nii.gz": ""},
         {},
         "imagesTr/x.nii.gz: nnU-Net's images are named CASE_0000.ext",
+    ),
+    (
+        "a tab in a label map's name",
+        {
+            "labelsTr/h\t1.nii.gz": "",
+            **decathlon(training=[{"image": "imagesTr/h_1.nii.gz", "label": "labelsTr/h\t1.nii.gz"}]),
+        },
+        {},
+        "'labelsTr/h\\t1.nii.gz': file: 'labelsTr/h\\t1.nii.gz' cannot be a path: empty, or with",
     ),
     (
         "label map without image",

@@ -39,6 +39,14 @@ def test_segments_are_regions_where_the_file_has_them(source: Path, imported: Ca
     assert asked.regions == ["liver", "left eye"]
 
 
+def test_segments_that_are_not_asked_for_may_be_called_anything(
+    source: Path, imported: Callable[..., Datalist]
+) -> None:
+    save(source, "a.seg.nrrd", ["brain", "notes (draft)", "Brain", "x", "x"])
+    data = imported(IMAGES, regions=["brain"], validation=0, test=0)
+    assert [list(scan.masks) for scan in data.training] == [["brain"], [], []]
+
+
 @pytest.mark.parametrize(
     ("name", "segments", "options", "message"),
     [
@@ -46,7 +54,8 @@ def test_segments_are_regions_where_the_file_has_them(source: Path, imported: Ca
         ("a.nrrd", ["brain"], {}, "a.nrrd: not a .seg.nrrd"),
         ("a.seg.nrrd", ["brain", "brain"], {}, "a.seg.nrrd: names the region 'brain' twice"),
         ("a.seg.nrrd", ["left/eye"], {}, "a.seg.nrrd: 'left/eye' cannot name a region"),
-        ("a.seg.nrrd", ["brain"], {"regions": ["Brain"]}, "no segmentation has a segment 'Brain'; there are brain"),
+        ("a.seg.nrrd", ["a", "b", "b"], {"regions": ["b"]}, "a.seg.nrrd: names the region 'b' twice"),
+        ("a.seg.nrrd", ["brain"], {"regions": ["Brain"]}, "no segmentation has a segment 'Brain'; there are 'brain'"),
         ("a.seg.nrrd", ["brain"], {"regions": {"brain": 1}}, "segments have no label values"),
     ],
 )

@@ -51,3 +51,12 @@ def test_a_subject_without_annotations_trains() -> None:
 def test_a_part_of_zero_stays_empty() -> None:
     splits = split_by_subject(scans_of(7, lambda number: ["a"]), {"training": 1.0, "validation": 0, "test": 0}, 0)
     assert {split: len(its) for split, its in splits.items()} == {"training": 14, "validation": 0, "test": 0}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_region_trains(seed: int) -> None:
+    scans = scans_of(11, lambda number: ["aa"] if number < 9 else ["b"])
+    splits = split_by_subject(scans, FRACTIONS, seed)
+    of_b = {split: {scan.subject for scan in its if "b" in scan.masks} for split, its in splits.items()}
+    assert {split: len(its) for split, its in of_b.items()} == {"training": 1, "validation": 0, "test": 1}
+    assert sum(map(len, splits.values())) == len(scans)

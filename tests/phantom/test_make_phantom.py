@@ -265,3 +265,10 @@ def test_workers_draw_the_same_scans(made: tuple[Path, Datalist], tmp_path: Path
 def test_processes_that_draw_start_without_torch() -> None:
     code = "import sys, conemos_bundle.phantom.scan; sys.exit('torch' in sys.modules or 'monai' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_working_folder_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="you are in this folder, which a new one replaces"):
+        make_phantom(".", 1, 0, 0, size=24)
+    assert Path.cwd().samefile(tmp_path) and not list(tmp_path.iterdir())
