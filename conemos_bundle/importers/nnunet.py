@@ -86,7 +86,7 @@ def from_decathlon(source: Path, root: Path, subject: Callable[[str], str], regi
 
     found.unsplit = [scan(case) for case in described.training]
     for split, items in (("validation", described.validation), ("test", described.test)):
-        labeled = [item for item in items if isinstance(item, dict) and "label" in item]
+        labeled = [item for item in items if isinstance(item, dict) and item.get("label")]
         if labeled:
             cases = [_validate(_Case, item, f"{path}: {split}") for item in labeled]
             found.split[split] = [scan(case) for case in cases]

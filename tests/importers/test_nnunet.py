@@ -56,7 +56,9 @@ def test_decathlon_lists_labeled_validation_and_test_scans(
     imported: Callable[..., Datalist], capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second, third = DECATHLON_JSON["training"]  # type: ignore[misc]
-    data = imported(decathlon(training=[first], validation=[second], test=[third, {"image": "imagesTs/h_4.nii.gz"}]))
+    data = imported(
+        decathlon(training=[first], validation=[second], test=[third, {"image": "imagesTs/h_4.nii.gz", "label": None}])
+    )
     assert [[scan.subject for scan in data.scans(split)] for split in SPLITS] == [["h_1"], ["h_2"], ["h_3"]]
     assert data.test[0].source("back") == MaskSource(file="labelsTr/h_3.nii.gz", values=[2])
     assert "lists 1 test images without labels: left out" in capsys.readouterr().out
