@@ -26,6 +26,7 @@ import torch
 from conemos_bundle.cli import datalist as make_datalist
 from conemos_bundle.data import read_datalist, write_datalist
 from conemos_bundle.data.reduced import one_region
+from conemos_bundle.training.curve import read_curve
 from equal_time import conemos, is_evaluated
 from experiment_grids import scans_and_splits
 
@@ -227,6 +228,14 @@ def _tune_all(variant: str, base: Path, few: Path, run: Path, settings: dict[str
     conemos("train", few, output_dir=run, **{**settings, **words})
 
 
+def _seconds(run: Path) -> float | None:
+    """What a run took: the file ``seconds`` has the last part alone of one that was cut, its curve all steps."""
+    curves = [read_curve(folder / "curve.csv") for folder in (run, run / "training")]
+    spent = [curve[-1].seconds for curve in curves if curve]
+    file = run / "seconds"
+    return max([float(file.read_text()), *spent]) if file.exists() else None
+
+
 def _table(folder: Path, new: str, split: str) -> pd.DataFrame:
     rows = []
     for file in sorted(folder.glob(f"runs/*/evaluation_{split}/per_scan.csv")):
@@ -234,7 +243,7 @@ def _table(folder: Path, new: str, split: str) -> pd.DataFrame:
         variant, number, draw = run.name.rsplit("_", 2)
         dice = pd.read_csv(file).groupby("region")["dice"].mean()
         row: dict[str, Any] = {"variant": variant, "scans": int(number), "draw": int(draw), "dice": dice.get(new)}
-        row["seconds"] = float((run / "seconds").read_text()) if (run / "seconds").exists() else None
+        row["seconds"] = _seconds(run)
         row |= {f"dice_{region}": value for region, value in dice.items() if region != new}
         rows.append(row)
     table = pd.DataFrame(rows)
