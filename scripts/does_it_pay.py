@@ -12,8 +12,6 @@ is done is left out when started again, other settings are refused; several stud
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,10 +19,11 @@ from typing import Any
 
 import fire
 from conemos_bundle.training.curve import Epoch, read_curve
-from equal_time import is_evaluated
+from equal_time import conemos, is_evaluated
 from pays_studies import STUDIES, write_study
 
 EPOCHS = 6
+CLOCK = [str(Path(__file__).with_name("cpu_clock.py"))]
 OTHER = "psl_loss"  # what all are compared with
 METHODS: dict[str, dict[str, Any]] = {
     OTHER: {"overlay": OTHER},
@@ -76,8 +75,8 @@ def main(
         settings = {**COMMON, **STUDIES[study]["settings"], **METHODS[method], **options, **length, "seed": seed}
         _same_as_before(run / "asked.json", settings)
         if not is_evaluated(run / f"evaluation_{split}"):
-            conemos("train", file, output_dir=run, **settings)
-            conemos("evaluate", file, run=run, split=split, evaluation_dir=run / f"evaluation_{split}")
+            conemos("train", file, program=CLOCK, output_dir=run, **settings)
+            conemos("evaluate", file, program=CLOCK, run=run, split=split, evaluation_dir=run / f"evaluation_{split}")
         return read_curve(run / "curve.csv")
 
     def epochs(steps: float) -> dict[str, int]:
@@ -92,14 +91,6 @@ def main(
                 own = trained("steps", method, **epochs(steps))[-1]
                 if budget == "masks":
                     trained(budget, method, **epochs(own.step * (reference.masks or 0) / (own.masks or 1)))
-
-
-def conemos(command: str, *files: Path, **options: Any) -> None:
-    """A command of this package in a process of one thread, by the processor's clock."""
-    words = [*map(str, files), *(word for option, value in options.items() for word in (f"--{option}", str(value)))]
-    environment = {**os.environ, **{f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}}
-    clock = str(Path(__file__).with_name("cpu_clock.py"))
-    subprocess.run([sys.executable, clock, command, *words], check=True, env=environment)
 
 
 def _some(chosen: str | Sequence[str], known: Sequence[str] | dict[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -67,11 +68,11 @@ def _trial(run: Path, study: Path, settings: Settings) -> float:
     return (curve[-1].seconds - curve[0].seconds) / (curve[-1].step - curve[0].step)
 
 
-def conemos(command: str, *files: Path, **options: Any) -> None:
-    """A command of this package, in a process of one thread."""
+def conemos(command: str, *files: Path, program: Sequence[str] = ("-m", "conemos_bundle"), **options: Any) -> None:
+    """A command of this package, or of another program that takes the same, in a process of one thread."""
     words = [*map(str, files), *(word for option, value in options.items() for word in (f"--{option}", str(value)))]
     environment = {**os.environ, **{f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}}
-    subprocess.run([sys.executable, "-m", "conemos_bundle", command, *words], check=True, env=environment)
+    subprocess.run([sys.executable, *program, command, *words], check=True, env=environment)
 
 
 def is_evaluated(folder: Path) -> bool:

@@ -53,11 +53,11 @@ def check_images(images: Sequence[Dataset]) -> None:
         UserError: no SEG can be made of them.
     """
     masks = np.zeros((1, int(images[0].Columns), int(images[0].Rows), 2), np.uint8)
-    _write(BytesIO(), masks, images[:2], ["region"], [region_code("region", [], [])], "model", "0")
+    write_seg(BytesIO(), masks, images[:2], ["region"], [region_code("region", [], [])], "model", "0")
 
 
 def write_seg(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | BytesIO,
     masks: npt.NDArray[np.uint8],
     images: Sequence[Dataset],
     regions: Sequence[str],
@@ -70,7 +70,7 @@ def write_seg(
     Empty frames are kept: some viewers shift a SEG without them.
 
     Args:
-        path: of the file.
+        path: of the file, or one in memory.
         masks: ``(R, W, H, D)`` of 0 and 1: columns, rows and images, as the reader has them.
         images: of `seg_images`, or ones that were checked and filled in the same way.
         regions: names of the R regions.
@@ -88,18 +88,6 @@ def write_seg(
     grid = (int(images[0].Columns), int(images[0].Rows), len(images))
     if masks.shape[1:] != grid:
         raise UserError(f"{Path(images[0].filename).parent}: changed while it was segmented; start again")
-    return _write(path, masks, images, regions, codes, model, version)
-
-
-def _write(
-    target: str | os.PathLike[str] | BytesIO,
-    masks: npt.NDArray[np.uint8],
-    images: Sequence[Dataset],
-    regions: Sequence[str],
-    codes: Sequence[RegionCode],
-    model: str,
-    version: str,
-) -> Dataset:
     require_extra("highdicom", "dicom")
     import highdicom
 
@@ -123,7 +111,7 @@ def _write(
             specific_character_set="ISO_IR 192",  # which has the letters of any name
             omit_empty_frames=False,
         )
-        seg.save_as(target)
+        seg.save_as(path)
     except (OSError, MemoryError):
         raise
     except Exception as error:  # strange tags raise whatever they like
