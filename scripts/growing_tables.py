@@ -107,9 +107,40 @@ def tables(folder: str) -> None:
             minutes = "" if runs.empty else f"{runs['seconds'].min() / 60:.1f}"
             lines.append(f"| {name} | {learned(variant):,} | {old} | {' | '.join(cells)} | {minutes} |")
     lines += ["", "Minutes: of the fastest run, on one core."]
+    lines += left_out(Path(folder), studies)
     (Path(folder) / "tables.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     _draw(studies, Path(folder) / "growing.png")
     print("\n".join(lines))
+
+
+def left_out(folder: Path, studies: dict[str, pd.DataFrame]) -> list[str]:
+    """A table of further regions of a study, each left out of a base of its own: one number of scans, first draw.
+
+    Args:
+        folder: that `keep` made; ``<study>_<region>`` in it holds what ``growing.py --new`` made.
+        studies: the tables of the regions that each study leaves out by itself.
+    """
+    lines: list[str] = []
+    for study, own in studies.items():
+        others = {r: folder / f"{study}_{r}" / "growing_test.csv" for r in STUDIES[study]["regions"]}
+        tables = {region: pd.read_csv(file) for region, file in others.items() if file.is_file()}
+        if not tables:
+            continue
+        (number,) = {int(n) for table in tables.values() for n in table["scans"].unique()}
+        tables[STUDIES[study]["new"]] = own[own["scans"] == number]
+        heads = list(DRAWN.values())
+        lines += ["", f"## {study.capitalize()}: each region left out once, {number} scans, one draw", ""]
+        lines += [f"| the new region | {' | '.join(heads)} |", "| --- |" + " ---: |" * len(heads)]
+        rows = {region: _first_draw(tables[region]) for region in STUDIES[study]["regions"] if region in tables}
+        rows["**mean**"] = pd.DataFrame(rows).mean(axis=1)
+        for region, dice in rows.items():
+            cells = " | ".join("" if pd.isna(dice[v]) else f"{100 * dice[v]:.1f}" for v in DRAWN)
+            lines.append(f"| {region.replace('_', ' ')} | {cells} |")
+    return lines
+
+
+def _first_draw(table: pd.DataFrame) -> pd.Series:
+    return table[table["draw"] == 0].set_index("variant")["dice"].reindex(list(DRAWN))
 
 
 def _cell(dice: pd.Series) -> str:

@@ -3,6 +3,7 @@
     python scripts/pays_all.py DATA --output pays --cores 2    # about six core-hours; goes on where it was cut
     python scripts/pays_tables.py keep pays docs/results/pays
     python scripts/pays_tables.py tables docs/results/pays
+    python scripts/pays_figures.py docs/results/pays
 
 DATA holds ``hippocampus``, ``chaos_t2spir`` and ``fetal_brain_atlas``. One study and seed per core at a time.
 """

@@ -82,7 +82,7 @@ def rows_of(study: Path, budget: str) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"budget": budget, "study": study.name, "method": method, "seeds": len(seeds)}
         for what in ("step", "masks", "seconds"):
             row[what] = round(float(np.mean([getattr(curve, what) for curve in curves])))
-        dice = [_dice(run) for run in seeds.values()]
+        dice = [dice_of(run) for run in seeds.values()]
         row["Dice of each seed"] = ", ".join(f"{100 * one.mean().mean():.1f}" for one in dice)
         row["Dice"] = f"{100 * np.mean([one.mean().mean() for one in dice]):.1f}"
         if method != OTHER and both:
@@ -120,13 +120,13 @@ def compared(differences: list[pd.DataFrame]) -> dict[str, Any]:
 
 
 def _difference(run: Path, other: Path) -> pd.DataFrame:
-    mine, theirs = _dice(run), _dice(other)
+    mine, theirs = dice_of(run), dice_of(other)
     if not (mine.index.equals(theirs.index) and mine.columns.equals(theirs.columns)):
         raise ValueError(f"{run} and {other}: evaluated on other scans or regions")
     return mine - theirs
 
 
-def _dice(run: Path) -> pd.DataFrame:
+def dice_of(run: Path) -> pd.DataFrame:
     """Scans by regions, NaN where a region has no value."""
     return pd.read_csv(run / "per_scan.csv").pivot(index="scan", columns="region", values="dice")
 

@@ -83,6 +83,31 @@ def test_runs_of_other_scans_are_not_compared_and_seeds_in_pairs_alone(tmp_path:
         rows_of(tmp_path, "steps")
 
 
+def test_figures_are_of_equal_time_and_of_studies_that_both_methods_have_run(
+    tmp_path: Path, script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures, drawn = script("pays_figures"), {}
+    monkeypatch.setattr(figures.plt, "close", lambda figure: drawn.__setitem__(len(drawn), figure.axes[0]))
+    annotated = "scan,split,a,b\ns0,train,0,1\ns1,train,1,1\ns2,test,1,1\n"
+    for study in ("hippocampus", "quarter", "tenth", "rare", "many"):
+        run(tmp_path / study / "steps" / "psl_loss" / "seed0", {"a": [0.5], "b": [0.7]})
+        (tmp_path / study / "annotated.csv").write_text(annotated)
+    run(tmp_path / "rare" / "steps" / "conemos" / "seed0", {"a": [0.1], "b": [0.1]})  # equal steps
+    figures.main(str(tmp_path))
+    assert not drawn
+    for study in ("hippocampus", "quarter", "tenth", "rare"):
+        for seed in ("seed0", "seed1"):
+            run(tmp_path / study / "time" / "conemos" / seed, {"a": [0.3], "b": [0.8]})
+    figures.main(str(tmp_path))
+    assert sorted(file.name for file in tmp_path.glob("*.png")) == ["few_scans.png", "rare.png"]
+    few, rare = drawn.values()
+    means = {line.get_label(): list(line.get_ydata()) for line in few.lines if not line.get_label().startswith("_")}
+    assert means["PSL loss"] == pytest.approx([60] * 3) and means["CoNeMOS"] == pytest.approx([55] * 3)
+    assert [tick.get_text() for tick in rare.get_yticklabels()] == ["b (masks: 2)", "a (masks: 1)"]
+    means = {line.get_label(): list(line.get_xdata()) for line in rare.lines if not line.get_label().startswith("_")}
+    assert means["PSL loss"] == pytest.approx([70, 50]) and means["CoNeMOS"] == pytest.approx([80, 30])
+
+
 def test_other_settings_and_unknown_words_are_refused(tmp_path: Path, script) -> None:
     pays = script("does_it_pay")
     pays._same_as_before(tmp_path / "run" / "asked.json", {"spacing": (1, 1), "seed": 0})
