@@ -82,7 +82,11 @@ def datalist(
     if type(seed) is not int:
         raise UsageError(f"--seed {seed}: pass an integer")
 
-    from conemos_bundle.data.absent import check_empty_option, declare_absent
+    if empty is not None:  # then masks are read, with torch and MONAI, which take seconds to import
+        from conemos_bundle.data.absent import check_empty_option, declare_absent
+
+        check_empty_option(empty)
+
     from conemos_bundle.data.annotated import annotated_scans
     from conemos_bundle.data.datalist import Datalist, stored_folder, write_datalist
     from conemos_bundle.importers import scans_of
@@ -92,12 +96,11 @@ def datalist(
 
     earlier = _earlier(target, str(output))
     fractions = scans_of.split_fractions(validation, test)
-    empty_is_absent = check_empty_option(empty)
     found = scans_of.import_scans(folder, root, kind or scans_of.guess_kind(folder, csv), csv, regions, subject)
     scans_of.ignore_values(found, ignore)
     if subject is None:
         scans_of.look_for_time_points(found)
-    if empty_is_absent:
+    if empty is not None:
         found.unsplit, _ = declare_absent(found.unsplit, root)
         found.split = {split: declare_absent(scans, root)[0] for split, scans in found.split.items()}
     if found.split:  # the source's own validation or test scans

@@ -24,7 +24,6 @@ from conemos_bundle.files import write_in_one_step
 from conemos_bundle.volumes import is_sheared, read_volume
 from conemos_bundle.volumes.geometry import check_size
 from conemos_bundle.volumes.nrrd import read_layout
-from monai.data.utils import orientation_ras_lps
 
 
 def write_seg_nrrd(
@@ -44,6 +43,8 @@ def write_seg_nrrd(
         UserError: the affine is sheared.
         OutputError: it cannot be written.
     """
+    from monai.data.utils import orientation_ras_lps  # takes seconds to import, for which no reader needs to wait
+
     path = Path(path)
     affine = np.asarray(affine, dtype=np.float64)
     if masks.ndim != 4 or len(masks) != len(names):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,3 +30,20 @@ def test_only_the_same_data_set_is_written_over(
         with pytest.raises(UserError, match=re.escape(words)):
             datalist(str(source), **options)
     assert Path("datalist.json").read_bytes() == kept and not (source / "images/a.nii.gz").read_bytes()
+
+
+def test_a_datalist_is_written_without_waiting_for_torch_and_monai(
+    source: Path, imported: Callable[..., Datalist]
+) -> None:
+    imported(FOLDERS)
+    code = (
+        "import sys; from conemos_bundle.cli import datalist; "
+        f"datalist({str(source)!r}); print(sorted({{'torch', 'monai'}} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_wrong_word_about_empty_masks_is_told_before_anything_is_read(source: Path) -> None:
+    with pytest.raises(UserError, match="^--empty here: write --empty absent"):
+        datalist(str(source), empty="here")
