@@ -107,7 +107,7 @@ CHANGES = [
         0.4,
     ),
     Change("threshold of 0.4 in prediction", "configs/inference.json", "postprocessing::transforms::2::threshold", 0.4),
-    Change("another default sampling rule", "configs/train.json", "sampling_rule", "uniform"),
+    Change("another default sampling rule", "configs/train.json", "sampling_rule", "inverse_size"),
     Change(
         "one region is learned where all are asked for", "configs/train.json", "train::dataset::regions_per_scan", 1
     ),

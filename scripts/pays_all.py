@@ -17,10 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fire
-from pays_studies import STUDIES, write_study
+from pays_studies import STUDIES, folder_of, write_study
 
 MAIN = ("hippocampus", "chaos", "many")
-FOLDERS = {"chaos": "chaos_t2spir", "sparse": "chaos_t2spir", "many": "fetal_brain_atlas"}
 
 
 def main(data: str, output: str = "pays", cores: int = 2, seeds: Sequence[int] = (0, 1)) -> None:
@@ -37,7 +36,7 @@ def main(data: str, output: str = "pays", cores: int = 2, seeds: Sequence[int] =
 
     def run(job: tuple[str, int]) -> str:
         study, seed = job
-        source = Path(data).absolute() / FOLDERS.get(study, "hippocampus")
+        source = Path(data).absolute() / folder_of(study)
         write_study(study, source, folder / study)
         words = [study, str(source), "--output", str(folder), "--seed", str(seed)]
         if study not in MAIN:

@@ -105,6 +105,14 @@ STUDIES: dict[str, dict[str, Any]] = {
 }
 
 
+OTHER_FOLDERS = {"chaos": "chaos_t2spir", "sparse": "chaos_t2spir", "many": "fetal_brain_atlas"}
+
+
+def folder_of(study: str) -> str:
+    """The data set of a study, by the name of its folder."""
+    return OTHER_FOLDERS.get(study, "hippocampus")
+
+
 def write_study(study: str, data: Path, folder: Path) -> Path:
     """The study's datalist, written once, by whoever comes first; all of it is there, or nothing.
 

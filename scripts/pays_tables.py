@@ -7,6 +7,7 @@ python scripts/pays_tables.py tables docs/results/pays          # <budget>.md, d
 from __future__ import annotations
 
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from conemos_bundle.training.curve import read_curve
+from pays_studies import folder_of
+from scipy.stats import t as student
 
 KEPT = ("run.json", "asked.json", "curve.csv", "evaluation_test/per_scan.csv")
 OTHER = "psl_loss"  # what all are compared with
 EVERY_MASK = (OTHER, "conemos", "dodnet")  # equal steps are equal masks to these
 OF_STEPS = {"steps": (), "time": (OTHER,), "masks": EVERY_MASK}  # whose runs of equal steps a budget takes
-DRAWN = 5000
+DRAWN = 2000
+MARGIN = 1.0  # points of Dice within which methods are called level; said before any run was tested
 
 
 def keep(runs: str, target: str) -> None:
@@ -51,7 +55,10 @@ def tables(folder: str) -> None:
         folder: that `keep` made.
     """
     studies = sorted(file.parent for file in Path(folder).glob("*/annotated.csv"))
-    table = pd.DataFrame([row for study in studies for budget in OF_STEPS for row in rows_of(study, budget)])
+    rows = [row for study in studies for budget in OF_STEPS for row in rows_of(study, budget)]
+    for data in {folder_of(study.name) for study in studies}:
+        compare([row for row in rows if folder_of(row["study"]) == data])
+    table = pd.DataFrame([{name: value for name, value in row.items() if name != "differences"} for row in rows])
     for budget, part in table.groupby("budget"):
         shown = part.drop(columns=["budget", "difference", "low", "high"], errors="ignore").fillna("")
         (Path(folder) / f"{budget}.md").write_text(shown.to_markdown(index=False) + "\n")
@@ -62,7 +69,7 @@ def tables(folder: str) -> None:
 
 
 def rows_of(study: Path, budget: str) -> list[dict[str, Any]]:
-    """One row per method: its Dice with each seed, and its mean difference from PSL loss with the same seeds.
+    """One row per method: its Dice with each seed, and its ``differences`` from PSL loss with the same seeds.
 
     Raises:
         ValueError: two runs were evaluated on other scans or regions.
@@ -86,37 +93,49 @@ def rows_of(study: Path, budget: str) -> list[dict[str, Any]]:
         row["Dice of each seed"] = ", ".join(f"{100 * one.mean().mean():.1f}" for one in dice)
         row["Dice"] = f"{100 * np.mean([one.mean().mean() for one in dice]):.1f}"
         if method != OTHER and both:
-            row |= compared([_difference(seeds[seed], runs[OTHER][seed]) for seed in both])
+            row["differences"] = [_difference(seeds[seed], runs[OTHER][seed]) for seed in both]
         rows.append(row)
     return rows
 
 
-def compared(differences: list[pd.DataFrame]) -> dict[str, Any]:
-    """The mean difference in points, its 95% interval over seeds and scans drawn anew, and what can be said of it.
+def compare(rows: list[dict[str, Any]]) -> None:
+    """Add to the rows of one data set their mean differences in points, 95% intervals, and what can be said.
+
+    A row has two seeds or three, from which no variance between trainings can be told. That is taken to be the same for
+    all comparisons on a data set, and estimated from all of them. To it comes that of the test scans, by bootstrap.
 
     Args:
-        differences: of Dice, one table of scans by regions per seed.
-
-    Returns:
-        ``ahead`` or ``behind`` where the interval is without 0 and all of several seeds agree; else ``level``.
+        rows: some have ``differences``, of Dice: one table of scans by regions per seed. They get ``difference``,
+            ``low``, ``high``, ``from PSL loss``, and ``verdict``: ``ahead`` or ``behind`` where the interval is without
+            0, ``level`` where it lies within `MARGIN` points of it, else ``undecided``.
     """
-    each = np.stack([one.to_numpy() for one in differences])
-    random = np.random.default_rng(0)
-    seeds = random.integers(each.shape[0], size=(DRAWN, each.shape[0]))
-    scans = random.integers(each.shape[1], size=(DRAWN, each.shape[1]))
-    drawn = each[seeds[:, :, None], scans[:, None, :]]  # (DRAWN, seeds, scans, regions)
-    low, high = 100 * np.nanquantile(np.nanmean(np.nanmean(drawn, (1, 2)), 1), [0.025, 0.975])
-    mean = 100 * float(np.nanmean(np.nanmean(each, (0, 1))))
-    signs = {np.sign(np.nanmean(np.nanmean(one, 0))) for one in each}
-    sure = len(each) > 1 and len(signs) == 1 and not low <= 0 <= high
-    told = ("ahead" if mean > 0 else "behind") if sure else "level" if len(each) > 1 else "one seed"
-    return {
-        "difference": mean,
-        "low": float(low),
-        "high": float(high),
-        "from PSL loss": f"{mean:+.1f} ({low:+.1f} to {high:+.1f})",
-        "verdict": told,
-    }
+    compared = [row for row in rows if row.get("differences")]
+    seeds = [np.array([_mean(one) for one in row["differences"]]) for row in compared]
+    freedom = sum(len(one) - 1 for one in seeds)
+    between = sum(((one - one.mean()) ** 2).sum() for one in seeds) / freedom if freedom else float("nan")
+    for row, each in zip(compared, seeds, strict=True):
+        mean = 100 * float(each.mean())
+        error = 100 * float(np.sqrt(between / len(each) + _of_scans(row["differences"])))
+        reach = float(student.ppf(0.975, freedom)) * error if freedom else float("nan")
+        low, high = mean - reach, mean + reach
+        row |= {"difference": mean, "low": low, "high": high, "verdict": "one seed"}
+        row["from PSL loss"] = f"{mean:+.1f} ({low:+.1f} to {high:+.1f})" if freedom else f"{mean:+.1f}"
+        if len(each) > 1:
+            sure = ("ahead" if mean > 0 else "behind") if not low <= 0 <= high else ""
+            row["verdict"] = sure or ("level" if max(-low, high) <= MARGIN else "undecided")
+
+
+def _mean(difference: pd.DataFrame) -> float:
+    return float(difference.mean().mean())
+
+
+def _of_scans(differences: list[pd.DataFrame]) -> float:
+    """The variance of the mean difference that comes from which scans were tested, by drawing them anew."""
+    each = np.stack([one.to_numpy() for one in differences])  # (seeds, scans, regions)
+    drawn = each[:, np.random.default_rng(0).integers(each.shape[1], size=(DRAWN, each.shape[1]))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a draw without any scan of a region
+        return float(np.var(np.nanmean(np.nanmean(drawn, 2), (0, 2))))
 
 
 def _difference(run: Path, other: Path) -> pd.DataFrame:
@@ -138,7 +157,7 @@ def _draw(table: pd.DataFrame, file: Path) -> None:
     reach = [table["difference"] - table["low"], table["high"] - table["difference"]]
     axes.errorbar(table["difference"], names, xerr=reach, fmt="o", capsize=3)
     axes.axvline(0, color="0.5", linewidth=1)
-    axes.set_xlabel("Dice of CoNeMOS minus that of PSL loss (points; 95% interval over seeds and test scans)")
+    axes.set_xlabel("Dice of CoNeMOS minus that of PSL loss (points; 95% interval)")
     axes.invert_yaxis()
     figure.savefig(file, dpi=120)
     plt.close(figure)

@@ -12,7 +12,7 @@ from monai.data import CacheDataset
 
 
 def region_sampler(
-    dataset: RegionDataset, steps: int, batch_size: int, rule: str = "inverse_size", seed: int = 0, rank: int = 0
+    dataset: RegionDataset, steps: int, batch_size: int, rule: str = "uniform", seed: int = 0, rank: int = 0
 ) -> RegionSampler:
     """The sampler of a data set, which draws what an epoch takes.
 

@@ -23,13 +23,14 @@ class Sample(NamedTuple):
     level: int = 0
 
 
-def region_probabilities(sizes: Sequence[int], rule: str = "inverse_size") -> np.ndarray:
+def region_probabilities(sizes: Sequence[int], rule: str = "uniform") -> np.ndarray:
     """Probability of each region, from the numbers |D_k| of scans annotated for it.
 
-    ``inverse_size``: p(k) ∝ 1 / |D_k|, the paper's (section 3.4), so that rare annotations are not drowned.
-    ``uniform``: p(k) = 1 / K, what the authors' code does. ``proportional``: every (scan, region) pair alike.
-    ``in_turn``: one region after the other, each equally often; `RegionSampler` sees to the order. Regions without any
-    annotated scan get 0.
+    ``uniform``: p(k) = 1 / K, what the authors' code does. ``inverse_size``: p(k) ∝ 1 / |D_k|, the paper's (section
+    3.4), so that rare annotations are not drowned; where a step learns every mask of the scans drawn they are not
+    anyway, and the few scans of the rarest region would be most of what is seen. ``proportional``: every (scan, region)
+    pair alike. ``in_turn``: one region after the other, each equally often; `RegionSampler` sees to the order. Regions
+    without any annotated scan get 0.
 
     Raises:
         ValueError: unknown rule, or no region has a scan.
@@ -87,7 +88,7 @@ class RegionSampler(Sampler[Sample]):
         annotated: Sequence[Sequence[int]],
         num_regions: int,
         num_samples: int,
-        rule: str = "inverse_size",
+        rule: str = "uniform",
         seed: int = 0,
         rank: int = 0,
         absent: Sequence[Sequence[int]] = (),

@@ -25,8 +25,9 @@ def test_probabilities_by_hand(rule: str, expected: list[float]) -> None:
     np.testing.assert_allclose(region_probabilities([4, 2, 0, 1], rule), expected, rtol=1e-12)
 
 
-def test_the_rule_of_the_paper_is_the_default() -> None:
-    np.testing.assert_allclose(region_probabilities([12, 76]), [76 / 88, 12 / 88])
+def test_the_rule_of_the_paper_and_the_default() -> None:
+    np.testing.assert_allclose(region_probabilities([12, 76], "inverse_size"), [76 / 88, 12 / 88])
+    np.testing.assert_allclose(region_probabilities([12, 76]), [1 / 2, 1 / 2])
 
 
 def test_unknown_rule_and_nothing_annotated() -> None:
@@ -36,9 +37,7 @@ def test_unknown_rule_and_nothing_annotated() -> None:
         region_probabilities([0, 0])
 
 
-def sampler(
-    rule: str = "inverse_size", samples: int = 50, seed: int = 0, rank: int = 0, epoch: int = 1
-) -> RegionSampler:
+def sampler(rule: str = "uniform", samples: int = 50, seed: int = 0, rank: int = 0, epoch: int = 1) -> RegionSampler:
     sampler = RegionSampler(ANNOTATED, 4, samples, rule, seed, rank)
     sampler.set_epoch(epoch)
     return sampler
@@ -79,7 +78,11 @@ def test_absent_scans_are_drawn_alike_but_at_most_half_of_the_time(rule: str) ->
 
 def test_without_absent_regions_the_draws_are_the_same_as_ever() -> None:
     assert list(RegionSampler(ANNOTATED, 4, 50, absent=[[]] * 6)) == list(sampler())
-    assert list(sampler(samples=3)) == [Sample(3, 3, 53832003), Sample(3, 3, 839755524), Sample(3, 1, 349678271)]
+    assert list(sampler("inverse_size", 3)) == [
+        Sample(3, 3, 53832003),
+        Sample(3, 3, 839755524),
+        Sample(3, 1, 349678271),
+    ]
 
 
 def test_in_turn_every_batch_holds_each_annotated_region_alike() -> None:

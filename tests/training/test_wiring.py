@@ -185,7 +185,7 @@ def test_the_default_training(build: Build) -> None:
     assert [get(name) for name in names] == [20, 200, 2, 1, 0, 15]
     assert [group["lr"] for group in get("optimizer").param_groups] == [1e-3, 1e-3]
     assert (get("lr_scheduler").T_max, get("lr_scheduler").eta_min) == (4000, pytest.approx(1e-5))
-    assert (get("train::sampler").rule, get("train::sampler").num_samples) == ("inverse_size", 400)
+    assert (get("train::sampler").rule, get("train::sampler").num_samples) == ("uniform", 400)
     network = get("network_def")
     assert network is get("network") is get("train::trainer").network
     expected = {"channels": [16, 32, 64, 128], "norm": "instance", "film_position": "before_activation"}
@@ -218,7 +218,11 @@ def test_the_settings_of_the_paper(build: Build) -> None:
     assert (get("max_epochs") * get("steps_per_epoch"), get("batch_size"), get("val_interval")) == (50_000, 2, 5)
     assert (get("train::sampler").rule, get("bfloat16")) == ("inverse_size", False)
     assert build("paper", small={**BARE, "patch_size": [16, 16, 16]})("settings")["regions_per_scan"] == 1
-    pinned = {"regions_per_scan": 1, "n_conditioned": None}.items()  # whatever the default is
+    pinned = {
+        "sampling_rule": "inverse_size",
+        "regions_per_scan": 1,
+        "n_conditioned": None,
+    }.items()  # whatever the default is
     assert pinned <= json.loads((CONFIGS / "paper.json").read_text()).items()
     assert get("network_def").arguments["n_conditioned"] is None
     assert get("lr_scheduler").factor == 1.0  # the rate stays
