@@ -19,9 +19,9 @@ def datalist(*annotated: list[str], regions: tuple[str, ...] = ("a", "b", "c")) 
 @pytest.mark.parametrize(
     ("masks", "volumes", "words", "reason"),
     [
-        ([["a", "b", "c"]] * 3, {"a": [100.0], "b": [50.0], "c": [10.0]}, OWN, "'a' is 10 times as large as 'c'"),
-        ([["a"], ["b"]], {"a": [1.0], "b": [25.0, 20.0, 90.0]}, OWN, "'b' is 25 times as large as 'a'"),  # median
-        ([["a", "b", "c"]] * 3, {"a": [100.0], "b": [50.0], "c": [10.1]}, PSL, "3.0 masks per scan"),
+        ([["a", "b", "c"]] * 3, {"a": [5000.0], "b": [50.0], "c": [10.0]}, OWN, "'a' is 500 times as large as 'c'"),
+        ([["a"], ["b"]], {"a": [1.0], "b": [900.0, 20.0, 2000.0]}, OWN, "'b' is 900 times as large as 'a'"),  # median
+        ([["a", "b", "c"]] * 3, {"a": [5000.0], "b": [50.0], "c": [10.1]}, PSL, "3.0 masks per scan"),
         ([["a"], ["a", "b", "c"], []], {"a": [2.0], "b": [1.0]}, PSL, "2.0 masks per scan"),
         ([["a"], ["a", "b"], ["c"]], {"a": [2.0], "b": [1.0]}, (), "1.3 masks per scan"),
         ([["a"]], {}, (), "1.0 masks per scan"),
