@@ -9,7 +9,7 @@ from typing import NamedTuple
 from conemos_bundle.data.datalist import Datalist
 from conemos_bundle.data.sides import name_some, with_side
 
-FAR_APART = 500  # times the smallest region's volume: measured, 900 times (phantom) gain, 200 (brain atlas) and 13 (CHAOS) do not
+FAR_APART = 500  # times the smallest region's volume: 900 (phantom) gain, 200 (brain atlas) and 13 (CHAOS) do not
 SEVERAL = 2  # masks per scan, on average
 
 
