@@ -1,6 +1,6 @@
 """Whole programs, against the real hosts. Not part of `make test`: each takes minutes and needs what it says.
 
-    python -m pytest -m zoo                 # or cohort, resume, commands, label, deploy, ohif, federated, gpu
+    python -m pytest -m zoo                 # or cohort, resume, commands, label, deploy, ohif, federated, merge, gpu
     CONEMOS_SCANS=DIR python -m pytest -m label
 
 CONEMOS_SCANS is a folder of images/*.nii.gz and labels/*.nii.gz of the Medical Decathlon's hippocampus task. What each
@@ -89,6 +89,11 @@ def test_three_sites_in_the_simulator(scans: Path) -> None:
     if importlib.util.find_spec("nvflare") is None:
         pytest.skip("needs NVIDIA FLARE: pip install '.[federated]'")
     verify("federated", scans)
+
+
+@pytest.mark.merge
+def test_regions_that_two_people_taught(scans: Path) -> None:
+    verify("merge", scans)
 
 
 @pytest.mark.gpu

@@ -86,7 +86,7 @@ def main(scans: str, training: int = 4) -> None:
                 for one in (before, *theirs):
                     assert all(np.array_equal(merged[name], one[name]) for name in one), (mode, threads)
                 assert len({array.tobytes() for array in merged.values()}) == len(merged)  # no two regions are alike
-                print(f"{mode}, {threads} thread(s): {', '.join(REGIONS)} as before, to the bit, in {len(tested)} scans")
+                print(f"{mode}, {threads} thread(s): all regions as before, to the bit, in {len(tested)} scans")
         other = root / "person_2" / "other"
         conemos(root, "train", "base.json", output_dir=other, **{**SMALL, "max_epochs": 1, "seed": 9})
         line = [sys.executable, "-m", "conemos_bundle", "merge", str(other), str(files[0]), "--output", "wrong"]
