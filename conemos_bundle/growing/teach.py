@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 from conemos_bundle.data import one_region, read_datalist, scan_items, scans_folder
 from conemos_bundle.data.plan import look_at_scans
 from conemos_bundle.errors import UsageError, UserError
+from conemos_bundle.evaluation.warn import unfinished
 from conemos_bundle.files import one_writer, write_in_one_step
 from conemos_bundle.growing.everything import BEGIN, train_everything
 from conemos_bundle.growing.identity import check_unchanged
@@ -25,6 +27,7 @@ from conemos_bundle.runs.subjects import SUBJECTS, known_subjects
 from conemos_bundle.runs.weights import fit_weights, load_weights
 from conemos_bundle.training.workflows import run_training_config
 
+logger = logging.getLogger(__name__)
 ALL = "all"  # capacity
 TRAINING = "training"  # folder of the training, in that of the grown model
 # settings that are not the user's: spacing, patches and network are the model's, the others are this function's
@@ -78,10 +81,13 @@ def add_region(
     grown = read_growing(model)
     name = _checked(datalist, grown, region, capacity, rank, options)
     _reject_another_model(target, Path(model).expanduser(), grown, capacity)
+    if told := unfinished(grown.folder):
+        logger.warning(told)
     settings = {
         "datalist": Path(datalist),
         "output_dir": target / TRAINING,
         "pretrained_path": grown.folder / "model.pt",
+        "pretrained": grown.hash,  # that the training begins from what the region is joined with
         "region": name,
         "capacity": capacity,
         "change_rank": rank,  # "rank" is that of a process among several

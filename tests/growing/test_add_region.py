@@ -14,9 +14,11 @@ from conemos_bundle.cli import pack
 from conemos_bundle.data.plan import Look
 from conemos_bundle.errors import UserError
 from conemos_bundle.growing import add_region
+from conemos_bundle.growing.begin import begin
+from conemos_bundle.growing.model import read_growing
 from conemos_bundle.growing.region_file import read_region
 from conemos_bundle.networks import GrownUNet
-from conemos_bundle.networks.added_region import CAPACITIES
+from conemos_bundle.networks.added_region import CAPACITIES, AddedRegion
 from conemos_bundle.predictor import Predictor, Segmentation
 from conemos_bundle.runs.run import read_record, recorded_network
 from conemos_bundle.runs.weights import load_weights
@@ -133,6 +135,42 @@ def test_models_that_cannot_grow(run: Path, new_region: Path, tmp_path: Path) ->
     (tmp_path / "unet" / "run.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match="is a UNet; only CoNeMOS's conditioned network can be taught"):
         add_region(new_region, tmp_path / "unet", "kernel", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"expected": "0" * 64}, "is another model than when 'conemos add-region' began; give the command again"),
+        ({"plan": {"in_channels": 1, "spacing": [1.0, 1.0, 1.0]}}, "and this training has [1.0, 1.0, 1.0]"),
+        ({"plan": {"in_channels": 2, "spacing": [2.0, 2.0, 2.0]}}, "trained on scans of 1 channel(s)"),
+        ({"network": AddedRegion(channels=(2, 4), norm="instance")}, "its film_position is 'before_activation', that"),
+    ],
+)
+def test_the_training_begins_from_the_model_that_it_is_joined_with(
+    changed: dict[str, Any], words: str, run: Path
+) -> None:
+    base = read_growing(run)
+    as_told = {"network": AddedRegion(**base.shape), "expected": base.hash, "plan": base.record.plan.model_dump()}  # type: ignore[arg-type]
+    with pytest.raises(UserError) as error:
+        begin(**{**as_told, "path": run, "batches": [], "loss": torch.add, "device": torch.device("cpu"), **changed})  # type: ignore[arg-type]
+    assert str(error.value).startswith(f"{run / 'model.pt'}: ") and words in str(error.value)
+
+
+def test_a_model_that_is_not_finished_is_told_of(
+    run: Path, new_region: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**record, "settings": {"max_epochs": 20}}))
+    torch.save({"epoch": 3}, tmp_path / "run" / "checkpoint.pt")
+
+    def stopped(*_: Any, **__: Any) -> None:
+        raise UserError("stopped")
+
+    monkeypatch.setattr("conemos_bundle.growing.teach.run_training_config", stopped)
+    with pytest.raises(UserError, match="stopped"):
+        add_region(new_region, tmp_path / "run", "kernel", tmp_path / "out")
+    assert f"{tmp_path / 'run'}: not finished, 3 of 20 epochs are done" in caplog.text
 
 
 @pytest.mark.parametrize("capacity", ["low_rank", "all"])
