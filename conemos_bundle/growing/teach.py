@@ -33,7 +33,7 @@ TRAINING = "training"  # folder of the training, in that of the grown model
 # settings that are not the user's: spacing, patches and network are the model's, the others are this function's
 OF_THE_MODEL = {
     "datalist", "output_dir", "pretrained_path", "pretrained_regions", "pretrained", "region", "capacity",
-    "change_rank", "spacing", "patch_size", "scales", "plan", "network_def", "network", "data", *SHAPE,
+    "change_rank", "spacing", "patch_size", "scales", "plan", "network_def", "network", "data", "inside", *SHAPE,
 }  # fmt: skip
 
 

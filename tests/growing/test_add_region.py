@@ -109,6 +109,7 @@ def test_a_grown_run_becomes_a_bundle(grown: Path, tiny_dataset: Path, tmp_path:
         ({"region": "outer"}, "--region outer: the model knows it already"),
         ({"region": "Outer"}, "--region Outer: the model knows outer, which differs by case alone"),
         ({"spacing": [4.0, 4.0, 4.0]}, "--spacing: is the model's, or told otherwise; leave it out"),
+        ({"inside": {"kernel": "outer"}}, "--inside: is the model's"),
         ({"pretrained_path": "x"}, "--pretrained_path: is the model's"),
         ({"network_def::rank": 3}, "--network_def::rank: is the model's"),
         ({"region": "liver"}, "--region liver: the datalist has outer, kernel; name one of them"),
