@@ -21,7 +21,7 @@ from conemos_bundle.growing.model import SHAPE, Growing, read_growing
 from conemos_bundle.growing.region_file import RegionFile, region_path, region_state, write_region
 from conemos_bundle.names import region_name, same_file
 from conemos_bundle.networks.added_region import CAPACITIES, AddedRegion, own_weights, rescaled
-from conemos_bundle.runs.record import MOST_ADDED
+from conemos_bundle.runs.record import MOST_ADDED, Source, Taught
 from conemos_bundle.runs.run import read_record, recorded_network
 from conemos_bundle.runs.subjects import SUBJECTS, known_subjects
 from conemos_bundle.runs.weights import fit_weights, load_weights
@@ -104,7 +104,7 @@ def add_region(
         file = trained_region(target / TRAINING, name, grown)
         branches = {old: dict(backbone.state_dict()) for old, backbone in grown.added.items()}
         branches[name] = region_state(file, grown, target)
-        record, network = joined(grown, branches)
+        record, network = joined(grown, branches, {name: file.taught})
         check_unchanged(grown, network, record.regions)
         write_region(file, region_path(target, name))
         subjects = known_subjects([grown.folder, target / TRAINING])
@@ -170,10 +170,13 @@ def trained_region(run: Path, region: str, model: Growing) -> RegionFile:
         UserError: a file of it cannot be read.
     """
     weights = run / "model.pt"
-    network = recorded_network(read_record(weights))
+    record = read_record(weights)
+    network = recorded_network(record)
     assert isinstance(network, AddedRegion)
     fit_weights(network, load_weights(weights), weights)
-    own, temperature = own_weights(network), read_record(weights).temperature
+    own, temperature = own_weights(network), record.temperature
     if temperature is not None:  # a model has one for all regions: that of the others stays
         own = rescaled(own, (model.record.temperature or 1.0) / temperature)
-    return RegionFile(region, model.hash, own)
+    learned = {"capacity", "rank"} if record.network.capacity == "low_rank" else {"capacity"}
+    told = {**record.data.model_dump(include={*Source.model_fields}), **record.network.model_dump(include=learned)}
+    return RegionFile(region, model.hash, own, Taught.model_validate(told))

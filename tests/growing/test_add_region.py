@@ -24,7 +24,7 @@ from conemos_bundle.runs.run import read_record, recorded_network
 from conemos_bundle.runs.weights import load_weights
 from conemos_bundle.training.pretrained import load_pretrained
 
-from tests.growing.conftest import SETTINGS
+from tests.growing.conftest import SETTINGS, SOURCE
 
 
 def probability(found: Segmentation, region: str) -> np.ndarray:
@@ -35,7 +35,9 @@ def probability(found: Segmentation, region: str) -> np.ndarray:
 def test_the_grown_run_says_what_it_is(grown: Path, run: Path) -> None:
     before, after = read_record(run / "model.pt"), read_record(grown / "model.pt")
     assert after.regions == ["outer", "inner core", "kernel"]
-    assert after.plan == before.plan and after.data.name == "tiny"
+    assert after.plan == before.plan and after.data.name == "tiny" and before.added == {}
+    told = {**SOURCE, "modality": "MR", "capacity": "low_rank", "rank": 2}
+    assert after.added["kernel"].model_dump() == told
     network = recorded_network(after)
     network.load_state_dict(load_weights(grown / "model.pt"))
     assert isinstance(network, GrownUNet) and (network.old, network.num_regions) == (2, 3)
@@ -98,6 +100,11 @@ def test_a_second_region_leaves_the_first_as_it_is(grown: Path, new_region: Path
 def test_a_grown_run_becomes_a_bundle(grown: Path, tiny_dataset: Path, tmp_path: Path) -> None:
     pack(str(grown), str(tmp_path / "bundle"))
     scan = tiny_dataset / "images" / "test_0.nii.gz"
+    card, text = ((tmp_path / "bundle" / "docs" / name).read_text() for name in ("README.md", "data_license.txt"))
+    assert "- Added later: kernel, taught on Scans of kernels; modality: MR; license: CC BY-NC 4.0; " in card
+    assert "taught on: Scans of kernels.\nLicense of these data: CC BY-NC 4.0.\nReference: Doe 2026.\n" in text
+    described = json.loads((tmp_path / "bundle" / "configs" / "metadata.json").read_text())
+    assert described["data_source"] == "tiny; Scans of kernels" and described["references"][-1] == "Doe 2026"
     one, other = (Predictor.load(model, device="cpu")(scan) for model in (grown, tmp_path / "bundle"))
     assert one.regions == other.regions == ["outer", "inner core", "kernel"]
     assert np.array_equal(one.masks, other.masks)
