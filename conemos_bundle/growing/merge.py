@@ -70,7 +70,7 @@ def merge_regions(
         branches[file.region], taught[file.region] = region_state(file, grown, path), file.taught
     record, network = joined(grown, branches, taught, remove, rename or {})
     check_unchanged(grown, network, record.regions, rename or {}, remove)
-    subjects = known_subjects([grown.folder])
+    subjects = known_subjects([grown.folder], complete=not files)
     with folder_in_one_step(target) as part:
         for name, write in model_files(record, network).items():
             write(part / name)

@@ -206,6 +206,7 @@ def test_whom_it_has_seen_is_told_of_both_trainings(grown: Path, run: Path) -> N
     )
     for split in ("training", "validation"):
         assert seen[split] == sorted({*before[split], *here[split]}) and seen[split]
+    assert "complete" not in seen
 
 
 @pytest.mark.usefixtures("what_workflows_leave_behind_in_the_process")

@@ -44,6 +44,7 @@ def test_the_order_of_regions_does_not_matter(
     later = merge_regions(grown, [stone], tmp_path / "later")
     assert read_record(one / "model.pt").regions == ["outer", "inner core", "kernel", "stone"]
     assert read_record(other / "model.pt").regions == ["outer", "inner core", "stone", "kernel"]
+    assert json.loads((one / "subjects.json").read_text())["complete"] is False  # a region's file does not say
     expected = np.concatenate([masks(run, scan, "outer", "inner core"), masks(grown, scan, "kernel")])
     for model in (one, other, later):
         assert np.array_equal(masks(model, scan, "outer", "inner core", "kernel"), expected)
