@@ -40,7 +40,7 @@ def test_an_overlay_replaces_what_is_there_and_adds_only_what_it_uses(name: str)
             assert f"@{first}" in text, key
             continue
         for part in [first, *inner[:-1]]:  # all but the last part exist: a misspelled one would be added in silence
-            place = place[part]
+            place = place[int(part)] if isinstance(place, list) else place[part]
     parser = ConfigParser()
     parser.read_config([str(CONFIGS / "train.json"), str(CONFIGS / f"{name}.json")])
     parser.parse()

@@ -150,11 +150,25 @@ def test_regions_in_another_order_are_refused_wherever_they_were_set(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("names", [["train"], ["train", "evaluate"]])
+def test_a_nesting_of_other_regions_is_refused_before_any_work(
+    tmp_path: Path, tiny_dataset: Path, run: Path, names: list[str]
+) -> None:
+    places = {"output_dir": tmp_path / "run", "ckpt_path": run / "model.pt", "evaluation_dir": tmp_path / "run"}
+    settings = {name: places[name] for name in (places if "evaluate" in names else ["output_dir"])}
+    begun = workflow(names, datalist=tiny_dataset / "datalist.json", inside={"inner": "outer"}, **settings)
+    with pytest.raises(Exception, match=".") as caught:
+        begun.initialize()
+    assert str(find_user_error(caught.value)).startswith("--inside: names 'inner', which 'regions' does not")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "answer"),
     [
         ({}, "no scan given: pass --dataset_dir"),
         ({"regions": ["femur"]}, "region 'femur' is unknown; this model knows: hippocampus, anterior, posterior"),
+        ({"inside": {"anterior": "brain"}}, "--inside: names 'brain', which 'regions' does not"),
     ],
 )
 def test_inference_refuses_in_one_line(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from conemos_bundle.cli.next_step import say_next
+from conemos_bundle.names import region_name
 from conemos_bundle.utils.config_files import check_settings, overlay_files
 from conemos_bundle.utils.nearest import check_path
 
@@ -38,13 +39,14 @@ def add_region(
 
     logging.getLogger("ignite").setLevel(logging.CRITICAL)  # what it tells of errors is raised too
     folder = grow(str(datalist), str(model), str(region), str(output), capacity, rank, log=True, **options)
+    region = region_name(str(region))  # as its files have it
     if capacity == "all":
         print(f"{folder} knows {region} too; its other regions against what they were ({folder / 'old_regions.csv'}):")
         print((folder / "old_regions.csv").read_text(), end="")
     else:
         print(f"{folder} knows {region} too; its other regions are computed as before, to the bit")
         print(f"the region alone: {folder / f'{region}.region.pt'}; 'conemos merge' joins such files with the model")
-    say_next("predict", "SCAN", "--model", str(folder), "--regions", str(region))
+    say_next("predict", "SCAN", "--model", str(folder), "--regions", region)
 
 
 def merge(

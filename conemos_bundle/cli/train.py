@@ -32,7 +32,7 @@ def train(datalist: str, overlay: str | list[str] = (), **options: Any) -> None:
         UserError: something in the datalist or the options is wrong.
     """
     overlays = [overlay] if isinstance(overlay, str) else list(overlay)
-    _check(datalist, overlays, options)
+    _check(datalist, overlay_files(overlays, offered=True), options)
 
     from conemos_bundle.training.workflows import run_training_config
 
@@ -56,7 +56,7 @@ def evaluate(datalist: str, run: str | None = None, split: str = "test", **optio
     """
     if split not in SPLITS:
         raise UsageError(f"--split {split!r}: use one of {', '.join(SPLITS)}{suggestion(split, SPLITS)}")
-    _check(datalist, ["evaluate"], options)
+    _check(datalist, overlay_files(["evaluate"]), options)
     _reject_unread(run, options)
     if run is not None:
         options["ckpt_path"] = check_model_folder(str(run), "--run") / "model.pt"
@@ -79,9 +79,9 @@ def evaluate(datalist: str, run: str | None = None, split: str = "test", **optio
     say_next("predict", "SCAN", "--model", str(Path(done["ckpt_path"]).parent))
 
 
-def _check(datalist: str, overlays: list[str], options: dict[str, Any]) -> None:
+def _check(datalist: str, files: list[Path], options: dict[str, Any]) -> None:
     """Refuse, before anything is loaded, what can be seen to be wrong."""
-    check_settings(list(options), overlay_files(overlays), also=("overlay", "run", "split"))
+    check_settings(list(options), files, also=("overlay", "run", "split"))
     check_path(str(datalist), is_folder=False)
     if options.get("dataset_dir") is not None:
         check_path(str(options["dataset_dir"]), is_folder=True)

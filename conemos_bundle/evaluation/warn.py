@@ -34,16 +34,21 @@ def warn_of_run(weights: str | os.PathLike[str], datalist: Datalist, split: str,
 
 
 def _seen(folder: Path, datalist: Datalist, split: str) -> str:
-    seen = scans_seen(folder, datalist, split)
+    seen, unknown = scans_seen(folder, datalist, split), ""
+    if split in _OF_SPLIT:
+        unknown = f"{folder}: the {split} scans are not new to the run, if it {_OF_SPLIT[split]} with this datalist"
     if seen is None:
-        if split not in _OF_SPLIT:
-            return ""
-        return f"{folder}: the {split} scans are not new to the run, if it {_OF_SPLIT[split]} with this datalist"
+        return unknown
     told = zip((seen.trained, seen.chosen), _OF_SPLIT.values(), strict=True)
+    least = "" if seen.complete or seen.trained + seen.chosen == seen.scans else "at least "
     parts = [
-        f"{count} of {seen.scans} {split} scans are of subjects that the run {did} on" for count, did in told if count
+        f"{least}{count} of {seen.scans} {split} scans are of subjects that the run {did} on"
+        for count, did in told
+        if count
     ]
-    return f"{folder}: {', '.join(parts)}; their Dice says little about new scans" if parts else ""
+    if not parts:
+        return "" if seen.complete else unknown
+    return f"{folder}: {', '.join(parts)}; their Dice says little about new scans"
 
 
 def unfinished(folder: Path) -> str:

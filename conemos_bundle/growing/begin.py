@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any
 
 import torch
-from conemos_bundle.growing.model import read_growing
+from conemos_bundle.errors import UserError
+from conemos_bundle.growing.model import Growing, read_growing
 from conemos_bundle.networks.added_region import AddedRegion
 from conemos_bundle.networks.interface import unwrapped
+from conemos_bundle.training.pretrained import match_input
 from torch import nn
 
 logger = logging.getLogger(__name__)
@@ -21,6 +23,8 @@ BATCHES = 8  # that the beginnings are compared on
 def begin(
     network: nn.Module,
     path: str | os.PathLike[str],
+    expected: str | None,
+    plan: Mapping[str, Any],
     batches: Iterable[dict[str, Any]],
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     device: torch.device,
@@ -30,6 +34,8 @@ def begin(
     Args:
         network: what is going to be trained, on its device.
         path: folder of the model that it is added to.
+        expected: that model's hash (`Growing.hash`), as `add_region` has read it.
+        plan: of the training's input, see `plan_input`.
         batches: of the training: ``image`` and ``label``.
         loss: of logits and label.
         device: where it is trained.
@@ -38,10 +44,11 @@ def begin(
         the name of the region that it begins as, or ``mean``.
 
     Raises:
-        UserError: the model cannot be read, or cannot grow.
+        UserError: the model cannot be read, cannot grow or has changed, or the training is of another input or network.
     """
     added, base = unwrapped(network), read_growing(path)
     assert isinstance(added, AddedRegion)
+    _reject_another(base, added, expected, plan)
     some = [(batch["image"].to(device), batch["label"].to(device)) for batch in islice(batches, BATCHES)]
     choices: list[int | None] = [None, *range(len(base.base_regions))]
     losses = []
@@ -56,3 +63,19 @@ def begin(
     name = "mean" if best is None else base.base_regions[best]
     logger.info(f"the region begins as {'the mean of all' if best is None else name} (loss {min(losses):.3f})")
     return name
+
+
+def _reject_another(base: Growing, added: AddedRegion, expected: str | None, plan: Mapping[str, Any]) -> None:
+    """The frozen weights are those that the region will be joined with, and see what they were trained on."""
+    if base.hash != expected:
+        raise UserError(
+            f"{base.folder / 'model.pt'}: is another model than when 'conemos add-region' began; give the command "
+            "again once its training is finished"
+        )
+    match_input(base.folder / "model.pt", base.record.plan, plan)
+    for name, theirs in base.shape.items():
+        if added.arguments[name] != theirs:
+            raise UserError(
+                f"{base.folder / 'model.pt'}: its {name} is {theirs!r}, that of the added region "
+                f"{added.arguments[name]!r}; 'conemos add-region' takes it from the model"
+            )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from conemos_bundle.files import write_in_one_step
 from conemos_bundle.growing.merge import model_files
 from conemos_bundle.growing.model import Growing
 from conemos_bundle.networks import FiLMUNet
-from conemos_bundle.runs.record import Run, as_dictionary
-from conemos_bundle.runs.run import read_record
+from conemos_bundle.runs.record import RECORD, Run, as_dictionary
+from conemos_bundle.runs.run import annotated, read_record, record_bytes
+from conemos_bundle.runs.subjects import SUBJECTS, known_subjects
 from conemos_bundle.runs.weights import load_weights
 from conemos_bundle.training.pseudo_labels import unlabeled, with_pseudo_labels
 from conemos_bundle.training.workflows import run_training_config
@@ -75,9 +77,17 @@ def train_everything(
         **options,
     }
     run_training_config(["fine_tune"], settings, logging_file=log)
+    _count_masks_of(data, folder)
     lost = _lost(data, root, folder, model, where)
     write_in_one_step(folder / LOST, lambda part: lost.to_csv(part, index=False, float_format="%.4f"))
     return lost
+
+
+def _count_masks_of(data: Datalist, folder: Path) -> None:
+    """In the record, count what was annotated; the training has counted the model's own predictions too."""
+    record = read_record(folder / "model.pt")
+    record.data.annotated = annotated(data)  # type: ignore[assignment]
+    write_in_one_step(folder / RECORD, partial(Path.write_bytes, data=record_bytes(record)))
 
 
 def _with_old_regions(data: Datalist, model: Growing, region: str) -> Datalist:
@@ -149,6 +159,8 @@ def _beginning(folder: Path, model: Growing, region: str) -> Path:
         if not same or read_record(folder / "model.pt").regions != told["regions"]:
             raise UserError(f"{folder.parent}: holds the training of another model or region; pass another --output")
     folder.mkdir(exist_ok=True)
+    if (subjects := known_subjects([model.folder])) is not None:
+        write_in_one_step(folder / SUBJECTS, partial(Path.write_bytes, data=subjects))
     for name, write in model_files(Run.model_validate(told), network).items():
         write_in_one_step(folder / name, write)
     return folder

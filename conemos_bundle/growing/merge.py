@@ -17,7 +17,7 @@ from conemos_bundle.growing.region_file import read_region, region_state
 from conemos_bundle.names import region_name, same_file, told_apart
 from conemos_bundle.networks import GrownUNet
 from conemos_bundle.networks.region_order import keep_regions
-from conemos_bundle.runs.record import MOST_ADDED, RECORD, Run, as_dictionary
+from conemos_bundle.runs.record import MOST_ADDED, RECORD, Run, Taught, as_dictionary
 from conemos_bundle.runs.run import machine, record_bytes, recorded_versions
 from conemos_bundle.runs.subjects import SUBJECTS, known_subjects
 from torch import nn
@@ -60,16 +60,17 @@ def merge_regions(
         raise UserError(f"{output}: exists; pass another --output")
     grown = read_growing(model)
     branches = {region: dict(backbone.state_dict()) for region, backbone in grown.added.items()}
+    taught: dict[str, Taught] = {}
     for path in files:
         file = read_region(path)
         if file.region in [*grown.base_regions, *branches]:
             raise UserError(
                 f"{path}: the model knows {file.region} already; leave the file out, or --remove that first"
             )
-        branches[file.region] = region_state(file, grown, path)
-    record, network = joined(grown, branches, remove, rename or {})
+        branches[file.region], taught[file.region] = region_state(file, grown, path), file.taught
+    record, network = joined(grown, branches, taught, remove, rename or {})
     check_unchanged(grown, network, record.regions, rename or {}, remove)
-    subjects = known_subjects([grown.folder])
+    subjects = known_subjects([grown.folder], complete=not files)
     with folder_in_one_step(target) as part:
         for name, write in model_files(record, network).items():
             write(part / name)
@@ -81,6 +82,7 @@ def merge_regions(
 def joined(
     model: Growing,
     branches: Mapping[str, Mapping[str, torch.Tensor]],
+    taught: Mapping[str, Taught],
     remove: Sequence[str] = (),
     rename: Mapping[str, str] | None = None,
 ) -> tuple[Run, nn.Module]:
@@ -89,6 +91,7 @@ def joined(
     Args:
         model: what it was.
         branches: all added regions, and their backbones' weights.
+        taught: with what those were taught that the model's record does not know.
         remove: regions to leave out.
         rename: new names, by the old ones.
 
@@ -122,11 +125,18 @@ def joined(
         for branch, region in zip(network.added, new, strict=True):
             branch.backbone.load_state_dict(branches[region])  # type: ignore[union-attr]
     network.eval()
-    return _record(model.record, regions, remove, rename, network), network
+    told = {**model.record.added, **taught}
+    added = {rename.get(region, region): told[region] for region in new if region in told}
+    return _record(model.record, regions, remove, rename, added, network), network
 
 
 def _record(
-    before: Run, regions: Sequence[str], removed: Sequence[str], rename: Mapping[str, str], network: nn.Module
+    before: Run,
+    regions: Sequence[str],
+    removed: Sequence[str],
+    rename: Mapping[str, str],
+    added: Mapping[str, Taught],
+    network: nn.Module,
 ) -> Run:
     told = as_dictionary(before)
     told |= {
@@ -134,6 +144,7 @@ def _record(
         "inside": {rename.get(a, a): rename.get(b, b) for a, b in _inside(before.inside, removed).items()},
         "network": {"_target_": f"conemos_bundle.networks.{type(network).__name__}", **network.arguments},  # type: ignore[dict-item]
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "added": {region: taught.model_dump(exclude_defaults=True) for region, taught in added.items()},
         "machine": machine(),
         "versions": recorded_versions(),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from conemos_bundle.files import write_in_one_step
 from conemos_bundle.growing.model import Growing, new_backbone
 from conemos_bundle.names import region_name
 from conemos_bundle.networks.added_region import with_own_weights
+from conemos_bundle.runs.record import Taught
 from conemos_bundle.runs.weights import check_weights, load_tensors
 
 SUFFIX = ".region.pt"
@@ -28,11 +29,13 @@ class RegionFile:
         region: its name.
         base: hash of the conditioned network that it fits (`state_hash`).
         own: what it learned (`own_weights`).
+        taught: with what.
     """
 
     region: str
     base: str
     own: dict[str, torch.Tensor]
+    taught: Taught = field(default_factory=Taught)
 
 
 def write_region(file: RegionFile, path: str | os.PathLike[str]) -> None:
@@ -41,7 +44,8 @@ def write_region(file: RegionFile, path: str | os.PathLike[str]) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    content = {"version": _VERSION, "region": file.region, "base": file.base, "own": file.own}
+    content: dict[str, Any] = {"version": _VERSION, "region": file.region, "base": file.base, "own": file.own}
+    content["taught"] = file.taught.model_dump(exclude_defaults=True)
     write_in_one_step(path, lambda part: torch.save(content, part))
 
 
@@ -58,7 +62,8 @@ def read_region(path: str | os.PathLike[str]) -> RegionFile:
         region, base = content["region"], content["base"]
         if not isinstance(region, str) or not isinstance(base, str) or len(base) != 64:
             raise ValueError("no names")
-        return RegionFile(region_name(region), base, check_weights(content["own"]))
+        taught = Taught.model_validate(content.get("taught", {}))  # the first files say nothing of it
+        return RegionFile(region_name(region), base, check_weights(content["own"]), taught)
     except Exception as error:  # torch.load raises whatever it likes on a broken file
         raise UserError(f"{path}: is no {SUFFIX} file of 'conemos add-region'; copy it again") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 from conemos_bundle.data import one_region, read_datalist, scan_items, scans_folder
 from conemos_bundle.data.plan import look_at_scans
 from conemos_bundle.errors import UsageError, UserError
+from conemos_bundle.evaluation.warn import unfinished
 from conemos_bundle.files import one_writer, write_in_one_step
 from conemos_bundle.growing.everything import BEGIN, train_everything
 from conemos_bundle.growing.identity import check_unchanged
@@ -19,18 +21,19 @@ from conemos_bundle.growing.model import SHAPE, Growing, read_growing
 from conemos_bundle.growing.region_file import RegionFile, region_path, region_state, write_region
 from conemos_bundle.names import region_name, same_file
 from conemos_bundle.networks.added_region import CAPACITIES, AddedRegion, own_weights, rescaled
-from conemos_bundle.runs.record import MOST_ADDED
+from conemos_bundle.runs.record import MOST_ADDED, Source, Taught
 from conemos_bundle.runs.run import read_record, recorded_network
 from conemos_bundle.runs.subjects import SUBJECTS, known_subjects
 from conemos_bundle.runs.weights import fit_weights, load_weights
 from conemos_bundle.training.workflows import run_training_config
 
+logger = logging.getLogger(__name__)
 ALL = "all"  # capacity
 TRAINING = "training"  # folder of the training, in that of the grown model
 # settings that are not the user's: spacing, patches and network are the model's, the others are this function's
 OF_THE_MODEL = {
     "datalist", "output_dir", "pretrained_path", "pretrained_regions", "pretrained", "region", "capacity",
-    "change_rank", "spacing", "patch_size", "scales", "plan", "network_def", "network", "data", *SHAPE,
+    "change_rank", "spacing", "patch_size", "scales", "plan", "network_def", "network", "data", "inside", *SHAPE,
 }  # fmt: skip
 
 
@@ -78,10 +81,13 @@ def add_region(
     grown = read_growing(model)
     name = _checked(datalist, grown, region, capacity, rank, options)
     _reject_another_model(target, Path(model).expanduser(), grown, capacity)
+    if told := unfinished(grown.folder):
+        logger.warning(told)
     settings = {
         "datalist": Path(datalist),
         "output_dir": target / TRAINING,
         "pretrained_path": grown.folder / "model.pt",
+        "pretrained": grown.hash,  # that the training begins from what the region is joined with
         "region": name,
         "capacity": capacity,
         "change_rank": rank,  # "rank" is that of a process among several
@@ -98,7 +104,7 @@ def add_region(
         file = trained_region(target / TRAINING, name, grown)
         branches = {old: dict(backbone.state_dict()) for old, backbone in grown.added.items()}
         branches[name] = region_state(file, grown, target)
-        record, network = joined(grown, branches)
+        record, network = joined(grown, branches, {name: file.taught})
         check_unchanged(grown, network, record.regions)
         write_region(file, region_path(target, name))
         subjects = known_subjects([grown.folder, target / TRAINING])
@@ -164,10 +170,13 @@ def trained_region(run: Path, region: str, model: Growing) -> RegionFile:
         UserError: a file of it cannot be read.
     """
     weights = run / "model.pt"
-    network = recorded_network(read_record(weights))
+    record = read_record(weights)
+    network = recorded_network(record)
     assert isinstance(network, AddedRegion)
     fit_weights(network, load_weights(weights), weights)
-    own, temperature = own_weights(network), read_record(weights).temperature
+    own, temperature = own_weights(network), record.temperature
     if temperature is not None:  # a model has one for all regions: that of the others stays
         own = rescaled(own, (model.record.temperature or 1.0) / temperature)
-    return RegionFile(region, model.hash, own)
+    learned = {"capacity", "rank"} if record.network.capacity == "low_rank" else {"capacity"}
+    told = {**record.data.model_dump(include={*Source.model_fields}), **record.network.model_dump(include=learned)}
+    return RegionFile(region, model.hash, own, Taught.model_validate(told))

@@ -5,14 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+from conemos_bundle.errors import UsageError
+from conemos_bundle.names import check_inside
 
 
 def parent_indices(inside: Mapping[str, str], regions: Sequence[str]) -> dict[int, int]:
     """``{"brain": "body"}`` as ``{2: 1}``: indices of regions and of those that they lie inside of.
 
+    A step of a configuration too, so that what is wrong is said before any work.
+
     Raises:
-        KeyError: a region that is not among ``regions``.
+        UsageError: no such dictionary, a region that is not among ``regions``, or one that lies inside itself.
     """
+    is_declared = isinstance(inside, Mapping)
+    if not is_declared or not all(isinstance(region, str) for region in (*inside, *inside.values())):
+        raise UsageError(f"--inside {str(inside)[:60]}: give regions and what they lie inside of: {{'brain':'head'}}")
+    try:
+        check_inside(inside, regions)
+    except ValueError as error:
+        told = str(error).removeprefix("'inside' ")
+        raise UsageError(f"--inside: {told}; the regions are {', '.join(regions)}") from error
     index = {region: k for k, region in enumerate(regions)}
     return {index[inner]: index[outer] for inner, outer in inside.items()}
 

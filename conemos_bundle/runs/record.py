@@ -142,14 +142,26 @@ class NetworkConfig(Strict):
         return network
 
 
-class Description(Strict):
-    """What the datalist said of the data set, and how many scans annotate each region, per split."""
+class Source(Strict):
+    """What a datalist said of its data set."""
 
     name: Text = ""
     description: Text = ""
     modality: Text = ""
     license: Text = ""
     reference: Text = ""
+
+
+class Taught(Source):
+    """What an added region was taught with: the data set, and what was learned beside the frozen weights."""
+
+    capacity: Literal["film", "low_rank", "decoder"] | None = None
+    rank: Annotated[int, Field(ge=1, le=1024)] | None = None
+
+
+class Description(Source):
+    """What the datalist said of the data set, and how many scans annotate each region, per split."""
+
     annotated: dict[Literal["training", "validation", "test"], dict[Key, Count]] = Field(default_factory=dict)
 
 
@@ -165,6 +177,7 @@ class Run(Strict):
     machine: Text = ""
     versions: dict[Key, Text] = Field(default_factory=dict)
     data: Description = Field(default_factory=Description)
+    added: dict[RegionName, Taught] = Field(default_factory=dict)
     evaluation: dict[Key, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
     temperature: Annotated[float, Field(ge=0.01, le=100)] | None = None  # for probabilities (`fit_temperature`)
 
@@ -178,6 +191,8 @@ class Run(Strict):
         if self.plan.in_channels != self.network.in_channels:
             raise ValueError("'plan' and 'network' differ in 'in_channels'")
         check_inside(self.inside, self.regions)
+        if unknown := self.added.keys() - set(self.regions):
+            raise ValueError(f"'added' names {min(unknown)!r}, which 'regions' does not")
         plan = self.plan.model_dump(exclude_unset=True)
         if self.plan.scales is not None:
             check_scales(plan["scales"], self.regions)

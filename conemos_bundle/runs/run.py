@@ -105,6 +105,7 @@ class RunRecord:
         settings: other values worth knowing (seed, steps, …), as JSON.
         inside: region to the one that it lies inside of and never leaves, in evaluation and prediction.
         config: the resolved configuration as JSON; bytes, since MONAI would evaluate what is in a text.
+        before: folder of the model that the training begins with.
     """
 
     def __init__(
@@ -116,8 +117,10 @@ class RunRecord:
         settings: dict[str, Any] | None = None,
         inside: dict[str, str] | None = None,
         config: bytes | None = None,
+        before: Path | None = None,
     ) -> None:
         self.folder = Path(output_dir)
+        self.before = before
         self.datalist = datalist
         self.config = config
         network = unwrapped(network)
@@ -143,20 +146,13 @@ class RunRecord:
             UserError: a setting could not be read again, or the folder holds a model that no such training has made.
         """
         description = self.datalist.model_dump(include={"name", "description", "modality", "license", "reference"})
-        counts = {
-            split: {
-                "scans": len(scans),
-                **{r: sum(r in scan.annotated for scan in scans) for r in self.datalist.regions},
-            }
-            for split, scans in ((s, self.datalist.scans(s)) for s in ("training", "validation", "test"))
-        }
-        told = {**self.record, "data": {**description, "annotated": counts}}
+        told = {**self.record, "data": {**description, "annotated": annotated(self.datalist)}}
         try:  # as it will be read
             record = Run.model_validate(json.loads(json.dumps(told)))
         except ValidationError as error:
             raise UserError(f"{self.folder / RECORD}: not written: {one_line(error)}") from error
         self._reject_another_model(record)
-        files = {SUBJECTS: subjects_bytes(self.datalist), RECORD: record_bytes(record)}
+        files = {SUBJECTS: subjects_bytes(self.datalist, self.before), RECORD: record_bytes(record)}
         if self.config is not None:
             files["config.json"] = self.config
         for name, content in files.items():
@@ -177,6 +173,14 @@ class RunRecord:
             raise UserError(
                 f"{self.folder}: holds a model and no checkpoint of a training to go on with; pass another --output_dir"
             )
+
+
+def annotated(datalist: Datalist) -> dict[str, dict[str, int]]:
+    """How many scans each split has, and in how many of them each region is annotated."""
+    return {
+        split: {"scans": len(scans), **{r: sum(r in scan.annotated for scan in scans) for r in datalist.regions}}
+        for split, scans in ((s, datalist.scans(s)) for s in ("training", "validation", "test"))
+    }
 
 
 def record_bytes(record: Run) -> bytes:

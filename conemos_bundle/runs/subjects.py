@@ -26,14 +26,16 @@ class Subjects(Strict):
 
     training: list[_Hash] = Field(default_factory=list)
     validation: list[_Hash] = Field(default_factory=list)
+    complete: bool = True  # no others: not where it began with a model, or has a region, that does not say
 
 
 class Seen(NamedTuple):
-    """How many scans of a split a run has seen."""
+    """How many scans of a split a run has seen, and whether that is all."""
 
     scans: int
     trained: int
     chosen: int
+    complete: bool = True
 
 
 def subject_hash(subject: str) -> str:
@@ -47,32 +49,48 @@ def subject_hash(subject: str) -> str:
     return hashlib.sha256(subject.encode()).hexdigest()[:16]
 
 
-def subjects_bytes(datalist: Datalist) -> bytes:
-    """What the file holds of a training on a data set: subjects of scans without any mask are not seen."""
-    found = {
-        split: sorted({subject_hash(scan.subject) for scan in datalist.scans(split) if scan.masks})
+def subjects_bytes(datalist: Datalist, before: str | os.PathLike[str] | None = None) -> bytes:
+    """What the file holds of a training on a data set: subjects of scans without any mask are not seen.
+
+    Args:
+        datalist: the data set.
+        before: folder of the model that the training begins with; what that has seen is seen.
+    """
+    training, validation = (
+        [subject_hash(scan.subject) for scan in datalist.scans(split) if scan.masks]
         for split in ("training", "validation")
-    }
-    return (json.dumps(found, indent=4) + "\n").encode()
-
-
-def known_subjects(folders: Sequence[str | os.PathLike[str]]) -> bytes | None:
-    """What the file holds of a model that has seen what several runs have; None where none of them says."""
-    found: dict[str, set[str]] = {"training": set(), "validation": set()}
-    said = False
-    for folder in folders:
-        try:
-            subjects = read_as(Subjects, Path(folder) / SUBJECTS)
-        except UserError:
-            continue
-        said = True
-        found["training"] |= set(subjects.training)
-        found["validation"] |= set(subjects.validation)
-    return (
-        (json.dumps({name: sorted(hashes) for name, hashes in found.items()}, indent=4) + "\n").encode()
-        if said
-        else None
     )
+    seen = Subjects(training=training, validation=validation)
+    return _together([seen, *([] if before is None else [_read(before)])])
+
+
+def known_subjects(folders: Sequence[str | os.PathLike[str]], complete: bool = True) -> bytes | None:
+    """What the file holds of a model that has seen what several runs have; None where none of them says.
+
+    Args:
+        folders: of the runs.
+        complete: nobody else has a part in the model.
+    """
+    said = [_read(folder) for folder in folders]
+    return _together([*said, *([] if complete else [None])]) if any(said) else None
+
+
+def _read(folder: str | os.PathLike[str]) -> Subjects | None:
+    try:
+        return read_as(Subjects, Path(folder) / SUBJECTS)
+    except UserError:
+        return None
+
+
+def _together(said: Sequence[Subjects | None]) -> bytes:
+    known = [each for each in said if each is not None]
+    found: dict[str, object] = {
+        "training": sorted({subject for each in known for subject in each.training}),
+        "validation": sorted({subject for each in known for subject in each.validation}),
+    }
+    if len(known) < len(said) or not all(each.complete for each in known):
+        found["complete"] = False
+    return (json.dumps(found, indent=4) + "\n").encode()
 
 
 def scans_seen(folder: str | os.PathLike[str], datalist: Datalist, split: str) -> Seen | None:
@@ -86,10 +104,10 @@ def scans_seen(folder: str | os.PathLike[str], datalist: Datalist, split: str) -
     Returns:
         the numbers; None where the run does not say, as those of earlier versions.
     """
-    try:
-        subjects = read_as(Subjects, Path(folder) / SUBJECTS)
-    except UserError:
+    subjects = _read(folder)
+    if subjects is None:
         return None
     hashes = [subject_hash(scan.subject) for scan in datalist.scans(split) if scan.masks]
     trained, chosen = set(subjects.training), set(subjects.validation)
-    return Seen(len(hashes), sum(h in trained for h in hashes), sum(h in chosen - trained for h in hashes))
+    counts = (sum(h in trained for h in hashes), sum(h in chosen - trained for h in hashes))
+    return Seen(len(hashes), *counts, subjects.complete)

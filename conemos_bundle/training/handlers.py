@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from conemos_bundle.training.calibration import Calibration
 from conemos_bundle.training.checkpoint import Checkpoint
 from conemos_bundle.training.curve import Curve
 from conemos_bundle.training.mask_count import MaskCount
+from conemos_bundle.training.pretrained import weights_file
 from conemos_bundle.training.progress import Progress, describe_training
 from conemos_bundle.training.schedule import TimedCosine
 from conemos_bundle.training.set_epoch import SetEpoch
@@ -57,6 +59,7 @@ class TrainerHandlers:
         extra_modules: see `Checkpoint`.
         config: see `RunRecord`.
         rank: this process among several.
+        pretrained_path: of the weights that the training begins with, see `load_pretrained`.
     """
 
     def __init__(
@@ -77,9 +80,11 @@ class TrainerHandlers:
         extra_modules: Mapping[str, nn.Module] | None = None,
         config: bytes | None = None,
         rank: int = 0,
+        pretrained_path: str | os.PathLike[str] | None = None,
     ) -> None:
         validator = evaluator if validation_data else None
         started_with = identity(datalist, **unchangeable(settings), plan=plan, network=unwrapped(network).arguments)
+        before = None if pretrained_path is None else weights_file(pretrained_path).parent
         is_first = rank == 0
         limit = scheduler if isinstance(scheduler, TimedCosine) else None
         if settings.get("minutes") is not None and limit is None:
@@ -102,7 +107,9 @@ class TrainerHandlers:
                 output_dir, network, optimizer, scheduler, validator, identity=started_with, resume=resume,
                 also=extra_modules,
             ),
-            RunRecord(output_dir, datalist, plan, network, recorded(settings), inside, config) if is_first else None,
+            RunRecord(output_dir, datalist, plan, network, recorded(settings), inside, config, before)
+            if is_first
+            else None,
             Progress(validator, datalist.regions, limit=limit, about=describe_training(datalist, plan, settings))
             if is_first
             else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,7 @@ def load_pretrained(
                 f"{file}: has regions that were added to it, and cannot be trained on as one; teach it a region with "
                 "'conemos add-region', or begin with the model that it grew from (conemos merge --remove)"
             )
-        _match_input(file, record.plan, plan)
+        match_input(file, record.plan, plan)
         _match_network(file, record, network)
     order = [theirs.index(region) for region in regions]
     try:
@@ -160,7 +160,17 @@ def _record(file: Path, named: Sequence[str] | None) -> Run | None:
     return None
 
 
-def _match_input(file: Path, theirs: Plan, ours: dict[str, Any]) -> None:
+def match_input(file: Path, theirs: Plan, ours: Mapping[str, Any]) -> None:
+    """Refuse an input of other channels or spacing than that of weights.
+
+    Args:
+        file: of the weights.
+        theirs: what they were trained on.
+        ours: what is going to be trained on, see `plan_input`.
+
+    Raises:
+        UserError: they differ.
+    """
     if theirs.in_channels != ours["in_channels"]:
         raise UserError(
             f"{file}: trained on scans of {theirs.in_channels} channel(s); those of the datalist have "

@@ -14,6 +14,7 @@ from conemos_bundle.utils.records import read_json
 
 _NO_OVERLAYS = {
     "train", "metadata", "inference", "batch_inference", "inference_trt", "evaluate", "multi_gpu_evaluate",
+    "add_region", "label_unknown",
 }  # fmt: skip
 REGIONS_ARE_GIVEN = "training takes the regions and their order from the datalist, an evaluation from the run"
 _OF_THE_DATA = ("regions", "region_names")  # channels have their names by order: another one would swap them in silence
@@ -31,8 +32,12 @@ def overlay_names() -> list[str]:
     return sorted(names - _NO_OVERLAYS)
 
 
-def overlay_files(overlays: Sequence[str]) -> list[Path]:
+def overlay_files(overlays: Sequence[str], offered: bool = False) -> list[Path]:
     """train.json and overlays: names of files in ``configs/`` or ``configs/methods/``, or paths of JSON files.
+
+    Args:
+        overlays: their names or paths.
+        offered: take the names of `overlay_names` alone; others are for commands of their own.
 
     Raises:
         UsageError: there is no such overlay.
@@ -41,9 +46,10 @@ def overlay_files(overlays: Sequence[str]) -> list[Path]:
     files = [configs / "train.json"]
     for overlay in overlays:
         named = [configs / f"{overlay}.json", configs / "methods" / f"{overlay}.json"]
+        names = overlay_names()
+        named = [] if offered and overlay not in names else named
         found = [file for file in [Path(overlay).expanduser(), *named] if file.is_file()]
         if not found:
-            names = overlay_names()
             raise UsageError(
                 f"{overlay}: no such overlay{suggestion(overlay, names)}; use a JSON file or one of {', '.join(names)}"
             )

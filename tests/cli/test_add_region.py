@@ -21,14 +21,14 @@ def test_teach_and_merge(
     data = read_datalist(tiny_dataset / "datalist.json").model_dump(exclude_none=True)
     text = read_datalist(tiny_dataset / "datalist.json").model_validate({**data, "dataset_dir": str(tiny_dataset)})
     write_datalist(text, "few.json")
-    Path("few.json").write_text(Path("few.json").read_text().replace('"inner core"', '"kernel"'))
-    with left_as_it_was():
-        add_region("few.json", str(run), "kernel", "grown", "film", **SETTINGS)  # type: ignore[arg-type]
+    Path("few.json").write_text(Path("few.json").read_text("utf-8").replace('"inner core"', '"k\u00e9rnel"'), "utf-8")
+    with left_as_it_was():  # as a keyboard may write it: two letters, in files one
+        add_region("few.json", str(run), "ke\u0301rnel", "grown", "film", **SETTINGS)  # type: ignore[arg-type]
     lines = capsys.readouterr().out.splitlines()
-    assert "grown knows kernel too; its other regions are computed as before, to the bit" in lines
-    assert "the region alone: grown/kernel.region.pt; 'conemos merge' joins such files with the model" in lines
-    assert lines[-1] == "next: conemos predict SCAN --model grown --regions kernel"
-    merge(str(run), "grown/kernel.region.pt", output="merged", rename={"kernel": "nucleus"})
+    assert "grown knows k\u00e9rnel too; its other regions are computed as before, to the bit" in lines
+    assert "the region alone: grown/k\u00e9rnel.region.pt; 'conemos merge' joins such files with the model" in lines
+    assert lines[-1] == "next: conemos predict SCAN --model grown --regions 'k\u00e9rnel'"
+    merge(str(run), "grown/k\u00e9rnel.region.pt", output="merged", rename={"k\u00e9rnel": "nucleus"})
     assert capsys.readouterr().out.splitlines() == ["wrote merged", "next: conemos predict SCAN --model merged"]
 
 

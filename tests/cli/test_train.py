@@ -15,6 +15,7 @@ from conemos_bundle.training.workflows import hold_folder, run_training_config
     ("options", "words"),
     [
         ({"overlay": "paperr"}, "paperr: no such overlay"),
+        ({"overlay": "add_region"}, "add_region: no such overlay"),
         ({"max_epoch": 1}, "--max_epoch: no such setting"),
         (
             {"plan::plan::spacingg": [3, 3, 3]},

@@ -9,7 +9,7 @@ import torch
 from conemos_bundle.cli import evaluate
 from conemos_bundle.data.datalist import Datalist, read_datalist
 from conemos_bundle.evaluation import warn_of_run
-from conemos_bundle.runs.subjects import SUBJECTS
+from conemos_bundle.runs.subjects import SUBJECTS, subject_hash
 
 
 @pytest.fixture
@@ -64,6 +64,18 @@ def test_a_run_that_does_not_say_whom_it_has_seen(
     assert lines(caplog) == []
     warn_of_run(folder / "model.pt", data, "validation")
     assert "the validation scans are not new to the run, if it was chosen with this datalist" in lines(caplog)[0]
+
+
+def test_a_run_that_has_seen_more_than_it_says(folder: Path, data: Datalist, caplog: pytest.LogCaptureFixture) -> None:
+    """As one that was taught a region, where the model that it grew from does not say."""
+    hashes = [subject_hash(scan.subject) for scan in data.training]
+    said = {"training": hashes[:1], "complete": False}
+    (folder / SUBJECTS).write_text(json.dumps(said))
+    for split in ("training", "validation", "test"):
+        warn_of_run(folder / "model.pt", data, split)
+    trained, chosen = lines(caplog)
+    assert "at least 1 of 4 training scans are of subjects that the run was trained on" in trained
+    assert "the validation scans are not new to the run, if it was chosen with this datalist" in chosen
 
 
 @pytest.mark.parametrize(

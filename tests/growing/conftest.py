@@ -13,6 +13,7 @@ from conemos_bundle.growing import add_region
 from tests.workflows import left_as_it_was
 
 SETTINGS: dict[str, Any] = {"max_epochs": 1, "steps_per_epoch": 2, "num_workers": 0, "bfloat16": False, "device": "cpu"}
+SOURCE = {"name": "few", "description": "Scans of kernels", "license": "CC BY-NC 4.0", "reference": "Doe 2026"}
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def new_region(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     file = tmp_path_factory.mktemp("kernel") / "datalist.json"
     made = type(read_datalist(tiny_dataset / "datalist.json"))
     write_datalist(
-        made.model_validate({**data, "regions": ["outer", "kernel"], "dataset_dir": str(tiny_dataset)}), file
+        made.model_validate({**data, **SOURCE, "regions": ["outer", "kernel"], "dataset_dir": str(tiny_dataset)}), file
     )
     return file
 

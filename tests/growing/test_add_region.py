@@ -14,15 +14,17 @@ from conemos_bundle.cli import pack
 from conemos_bundle.data.plan import Look
 from conemos_bundle.errors import UserError
 from conemos_bundle.growing import add_region
+from conemos_bundle.growing.begin import begin
+from conemos_bundle.growing.model import read_growing
 from conemos_bundle.growing.region_file import read_region
 from conemos_bundle.networks import GrownUNet
-from conemos_bundle.networks.added_region import CAPACITIES
+from conemos_bundle.networks.added_region import CAPACITIES, AddedRegion
 from conemos_bundle.predictor import Predictor, Segmentation
 from conemos_bundle.runs.run import read_record, recorded_network
 from conemos_bundle.runs.weights import load_weights
 from conemos_bundle.training.pretrained import load_pretrained
 
-from tests.growing.conftest import SETTINGS
+from tests.growing.conftest import SETTINGS, SOURCE
 
 
 def probability(found: Segmentation, region: str) -> np.ndarray:
@@ -33,7 +35,9 @@ def probability(found: Segmentation, region: str) -> np.ndarray:
 def test_the_grown_run_says_what_it_is(grown: Path, run: Path) -> None:
     before, after = read_record(run / "model.pt"), read_record(grown / "model.pt")
     assert after.regions == ["outer", "inner core", "kernel"]
-    assert after.plan == before.plan and after.data.name == "tiny"
+    assert after.plan == before.plan and after.data.name == "tiny" and before.added == {}
+    told = {**SOURCE, "modality": "MR", "capacity": "low_rank", "rank": 2}
+    assert after.added["kernel"].model_dump() == told
     network = recorded_network(after)
     network.load_state_dict(load_weights(grown / "model.pt"))
     assert isinstance(network, GrownUNet) and (network.old, network.num_regions) == (2, 3)
@@ -96,6 +100,11 @@ def test_a_second_region_leaves_the_first_as_it_is(grown: Path, new_region: Path
 def test_a_grown_run_becomes_a_bundle(grown: Path, tiny_dataset: Path, tmp_path: Path) -> None:
     pack(str(grown), str(tmp_path / "bundle"))
     scan = tiny_dataset / "images" / "test_0.nii.gz"
+    card, text = ((tmp_path / "bundle" / "docs" / name).read_text() for name in ("README.md", "data_license.txt"))
+    assert "- Added later: kernel, taught on Scans of kernels; modality: MR; license: CC BY-NC 4.0; " in card
+    assert "taught on: Scans of kernels.\nLicense of these data: CC BY-NC 4.0.\nReference: Doe 2026.\n" in text
+    described = json.loads((tmp_path / "bundle" / "configs" / "metadata.json").read_text())
+    assert described["data_source"] == "tiny; Scans of kernels" and described["references"][-1] == "Doe 2026"
     one, other = (Predictor.load(model, device="cpu")(scan) for model in (grown, tmp_path / "bundle"))
     assert one.regions == other.regions == ["outer", "inner core", "kernel"]
     assert np.array_equal(one.masks, other.masks)
@@ -107,6 +116,7 @@ def test_a_grown_run_becomes_a_bundle(grown: Path, tiny_dataset: Path, tmp_path:
         ({"region": "outer"}, "--region outer: the model knows it already"),
         ({"region": "Outer"}, "--region Outer: the model knows outer, which differs by case alone"),
         ({"spacing": [4.0, 4.0, 4.0]}, "--spacing: is the model's, or told otherwise; leave it out"),
+        ({"inside": {"kernel": "outer"}}, "--inside: is the model's"),
         ({"pretrained_path": "x"}, "--pretrained_path: is the model's"),
         ({"network_def::rank": 3}, "--network_def::rank: is the model's"),
         ({"region": "liver"}, "--region liver: the datalist has outer, kernel; name one of them"),
@@ -135,6 +145,42 @@ def test_models_that_cannot_grow(run: Path, new_region: Path, tmp_path: Path) ->
         add_region(new_region, tmp_path / "unet", "kernel", tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"expected": "0" * 64}, "is another model than when 'conemos add-region' began; give the command again"),
+        ({"plan": {"in_channels": 1, "spacing": [1.0, 1.0, 1.0]}}, "and this training has [1.0, 1.0, 1.0]"),
+        ({"plan": {"in_channels": 2, "spacing": [2.0, 2.0, 2.0]}}, "trained on scans of 1 channel(s)"),
+        ({"network": AddedRegion(channels=(2, 4), norm="instance")}, "its film_position is 'before_activation', that"),
+    ],
+)
+def test_the_training_begins_from_the_model_that_it_is_joined_with(
+    changed: dict[str, Any], words: str, run: Path
+) -> None:
+    base = read_growing(run)
+    as_told = {"network": AddedRegion(**base.shape), "expected": base.hash, "plan": base.record.plan.model_dump()}  # type: ignore[arg-type]
+    with pytest.raises(UserError) as error:
+        begin(**{**as_told, "path": run, "batches": [], "loss": torch.add, "device": torch.device("cpu"), **changed})  # type: ignore[arg-type]
+    assert str(error.value).startswith(f"{run / 'model.pt'}: ") and words in str(error.value)
+
+
+def test_a_model_that_is_not_finished_is_told_of(
+    run: Path, new_region: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**record, "settings": {"max_epochs": 20}}))
+    torch.save({"epoch": 3}, tmp_path / "run" / "checkpoint.pt")
+
+    def stopped(*_: Any, **__: Any) -> None:
+        raise UserError("stopped")
+
+    monkeypatch.setattr("conemos_bundle.growing.teach.run_training_config", stopped)
+    with pytest.raises(UserError, match="stopped"):
+        add_region(new_region, tmp_path / "run", "kernel", tmp_path / "out")
+    assert f"{tmp_path / 'run'}: not finished, 3 of 20 epochs are done" in caplog.text
+
+
 @pytest.mark.parametrize("capacity", ["low_rank", "all"])
 def test_a_model_is_never_written_over(capacity: str, grown: Path, run: Path, new_region: Path) -> None:
     before = [file.read_bytes() for model in (run, grown) for file in (model / "model.pt", model / "run.json")]
@@ -160,6 +206,7 @@ def test_whom_it_has_seen_is_told_of_both_trainings(grown: Path, run: Path) -> N
     )
     for split in ("training", "validation"):
         assert seen[split] == sorted({*before[split], *here[split]}) and seen[split]
+    assert "complete" not in seen
 
 
 @pytest.mark.usefixtures("what_workflows_leave_behind_in_the_process")

@@ -15,6 +15,7 @@ from conemos_bundle.growing import add_region
 from conemos_bundle.growing.everything import _beginning, _rehearse, _with_old_regions
 from conemos_bundle.growing.model import read_growing
 from conemos_bundle.runs.run import read_record
+from conemos_bundle.runs.subjects import subject_hash
 from conemos_bundle.runs.weights import load_weights
 
 from tests.growing.conftest import SETTINGS
@@ -26,11 +27,16 @@ def test_old_regions_are_rehearsed_where_nobody_annotated_them(run: Path, new_re
     folder = add_region(new_region, run, "kernel", tmp_path / "all", capacity="all", learning_rate=1e-9, **SETTINGS)
     record = read_record(folder / "model.pt")
     assert record.regions == ["outer", "inner core", "kernel"]
+    # two scans have a kernel, in one of them outer is drawn too; predictions are no annotations
+    assert record.data.annotated["training"] == {"scans": 2, "outer": 1, "inner core": 0, "kernel": 2}
     rehearsed = read_datalist(folder / "rehearsed_training.json")
     masks = [scan.masks for scan in rehearsed.training]
     assert [sorted(each) for each in masks] == [["inner core", "kernel", "outer"]] * 2  # those with a kernel
     assert all("rehearsed_training" in str(each["inner core"]) for each in masks)
     assert ["rehearsed" in str(each["outer"]) for each in masks] == [True, False]  # the second scan's is drawn
+    seen, before = (json.loads((model / "subjects.json").read_text()) for model in (folder, run))
+    assert "complete" not in seen and len(before["training"]) == 4
+    assert set(seen["training"]) == {*before["training"], *(subject_hash(scan.subject) for scan in rehearsed.training)}
     lost = pd.read_csv(folder / "old_regions.csv")
     assert lost["region"].tolist() == ["outer", "inner core"]
     assert lost["scans"].tolist() == [1, 1]

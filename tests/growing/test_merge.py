@@ -15,8 +15,9 @@ from conemos_bundle.growing.model import read_growing
 from conemos_bundle.growing.region_file import RegionFile, read_region, write_region
 from conemos_bundle.networks import FiLMUNet
 from conemos_bundle.predictor import Predictor
+from conemos_bundle.runs.record import Taught
 from conemos_bundle.runs.run import read_record
-from conemos_bundle.runs.weights import load_weights
+from conemos_bundle.runs.weights import load_tensors, load_weights
 
 
 @pytest.fixture
@@ -43,6 +44,7 @@ def test_the_order_of_regions_does_not_matter(
     later = merge_regions(grown, [stone], tmp_path / "later")
     assert read_record(one / "model.pt").regions == ["outer", "inner core", "kernel", "stone"]
     assert read_record(other / "model.pt").regions == ["outer", "inner core", "stone", "kernel"]
+    assert json.loads((one / "subjects.json").read_text())["complete"] is False  # a region's file does not say
     expected = np.concatenate([masks(run, scan, "outer", "inner core"), masks(grown, scan, "kernel")])
     for model in (one, other, later):
         assert np.array_equal(masks(model, scan, "outer", "inner core", "kernel"), expected)
@@ -57,10 +59,21 @@ def test_regions_are_removed_and_renamed(grown: Path, run: Path, tiny_dataset: P
     assert read_record(fewer / "model.pt").regions == ["inner core", "nucleus"]
     assert np.array_equal(masks(fewer, scan, "inner core"), masks(run, scan, "inner core"))
     assert np.array_equal(masks(fewer, scan, "nucleus"), masks(grown, scan, "kernel"))
+    assert read_record(fewer / "model.pt").added == {"nucleus": read_record(grown / "model.pt").added["kernel"]}
     back = merge_regions(grown, [], tmp_path / "back", remove=["kernel"])
     before, after = load_weights(run / "model.pt"), load_weights(back / "model.pt")
-    assert isinstance(read_growing(back).network, FiLMUNet)
+    assert isinstance(read_growing(back).network, FiLMUNet) and read_record(back / "model.pt").added == {}
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_file_tells_with_what_it_was_taught_and_early_ones_do_not(grown: Path, run: Path, tmp_path: Path) -> None:
+    content = load_tensors(grown / "kernel.region.pt")
+    assert content.pop("taught")["license"] == "CC BY-NC 4.0"
+    torch.save(content, tmp_path / "early.region.pt")
+    told = merge_regions(run, [grown / "kernel.region.pt"], tmp_path / "told")
+    early = merge_regions(run, [tmp_path / "early.region.pt"], tmp_path / "early")
+    assert read_record(told / "model.pt").added == read_record(grown / "model.pt").added
+    assert read_record(early / "model.pt").added == {"kernel": Taught()}
 
 
 def test_a_file_fits_also_where_an_old_region_was_removed(grown: Path, run: Path, tmp_path: Path) -> None:
@@ -91,6 +104,7 @@ def test_what_is_no_region_file(run: Path, tmp_path: Path) -> None:
         "name": {"version": 1, "region": "../a", "base": hash_of, "own": {}},
         "nan": {"version": 1, "region": "a", "base": hash_of, "own": {"x": torch.tensor([torch.nan])}},
         "lacks": {"version": 1, "region": "a", "base": hash_of},
+        "evaluated": {"version": 1, "region": "a", "base": hash_of, "own": {}, "taught": {"license": "$print()"}},
     }.items():
         torch.save(content, tmp_path / f"{name}.region.pt")
     for file in sorted(tmp_path.glob("*.region.pt")):

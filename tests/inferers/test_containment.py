@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from conemos_bundle.errors import UsageError
 from conemos_bundle.inferers import infer, parent_indices
 from conemos_bundle.inferers.containment import keep_inside, with_ancestors
 from conemos_bundle.networks import FiLMUNet
@@ -18,8 +21,21 @@ def network() -> FiLMUNet:
 
 def test_indices_of_names() -> None:
     assert parent_indices({"brain": "body", "body": "uterus"}, ["uterus", "body", "brain"]) == {2: 1, 1: 0}
-    with pytest.raises(KeyError):
-        parent_indices({"brain": "head"}, ["brain"])
+
+
+@pytest.mark.parametrize(
+    ("inside", "words"),
+    [
+        ({"brain": "head"}, "--inside: names 'head', which 'regions' does not; the regions are brain, body"),
+        ({"brain": "body", "body": "brain"}, "--inside: puts 'brain' inside itself"),
+        ("brain", "--inside brain: give regions and what they lie inside of"),
+        ({"brain": ["body"]}, "--inside {'brain': ['body']}: give regions"),
+    ],
+)
+def test_what_is_no_nesting_of_the_regions_is_refused(inside: Any, words: str) -> None:
+    with pytest.raises(UsageError) as error:
+        parent_indices(inside, ["brain", "body"])
+    assert str(error.value).startswith(words)
 
 
 def test_ancestors_follow_what_is_asked_for() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from conemos_bundle.data.datalist import Datalist
-from conemos_bundle.runs.subjects import SUBJECTS, Seen, scans_seen, subjects_bytes
+from conemos_bundle.runs.subjects import SUBJECTS, Seen, known_subjects, scans_seen, subjects_bytes
 
 
 def datalist(**splits: list[str]) -> Datalist:
@@ -36,6 +36,28 @@ def test_scans_of_subjects_seen_are_counted(folder: Path) -> None:
 def test_a_subject_of_both_is_one_that_the_run_was_trained_on(tmp_path: Path) -> None:
     (tmp_path / SUBJECTS).write_bytes(subjects_bytes(datalist(training=["a"], validation=["a"])))
     assert scans_seen(tmp_path, datalist(test=["a"]), "test") == Seen(1, 1, 0)
+
+
+def test_what_the_model_that_it_began_with_has_seen_is_seen(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "later").mkdir()
+    (tmp_path / "later" / SUBJECTS).write_bytes(subjects_bytes(datalist(training=["x"]), before=folder))
+    assert scans_seen(tmp_path / "later", datalist(test=["a", "c", "x", "y"]), "test") == Seen(4, 2, 1)
+
+
+def test_where_one_of_them_does_not_say_others_may_have_been_seen(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    (tmp_path / "later").mkdir()
+    for content in (
+        subjects_bytes(datalist(training=["a"]), before=tmp_path / "none"),
+        known_subjects([folder, tmp_path / "none"]),
+        known_subjects([folder], complete=False),
+    ):
+        assert content is not None
+        (tmp_path / "later" / SUBJECTS).write_bytes(content)
+        assert scans_seen(tmp_path / "later", datalist(test=["a", "y"]), "test") == Seen(2, 1, 0, complete=False)
+        again = known_subjects([tmp_path / "later"])
+        assert again == content
+    assert known_subjects([tmp_path / "none"], complete=False) is None
 
 
 def test_the_file_holds_no_name(folder: Path) -> None:

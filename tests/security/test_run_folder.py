@@ -92,6 +92,8 @@ IMPOSSIBLE: list[tuple[Callable[[dict[str, Any], Any], None], Any, str]] = [
     (put("network", "spatial_dims"), 3, "network.spatial_dims"),
     (put("inside"), {"outer": "nose"}, "'inside' names 'nose'"),
     (put("inside"), {"outer": "inner core", "inner core": "outer"}, "inside itself"),
+    (put("added"), {"nose": {}}, "'added' names 'nose'"),
+    (put("added"), {"outer": {"license": "$print()"}}, "added.outer.license"),
     (put("regions"), ["outer"], "names 1 regions, but its network has 2"),
     (put("regions"), ["outer", "Outer"], "differ by case alone"),
     (put("regions"), ["outer", "outer"], "twice"),

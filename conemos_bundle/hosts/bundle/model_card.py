@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from conemos_bundle.runs.record import Run
+from conemos_bundle.runs.record import Run, Source
 from conemos_bundle.utils.plain import markdown_text
 
 
@@ -19,6 +19,20 @@ def _annotated(record: Run) -> str:
     lines = ["| | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
     lines += [f"| {split} | " + " | ".join(str(row[c]) for c in columns) + " |" for split, row in counts.items()]
     return "Scans, and in how many of them each region is annotated:\n\n" + "\n".join(lines)
+
+
+def _source(source: Source) -> dict[str, str]:
+    return {key: markdown_text(text) for key, text in source.model_dump().items() if isinstance(text, str)}
+
+
+def _added(record: Run) -> str:
+    lines = [
+        f"\n- Added later: {region}, taught on {data['description'] or data['name'] or 'what is not stated'}; "
+        f"modality: {data['modality'] or 'not stated'}; license: {data['license'] or 'not stated'}; "
+        f"reference: {data['reference'] or 'not stated'}"
+        for region, data in ((region, _source(taught)) for region, taught in record.added.items())
+    ]
+    return "".join(lines)
 
 
 def _performance(summary: str, pictures: Sequence[str]) -> str:
@@ -38,12 +52,12 @@ def model_card(record: Run, metadata: dict[str, Any], summary: str = "", picture
         pictures: names of files beside the card.
     """
     regions, plan = record.regions, record.plan
-    data = {key: markdown_text(text) for key, text in record.data.model_dump().items() if isinstance(text, str)}
+    data = _source(record.data)
     settings = json.dumps({"network": record.network.as_config, **record.settings}, indent=4)
     example = '"' + repr(regions[:1]) + '"'
     spacing = " × ".join(f"{s:g}" for s in plan.spacing)
     channels = "\n".join(f"- channel {k}: {region} (label-map value {k + 1})" for k, region in enumerate(regions))
-    synthetic = str(data.get("modality", "")).startswith("synthetic")
+    synthetic = any(source.modality.startswith("synthetic") for source in (record.data, *record.added.values()))
     first = "**Synthetic: trained on scans that a program drew. Not for patients.**\n\n" if synthetic else ""
     return f"""{first}# Model Overview
 
@@ -57,7 +71,7 @@ synergistic learning on partial annotations*, MIDL 2024. {metadata["intended_use
 
 - Modality: {data.get("modality") or "not stated"}
 - License: {data.get("license") or "not stated"} (see `data_license.txt`)
-- Reference: {data.get("reference") or "not stated"}
+- Reference: {data.get("reference") or "not stated"}{_added(record)}
 
 {_annotated(record)}
 

@@ -29,7 +29,7 @@ from conemos_bundle.hosts.bundle.exporting import ExportError, export_bundle
 from conemos_bundle.hosts.bundle.formats import checked_formats
 from conemos_bundle.hosts.bundle.model_card import model_card
 from conemos_bundle.hosts.bundle.zoo_versions import differences, zoo_versions
-from conemos_bundle.runs.record import Description, Run, as_dictionary
+from conemos_bundle.runs.record import Run, Source, as_dictionary
 from conemos_bundle.runs.run import RECORD, package_versions, read_record, recorded_network
 from conemos_bundle.runs.weights import fit_weights, load_weights
 from conemos_bundle.utils.paths import bundle_folder
@@ -69,6 +69,7 @@ def metadata(record: Run, name: str, version: str, changelog: dict[str, str], **
         texts: fields to set otherwise than by default (``authors``, ``copyright``, ``description``, …).
     """
     regions, plan, data = record.regions, record.plan, record.data
+    sources = [data, *record.added.values()]
     versions = zoo_versions(package_versions())
     listed = ", ".join(regions)
     kind = KINDS.get(record.network.target.rpartition(".")[2], "A 3D network")
@@ -109,7 +110,7 @@ def metadata(record: Run, name: str, version: str, changelog: dict[str, str], **
         "description": f"{kind} trained on partially annotated scans; regions: {listed}.",
         "authors": "CoNeMOS Bundle developers",
         "copyright": "Copyright (c) CoNeMOS Bundle developers",
-        "data_source": data.description or data.name,
+        "data_source": "; ".join(filter(None, dict.fromkeys(s.description or s.name for s in sources))),
         "data_type": "nibabel",
         "image_classes": f"{plan.in_channels}-channel {data.modality or 'MR'}, intensities scaled to [0, 1]",
         "label_classes": f"one binary mask per region: {listed}",
@@ -118,7 +119,7 @@ def metadata(record: Run, name: str, version: str, changelog: dict[str, str], **
         "references": [
             "Billot, B., Dey, N., Abaci Turk, E., Grant, P. E., Golland, P. Network conditioning for synergistic "
             "learning on partial annotations. MIDL 2024.",
-            *([data.reference] if data.reference else []),
+            *dict.fromkeys(source.reference for source in sources if source.reference),
         ],
         **texts,
     }
@@ -213,7 +214,7 @@ def pack_run(
             model_card(record, described, evaluated.table, [picture.name for picture in evaluated.pictures]),
             encoding="utf-8",
         )
-        (part / "docs" / "data_license.txt").write_text(_data_license(record.data), encoding="utf-8")
+        (part / "docs" / "data_license.txt").write_text(_data_license(record), encoding="utf-8")
         for picture in evaluated.pictures:
             shutil.copy(picture, part / "docs" / picture.name)
         try:
@@ -253,15 +254,19 @@ def _reject_name_within_another(name: str, target: Path, unit_tests: Path) -> No
             raise UserError(f"{name!r} cannot be a bundle's name beside {folder}; pass --name")
 
 
-def _data_license(described: Description) -> str:
+def _data_license(record: Run) -> str:
     """What the license file of the training data says."""
-    data = {key: " ".join(text.split()) for key, text in described.model_dump().items() if isinstance(text, str)}
-    lines = [
-        f"The weights in models/ were trained on: {data.get('description') or data.get('name') or 'not stated'}.",
-        f"License of these data: {data.get('license') or 'not stated in the datalist'}.",
-        f"Reference: {data.get('reference') or 'not stated in the datalist'}.",
-        "Pictures of scans in this folder are made from these data and carry their license.",
-    ]
+    sources: dict[str, Source] = {"The weights in models/ were trained on": record.data}
+    sources |= {f"A region was added later, {region}, taught on": taught for region, taught in record.added.items()}
+    lines = []
+    for begin, source in sources.items():
+        data = {key: " ".join(text.split()) for key, text in source.model_dump().items() if isinstance(text, str)}
+        lines += [
+            f"{begin}: {data['description'] or data['name'] or 'not stated'}.",
+            f"License of these data: {data['license'] or 'not stated in the datalist'}.",
+            f"Reference: {data['reference'] or 'not stated in the datalist'}.",
+        ]
+    lines.append("Pictures of scans in this folder are made from these data and carry their license.")
     return "\n".join(lines) + "\n"
 
 
