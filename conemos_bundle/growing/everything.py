@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import torch
 from conemos_bundle.data import Datalist, one_region, read_datalist, scan_items, scans_folder, write_datalist
+from conemos_bundle.data.datalist import MaskSource, Scan
 from conemos_bundle.errors import UserError
 from conemos_bundle.evaluation.tables import read_rows
 from conemos_bundle.files import write_in_one_step
@@ -35,7 +36,8 @@ def train_everything(
 ) -> pd.DataFrame:
     """Train all weights of a model on the new region and on its own predictions of the old ones.
 
-    Where an old region is annotated in the new scans, that counts and not the prediction.
+    Where an old region is annotated in the new scans, that counts and not the prediction. Validation scans are
+    rehearsed too: the mean over all regions chooses the epoch.
 
     Args:
         datalist: of the new region.
@@ -47,7 +49,8 @@ def train_everything(
 
     Returns:
         what old regions lost: a row per region, ``dice`` between the masks of before and after, mean over the
-        validation scans, and ``scans``, how many.
+        validation scans, and ``scans``, how many; ``false_positive_ml``, the mean volume after where the model found
+        nothing before, and ``empty_scans``, how many.
 
     Raises:
         UserError: the model has grown before, it finds nothing of an old region in the new scans, the folder holds
@@ -63,8 +66,11 @@ def train_everything(
     data = _with_old_regions(read_datalist(datalist), model, region)
     begin = _beginning(folder / BEGIN, model, region)
     where = {name: options[name] for name in ("device",) if name in options}
-    rehearsed = _rehearse(data, root, folder, model, "training", where)
-    _reject_unseen(read_datalist(rehearsed), model)
+    taught = _rehearse(data, root, folder, model, "training", where)
+    _reject_unseen(taught, model)
+    before = _rehearse(_without_old_regions(data, model), root, folder, model, "validation", where)
+    rehearsed = folder / "rehearsed_training.json"
+    write_datalist(taught.model_copy(update={"validation": _validation(data, before)}), rehearsed)
     settings = {
         "datalist": rehearsed,
         "dataset_dir": root,
@@ -77,15 +83,18 @@ def train_everything(
         **options,
     }
     run_training_config(["fine_tune"], settings, logging_file=log)
-    _count_masks_of(data, folder)
-    lost = _lost(data, root, folder, model, where)
+    _correct_record(folder, data, model)
+    lost = _lost(before, root, folder, model, where)
     write_in_one_step(folder / LOST, lambda part: lost.to_csv(part, index=False, float_format="%.4f"))
     return lost
 
 
-def _count_masks_of(data: Datalist, folder: Path) -> None:
-    """In the record, count what was annotated; the training has counted the model's own predictions too."""
-    record = read_record(folder / "model.pt")
+def _correct_record(folder: Path, data: Datalist, model: Growing) -> None:
+    """Of the model's own masks the record counts none, and the temperature, too, is not theirs but the model's.
+
+    Fitted to its own masks, it would call every prediction certain.
+    """
+    record = read_record(folder / "model.pt").model_copy(update={"temperature": model.record.temperature})
     record.data.annotated = annotated(data)  # type: ignore[assignment]
     write_in_one_step(folder / RECORD, partial(Path.write_bytes, data=record_bytes(record)))
 
@@ -115,9 +124,32 @@ def _reject_unseen(rehearsed: Datalist, model: Growing) -> None:
         )
 
 
-def _rehearse(data: Datalist, root: Path, folder: Path, model: Growing, split: str, where: Mapping[str, Any]) -> Path:
-    """The datalist with the model's masks of the regions that nobody annotated; a split that is labeled stays so."""
-    labels, asked, done = folder / f"rehearsed_{split}", folder / f"{split}.json", folder / f"rehearsed_{split}.json"
+def _without_old_regions(data: Datalist, model: Growing) -> Datalist:
+    """The validation scans with no mask of an old region, all of which the model is to predict."""
+    old = model.record.regions
+    bare = [
+        scan.model_copy(update={"masks": {r: mask for r, mask in scan.masks.items() if r not in old}})
+        for scan in data.validation
+    ]
+    return data.model_copy(update={"validation": bare})
+
+
+def _validation(data: Datalist, before: Datalist) -> list[Scan]:
+    """The validation scans with what is annotated, and else with the model's masks of before."""
+    return [
+        scan.model_copy(update={"masks": {**predicted.masks, **scan.masks}})
+        for scan, predicted in zip(data.validation, before.training, strict=True)
+    ]
+
+
+def _rehearse(
+    data: Datalist, root: Path, folder: Path, model: Growing, split: str, where: Mapping[str, Any]
+) -> Datalist:
+    """The split, as training scans, with the model's masks of the regions that nobody annotated.
+
+    A scan that is labeled stays so.
+    """
+    labels, asked = folder / f"rehearsed_{split}", folder / f"{split}.json"
     # predicted are the training scans of a datalist
     only = data.model_copy(
         update={"training": data.scans(split), **({} if split == "training" else {"validation": []})}
@@ -130,8 +162,7 @@ def _rehearse(data: Datalist, root: Path, folder: Path, model: Growing, split: s
             "ckpt_path": model.folder / "model.pt", **where,
         }  # fmt: skip
         run_training_config(["evaluate", "label_unknown"], labeling, logging_file=False)
-    write_datalist(with_pseudo_labels(only, root, labels), done)
-    return done
+    return with_pseudo_labels(only, root, labels)
 
 
 def _beginning(folder: Path, model: Growing, region: str) -> Path:
@@ -166,27 +197,32 @@ def _beginning(folder: Path, model: Growing, region: str) -> Path:
     return folder
 
 
-def _lost(data: Datalist, root: Path, folder: Path, model: Growing, where: Mapping[str, Any]) -> pd.DataFrame:
-    """Dice between the old regions' masks of before and after, on the validation scans."""
+def _lost(before: Datalist, root: Path, folder: Path, model: Growing, where: Mapping[str, Any]) -> pd.DataFrame:
+    """Dice between the old regions' masks of before and after, on the validation scans.
+
+    Where the model found nothing of a region before, what it finds after is a false positive.
+    """
     regions = model.record.regions
-    if not data.validation:
-        return pd.DataFrame({"region": regions, "dice": [None] * len(regions), "scans": [0] * len(regions)})
-    bare = [
-        scan.model_copy(update={"masks": {r: mask for r, mask in scan.masks.items() if r not in regions}})
-        for scan in data.validation
-    ]
-    before = _rehearse(data.model_copy(update={"validation": bare}), root, folder, model, "validation", where)
-    compared = folder / "compared"
-    settings: dict[str, Any] = {
-        "datalist": before,
-        "dataset_dir": root,
-        "output_dir": compared,
-        "evaluation_dir": compared,
-        **where,
-    }
-    settings |= {"split": "training", "ckpt_path": folder / "model.pt"}
-    run_training_config(["evaluate"], settings, logging_file=False)
-    rows = read_rows(compared / "per_scan.csv")
-    rows = rows[rows["region"].isin(regions)]
-    found = rows.groupby("region")["dice"].agg(["mean", "count"]).reindex(regions)
-    return pd.DataFrame({"region": regions, "dice": found["mean"].to_numpy(), "scans": found["count"].to_numpy()})
+    columns = {"dice": ("dice", "mean"), "scans": ("dice", "count")}
+    columns |= {"false_positive_ml": ("false_positive_ml", "mean"), "empty_scans": ("false_positive_ml", "count")}
+    rows = pd.DataFrame({"region": [], "dice": [], "false_positive_ml": []}, dtype=float)
+    if before.training:
+        nothing = {region: MaskSource(absent=True) for region in regions}
+        compared, asked = folder / "compared", folder / "rehearsed_validation.json"
+        told = [scan.model_copy(update={"masks": {**nothing, **scan.masks}}) for scan in before.training]
+        write_datalist(before.model_copy(update={"training": told}), asked)
+        settings: dict[str, Any] = {
+            "datalist": asked,
+            "dataset_dir": root,
+            "output_dir": compared,
+            "evaluation_dir": compared,
+            "split": "training",
+            "ckpt_path": folder / "model.pt",
+            **where,
+        }
+        run_training_config(["evaluate"], settings, logging_file=False)
+        rows = read_rows(compared / "per_scan.csv").astype({"false_positive_ml": float})
+    found = rows.groupby("region").agg(**columns).reindex(regions)
+    counts = ["scans", "empty_scans"]
+    found[counts] = found[counts].fillna(0).astype(int)
+    return found.rename_axis("region").reset_index()

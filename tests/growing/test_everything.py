@@ -12,7 +12,7 @@ import torch
 from conemos_bundle.data import read_datalist, scans_folder
 from conemos_bundle.errors import UserError
 from conemos_bundle.growing import add_region
-from conemos_bundle.growing.everything import _beginning, _rehearse, _with_old_regions
+from conemos_bundle.growing.everything import _beginning, _lost, _rehearse, _with_old_regions
 from conemos_bundle.growing.model import read_growing
 from conemos_bundle.runs.run import read_record
 from conemos_bundle.runs.subjects import subject_hash
@@ -24,7 +24,10 @@ pytestmark = pytest.mark.usefixtures("what_workflows_leave_behind_in_the_process
 
 
 def test_old_regions_are_rehearsed_where_nobody_annotated_them(run: Path, new_region: Path, tmp_path: Path) -> None:
-    folder = add_region(new_region, run, "kernel", tmp_path / "all", capacity="all", learning_rate=1e-9, **SETTINGS)
+    model = shutil.copytree(run, tmp_path / "model")
+    told = json.loads((model / "run.json").read_text())
+    (model / "run.json").write_text(json.dumps({**told, "temperature": 1.25}))
+    folder = add_region(new_region, model, "kernel", tmp_path / "all", capacity="all", learning_rate=1e-9, **SETTINGS)
     record = read_record(folder / "model.pt")
     assert record.regions == ["outer", "inner core", "kernel"]
     # two scans have a kernel, in one of them outer is drawn too; predictions are no annotations
@@ -37,6 +40,13 @@ def test_old_regions_are_rehearsed_where_nobody_annotated_them(run: Path, new_re
     seen, before = (json.loads((model / "subjects.json").read_text()) for model in (folder, run))
     assert "complete" not in seen and len(before["training"]) == 4
     assert set(seen["training"]) == {*before["training"], *(subject_hash(scan.subject) for scan in rehearsed.training)}
+    validation = [scan.masks for scan in rehearsed.validation]
+    assert [sorted(each) for each in validation] == [["inner core", "kernel", "outer"]]
+    assert "rehearsed_validation" in str(validation[0]["inner core"])
+    assert validation[0]["outer"] == "outer/validation_0.nii.gz"  # what is drawn counts
+    curve = pd.read_csv(folder / "curve.csv")
+    assert curve[["validation_dice_outer", "validation_dice_inner core"]].notna().all(axis=None)  # they choose too
+    assert record.temperature == 1.25  # not that of the model's own masks
     lost = pd.read_csv(folder / "old_regions.csv")
     assert lost["region"].tolist() == ["outer", "inner core"]
     assert lost["scans"].tolist() == [1, 1]
@@ -47,6 +57,27 @@ def test_what_is_learned_costs_the_old_regions(run: Path, new_region: Path, tmp_
     many = {**SETTINGS, "steps_per_epoch": 8}
     folder = add_region(new_region, run, "kernel", tmp_path / "all", capacity="all", learning_rate=0.1, **many)
     assert pd.read_csv(folder / "old_regions.csv")["dice"].min() < 0.9
+
+
+def test_what_is_found_where_the_model_found_nothing_is_told(run: Path, new_region: Path, tmp_path: Path) -> None:
+    data, model = read_datalist(new_region), read_growing(run)
+    root = scans_folder(new_region, data)
+    scan = data.validation[0].model_copy(update={"masks": {"kernel": data.validation[0].masks["kernel"]}})
+    before = _with_old_regions(data, model, "kernel").model_copy(update={"training": [scan], "validation": []})
+    begin = _beginning(tmp_path / "after", model, "kernel")  # predicts the old regions as the model does
+    lost = _lost(before, root, begin, model, {"device": "cpu"}).set_index("region")
+    assert lost["dice"].isna().all()
+    assert lost["scans"].tolist() == [0, 0]
+    assert lost["empty_scans"].tolist() == [1, 1]
+    assert lost["false_positive_ml"].min() > 0
+
+
+def test_without_validation_scans_nothing_is_compared(run: Path, new_region: Path, tmp_path: Path) -> None:
+    data, model = read_datalist(new_region), read_growing(run)
+    lost = _lost(data.model_copy(update={"training": []}), tmp_path, tmp_path, model, {})
+    assert lost["region"].tolist() == ["outer", "inner core"]
+    assert lost["dice"].isna().all()
+    assert lost["scans"].tolist() == lost["empty_scans"].tolist() == [0, 0]
 
 
 def test_it_begins_as_the_model_and_the_mean_of_its_regions(run: Path, tmp_path: Path) -> None:
@@ -91,7 +122,7 @@ def test_a_scan_that_came_later_is_labeled_too(run: Path, new_region: Path, tmp_
     for some in (first, data):
         known = _with_old_regions(some, model, "kernel")
         labeled = _rehearse(known, scans_folder(new_region, data), folder, model, "training", {"device": "cpu"})
-        assert all("inner core" in scan.masks for scan in read_datalist(labeled).training)
+        assert all("inner core" in scan.masks for scan in labeled.training)
 
 
 def test_what_builds_on_frozen_weights_is_not_trained_on(grown: Path, new_region: Path, tmp_path: Path) -> None:
