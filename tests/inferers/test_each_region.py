@@ -58,7 +58,9 @@ def test_added_regions_do_not_change_which_old_ones_are_computed_together(
 ) -> None:
     network, image = GrownUNet(num_regions=5, added=2, channels=(2, 4)).eval(), torch.rand(1, 1, 8, 8, 8)
     decode, together = network.base.decode, []
-    monkeypatch.setattr(network.base, "decode", lambda x, regions: together.append(regions.tolist()) or decode(x, regions))
+    monkeypatch.setattr(
+        network.base, "decode", lambda x, regions: together.append(regions.tolist()) or decode(x, regions)
+    )
     inferer = partial(infer, mode="whole")
     found = dict(infer_each(inferer, image, EncodeOnce(network), {k: str(k) for k in asked}, {}, 2 * image.numel()))
     assert together == [[0, 1], [2]]
