@@ -69,13 +69,15 @@ def test_added_regions_alone_cost_no_pass_of_the_others(network: GrownUNet, monk
     encode = network.base.encode
     monkeypatch.setattr(network.base, "encode", lambda given: encoded.append(given) or encode(given))
     inferer = EncodeOnce(network)
-    expected = network(image, torch.tensor([4, 3]))
-    assert len(encoded) == 1
+    expected = torch.cat([network.added[k](image) for k in (1, 0)], 1)
+    for asked in (torch.tensor([4, 3]), torch.tensor([[4, 3]])):
+        assert torch.equal(network(image, asked), expected)
     assert torch.equal(inferer(image, torch.tensor([4, 3])), expected)
-    assert len(encoded) == 1
+    assert not encoded
     inferer.begin()
     assert torch.equal(inferer(image, torch.tensor([1])), network.base(image, torch.tensor([1])))
-    assert len(encoded) == 3  # once by each
+    assert torch.equal(network(image, torch.tensor([4, 1]))[:, 1:], network.base(image, torch.tensor([1])))
+    assert len(encoded) == 4
 
 
 @torch.no_grad()
