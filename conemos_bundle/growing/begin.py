@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.growing.model import Growing, read_growing
 from conemos_bundle.networks.added_region import AddedRegion
 from conemos_bundle.networks.interface import unwrapped
+from conemos_bundle.runs.weights import CHECKPOINT
 from conemos_bundle.training.pretrained import match_input
 from torch import nn
 
@@ -28,7 +30,8 @@ def begin(
     batches: Iterable[dict[str, Any]],
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     device: torch.device,
-) -> str:
+    output_dir: str | os.PathLike[str],
+) -> str | None:
     """A step of a configuration: give an `AddedRegion` a trained network's weights.
 
     Args:
@@ -39,29 +42,37 @@ def begin(
         batches: of the training: ``image`` and ``label``.
         loss: of logits and label.
         device: where it is trained.
+        output_dir: folder of the training.
 
     Returns:
-        the name of the region that it begins as, or ``mean``.
+        the name of the region that it begins as, or ``mean``; None where the training goes on from its checkpoint,
+        which has all weights.
 
     Raises:
         UserError: the model cannot be read, cannot grow or has changed, or the training is of another input or network.
     """
-    added, base = unwrapped(network), read_growing(path)
+    if (Path(output_dir) / CHECKPOINT).exists():
+        return None
+    added, grown = unwrapped(network), read_growing(path)
     assert isinstance(added, AddedRegion)
-    _reject_another(base, added, expected, plan)
-    some = [(batch["image"].to(device), batch["label"].to(device)) for batch in islice(batches, BATCHES)]
-    choices: list[int | None] = [None, *range(len(base.base_regions))]
-    losses = []
+    _reject_another(grown, added, expected, plan)
+    base, losses = grown.base.to(device), []
+    added.begin_as(base, None)
+    added.eval()
     with torch.no_grad():
-        for choice in choices:
-            added.begin_as(base.base, choice)
-            added.eval()
-            losses.append(sum(float(loss(added(image), label[:, :1])) for image, label in some) / len(some))
-    best = choices[losses.index(min(losses))]
-    added.begin_as(base.base, best)
+        for batch in islice(batches, BATCHES):
+            image, label = batch["image"].to(device), batch["label"].to(device)[:, :1]
+            features = base.encode(image)
+            regions = torch.arange(len(grown.base_regions), device=device).split(1)
+            of_regions = [float(loss(base.decode(features, region), label)) for region in regions]
+            losses.append([float(loss(added(image), label)), *of_regions])
+    means = [sum(of_choice) / len(losses) for of_choice in zip(*losses, strict=True)]
+    best = means.index(min(means))
+    if best > 0:
+        added.begin_as(base, best - 1)
     added.train()
-    name = "mean" if best is None else base.base_regions[best]
-    logger.info(f"the region begins as {'the mean of all' if best is None else name} (loss {min(losses):.3f})")
+    name = ["mean", *grown.base_regions][best]
+    logger.info(f"the region begins as {'the mean of all' if best == 0 else name} (loss {min(means):.3f})")
     return name
 
 

@@ -72,6 +72,8 @@ def infer_each(
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Logits of regions one after the other, the outer ones first: those of `infer` of all regions together.
 
+    Regions that were added to a network come behind its own.
+
     The windows of a scan that is so large that not all regions' logits fit are gone through more than once; those whose
     features do not fit either are encoded as often. Logits of a region are released when the next one is asked for, but
     for the few that the next ones lie inside of.
@@ -91,6 +93,9 @@ def infer_each(
         the index of a region asked for, and its logits ``(D, H, W)``.
     """
     order = outer_first(list(asked), parents)
+    old = getattr(network.network, "old", None)
+    if old is not None:  # which old ones are decoded together, and so their last bits, hangs on no added one
+        order.sort(key=lambda region: region >= old)
     if scales is None:
         at_once = max(1, voxels_at_once // image[0, 0].numel())
         found = _some_at_once(inferer, image, network, asked, order, at_once)

@@ -62,8 +62,9 @@ class ConvBlock(nn.Module):
         """
         y = upsampled_conv(x, self.conv.weight[:, -x.shape[1] :])
         if of_skip.shape[0] == 1:  # as in FiLM
-            return self.norm(y.add_(of_skip))
-        y.unflatten(0, [of_skip.shape[0], y.shape[0] // of_skip.shape[0]]).add_(of_skip.unsqueeze(1))
+            y = y.add_(of_skip)
+        else:
+            y.unflatten(0, [of_skip.shape[0], y.shape[0] // of_skip.shape[0]]).add_(of_skip.unsqueeze(1))
         return y if self.norm_with_film else self.norm(y)
 
     def activate(self, x: torch.Tensor, z: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:

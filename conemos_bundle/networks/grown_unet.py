@@ -71,6 +71,15 @@ class GrownUNet(RegionNetwork):
         """What the network that grew makes of the image; added regions go by the image alone."""
         return self.base.encode(image)
 
+    def encode_for(self, image: torch.Tensor, regions: torch.Tensor | None) -> list[torch.Tensor]:
+        """The image alone where none but added regions are asked for; exported programs encode it anyway."""
+        if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript compiles what an `and` joins)
+            if torch.compiler.is_exporting():
+                return self.encode(image)
+        if regions is None or bool((regions < self.old).any()):
+            return self.encode(image)
+        return [image]
+
     def decode(self, features: list[torch.Tensor], regions: torch.Tensor | None = None) -> torch.Tensor:
         """Logits ``(B, R, D, H, W)``, as `RegionNetwork.decode`.
 

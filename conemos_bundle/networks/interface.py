@@ -47,6 +47,10 @@ class RegionNetwork(nn.Module):
         """
         raise NotImplementedError
 
+    def encode_for(self, image: torch.Tensor, regions: torch.Tensor | None) -> list[torch.Tensor]:
+        """`encode`, or as much of it as decoding these regions reads."""
+        return self.encode(image)
+
     def decode(self, features: list[torch.Tensor], regions: torch.Tensor | None = None) -> torch.Tensor:
         """Logits of regions.
 
@@ -75,7 +79,7 @@ class RegionNetwork(nn.Module):
         of each, and the logits are ``(P, R, D, H, W)``; for ``voxels_at_once`` see `decode_pairs`. It is in here since
         `DistributedDataParallel` follows this method alone; TorchScript leaves it out.
         """
-        features = self.encode(image)
+        features = self.encode_for(image, regions)
         if not torch.jit.is_scripting() and images is not None and regions is not None:
             return decode_pairs(self.decode, features, images, regions, voxels_at_once)
         return self.decode(features, regions)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from conemos_bundle.errors import UserError
+from conemos_bundle.networks import GrownUNet
 from conemos_bundle.networks.interface import RegionNetwork
 from conemos_bundle.networks.region_branches import RegionBranches
 from conemos_bundle.utils.extras import require_extra
@@ -46,7 +47,8 @@ class OpenVINONetwork(nn.Module):
 
     In float32, or, inside of autocast to bfloat16, in bfloat16; features and logits are float32 in both. Both parts are
     converted when they are first called, and again for images of another shape, which takes some seconds. Of a method
-    with a branch per region, the branches are converted one by one, and PyTorch puts their logits together.
+    with a branch per region, and of a network that has grown, the branches are converted one by one, and PyTorch puts
+    their logits together.
 
     Args:
         network: on the CPU, in evaluation mode; it is left as it is, and its weights are not copied.
@@ -55,7 +57,12 @@ class OpenVINONetwork(nn.Module):
     def __init__(self, network: RegionNetwork) -> None:
         super().__init__()
         self.num_regions, self.num_indices = network.num_regions, network.num_indices
-        self._encoder, self._decoder = _Compiled(network, "encode"), _Compiled(network, "decode")
+        grown = network if isinstance(network, GrownUNet) else None
+        own = network if grown is None else grown.base
+        self._encoder, self._decoder = _Compiled(own, "encode"), _Compiled(own, "decode")
+        # added regions stand behind the network's own, each a branch that goes by the image alone
+        self.old = None if grown is None else grown.old
+        self._added = nn.ModuleList(_Compiled(branch, "forward") for branch in ([] if grown is None else grown.added))
         # what a branch computes hangs on which regions are asked for, which no graph says
         self._with_branches: RegionNetwork | None = None
         if any(isinstance(module, RegionBranches) for module in network.modules()):
@@ -84,7 +91,17 @@ class OpenVINONetwork(nn.Module):
         if self._with_branches is not None:
             return self._with_branches.decode(features, regions)
         # as fast as all at once, and converted once for any number of them
-        return torch.cat([self._decoder(features, region) for region in regions.split(1, dim=-1)], 1)
+        return torch.cat([self._of(features, region) for region in regions.split(1, dim=-1)], 1)
+
+    def _of(self, features: list[torch.Tensor], region: torch.Tensor) -> torch.Tensor:
+        """A region's logits ``(B, 1, D, H, W)``; region ``(1,)`` or ``(B, 1)``."""
+        if self.old is None or bool((region < self.old).all()):
+            return self._decoder(features, region)
+        if region.dim() == 1:
+            logits: torch.Tensor = self._added[int(region) - self.old](features[0])
+            return logits
+        of_each = [[tensor[i : i + 1] for tensor in features] for i in range(len(region))]
+        return torch.cat([self._of(one, asked) for one, asked in zip(of_each, region, strict=True)])
 
 
 class _Compiled(nn.Module):

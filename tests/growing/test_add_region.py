@@ -155,12 +155,13 @@ def test_models_that_cannot_grow(run: Path, new_region: Path, tmp_path: Path) ->
     ],
 )
 def test_the_training_begins_from_the_model_that_it_is_joined_with(
-    changed: dict[str, Any], words: str, run: Path
+    changed: dict[str, Any], words: str, run: Path, tmp_path: Path
 ) -> None:
     base = read_growing(run)
     as_told = {"network": AddedRegion(**base.shape), "expected": base.hash, "plan": base.record.plan.model_dump()}  # type: ignore[arg-type]
+    training = {"batches": [], "loss": torch.add, "device": torch.device("cpu"), "output_dir": tmp_path}
     with pytest.raises(UserError) as error:
-        begin(**{**as_told, "path": run, "batches": [], "loss": torch.add, "device": torch.device("cpu"), **changed})  # type: ignore[arg-type]
+        begin(path=run, **{**as_told, **training, **changed})  # type: ignore[arg-type]
     assert str(error.value).startswith(f"{run / 'model.pt'}: ") and words in str(error.value)
 
 

@@ -11,7 +11,7 @@ import torch
 from conemos_bundle.inferers import infer
 from conemos_bundle.inferers.each_region import infer_each, outer_first
 from conemos_bundle.inferers.encode_once import EncodeOnce
-from conemos_bundle.networks import FiLMUNet
+from conemos_bundle.networks import FiLMUNet, GrownUNet
 from monai.data import MetaTensor
 
 K = 12
@@ -49,6 +49,24 @@ def test_as_all_together(network: FiLMUNet, image: torch.Tensor, asked: list[int
     for place, region in enumerate(asked):
         torch.testing.assert_close(found[region], together[place], rtol=1e-4, atol=1e-5)
         assert torch.equal(found[region] > 0, together[place] > 0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("asked", [[3, 0, 1, 2], [0, 4, 1, 3, 2]], ids=str)
+def test_added_regions_do_not_change_which_old_ones_are_computed_together(
+    asked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, image = GrownUNet(num_regions=5, added=2, channels=(2, 4)).eval(), torch.rand(1, 1, 8, 8, 8)
+    decode, together = network.base.decode, []
+    monkeypatch.setattr(
+        network.base, "decode", lambda x, regions: together.append(regions.tolist()) or decode(x, regions)
+    )
+    inferer = partial(infer, mode="whole")
+    found = dict(infer_each(inferer, image, EncodeOnce(network), {k: str(k) for k in asked}, {}, 2 * image.numel()))
+    assert together == [[0, 1], [2]]
+    for region, logits in found.items():
+        torch.testing.assert_close(logits, network(image, torch.tensor([region]))[0, 0])
+    assert sorted(found) == sorted(asked)
 
 
 def counting(network: FiLMUNet, monkeypatch: pytest.MonkeyPatch) -> tuple[list[int], list[int]]:

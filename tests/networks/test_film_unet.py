@@ -88,10 +88,13 @@ def test_each_image_of_a_batch_has_its_own_regions() -> None:
     torch.testing.assert_close(two, torch.stack([all_regions[0, [2, 0]], all_regions[1, [1, 1]]]))
 
 
+@pytest.mark.parametrize("options", [{}, {"norm": "instance", "film_position": "before_activation"}], ids=str)
 @torch.no_grad()
-def test_images_of_a_batch_do_not_mix() -> None:
-    network, image = network_and_image(n_conditioned=4)
-    asked = torch.tensor([1, 0])
+def test_images_of_a_batch_do_not_mix(options: dict[str, Any]) -> None:
+    network, image = network_and_image(n_conditioned=5, **options)
+    for parameter in network.parameters():  # scales of norms below 0, too: instance norm twice would lose their sign
+        nn.init.normal_(parameter, std=0.3)
+    network, image, asked = network.double(), image.double(), torch.tensor([1, 0])
     apart = torch.cat([network(image[:1], asked), network(image[1:], asked)])
     torch.testing.assert_close(network(image, asked), apart)
 

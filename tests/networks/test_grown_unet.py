@@ -43,6 +43,16 @@ def test_all_and_of_each_image_its_own(network: GrownUNet) -> None:
 
 
 @torch.no_grad()
+def test_images_of_a_batch_do_not_mix() -> None:
+    torch.manual_seed(0)
+    network = GrownUNet(num_regions=3, added=1, channels=(4, 8), norm="instance", film_position="before_activation")
+    for parameter in network.parameters():  # scales of norms below 0, too
+        torch.nn.init.normal_(parameter, std=0.3)
+    network, image = network.eval(), torch.rand(2, 1, 16, 12, 16)
+    torch.testing.assert_close(network(image), torch.cat([network(image[:1]), network(image[1:])]))
+
+
+@torch.no_grad()
 def test_decoded_a_few_at_a_time_the_old_ones_are_not_mixed_with_the_new(network: GrownUNet) -> None:
     image = torch.rand(1, 1, 16, 16, 16)
     for at_once in (1, 2, 3, 8):
@@ -59,13 +69,15 @@ def test_added_regions_alone_cost_no_pass_of_the_others(network: GrownUNet, monk
     encode = network.base.encode
     monkeypatch.setattr(network.base, "encode", lambda given: encoded.append(given) or encode(given))
     inferer = EncodeOnce(network)
-    expected = network(image, torch.tensor([4, 3]))
-    assert len(encoded) == 1
+    expected = torch.cat([network.added[k](image) for k in (1, 0)], 1)
+    for asked in (torch.tensor([4, 3]), torch.tensor([[4, 3]])):
+        assert torch.equal(network(image, asked), expected)
     assert torch.equal(inferer(image, torch.tensor([4, 3])), expected)
-    assert len(encoded) == 1
+    assert not encoded
     inferer.begin()
     assert torch.equal(inferer(image, torch.tensor([1])), network.base(image, torch.tensor([1])))
-    assert len(encoded) == 3  # once by each
+    assert torch.equal(network(image, torch.tensor([4, 1]))[:, 1:], network.base(image, torch.tensor([1])))
+    assert len(encoded) == 4
 
 
 @torch.no_grad()

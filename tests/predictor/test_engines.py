@@ -14,7 +14,7 @@ import torch
 from conemos_bundle import Predictor
 from conemos_bundle.errors import UserError
 from conemos_bundle.inferers.encode_once import EncodeOnce
-from conemos_bundle.networks import FiLMUNet, IndividualNetworks, MultiLayer, UNet
+from conemos_bundle.networks import FiLMUNet, GrownUNet, IndividualNetworks, MultiLayer, UNet
 from conemos_bundle.networks.interface import RegionNetwork
 from conemos_bundle.predictor import loading
 from conemos_bundle.predictor.engines import OpenVINONetwork, load_openvino
@@ -101,6 +101,27 @@ def test_networks_of_other_methods(kind: type[RegionNetwork]) -> None:
     found = converted.decode(converted.encode(image), regions)
     torch.testing.assert_close(found.sigmoid(), network(image, regions).sigmoid(), rtol=0, atol=1e-3)
     assert list(network.modules()) == before
+
+
+@needs_openvino
+@torch.no_grad()
+def test_a_grown_network_computes_what_is_asked_for_and_its_old_regions_to_the_bit() -> None:
+    torch.manual_seed(0)
+    options = {"channels": (2, 4), "norm": "instance", "film_position": "before_activation", "n_conditioned": 3}
+    network = GrownUNet(num_regions=4, added=2, **options).eval()  # type: ignore[arg-type]
+    before, converted = OpenVINONetwork(network.base), OpenVINONetwork(network)
+    image = torch.rand(2, 1, 12, 9, 8)
+    one, expected = image[:1], network(image).sigmoid()
+    torch.testing.assert_close(EncodeOnce(converted)(one, torch.tensor([3])).sigmoid(), expected[:1, [3]], **NEAR)
+    assert [branch._request is None for branch in converted._added] == [True, False]
+    assert converted._encoder._request is None and converted._decoder._request is None
+    old = EncodeOnce(before)(one, torch.tensor([1, 0]))
+    for asked in ([1, 0], [3, 1, 2, 0]):
+        found = EncodeOnce(converted)(one, torch.tensor(asked))
+        torch.testing.assert_close(found.sigmoid(), expected[:1, asked], **NEAR)
+        assert torch.equal(found[:, [k for k, region in enumerate(asked) if region < 2]], old)
+    of_each = converted.decode([image], torch.tensor([[3], [2]]))
+    torch.testing.assert_close(of_each.sigmoid(), torch.stack([expected[0, [3]], expected[1, [2]]]), **NEAR)
 
 
 @needs_openvino
