@@ -31,7 +31,10 @@ VARIANTS = {
     "film": ("γ and β alone (`film`)", "kept"),
     "low_rank": ("**the default**: γ, β and a change of rank 4 of each convolution (`low_rank`)", "kept"),
     "decoder": ("γ, β and the decoder (`decoder`)", "kept"),
-    "rehearsed": ("all weights, old regions rehearsed (`all`)", "nearly"),
+    "rehearsed": (
+        "all weights, old regions rehearsed (`all`)",
+        "[lose some](#old-regions-where-all-weights-are-trained-and-they-are-rehearsed-all)",
+    ),
     "fine_tuned": ("all weights, not rehearsed", "lost"),
     "scratch": ("a network of its own, from scratch", "kept"),
     "joint": ("jointly with the old regions, whose scans are at hand", "trained too"),
