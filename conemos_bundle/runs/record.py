@@ -177,6 +177,7 @@ class Run(Strict):
     machine: Text = ""
     versions: dict[Key, Text] = Field(default_factory=dict)
     data: Description = Field(default_factory=Description)
+    began_with: Annotated[list[Source], Field(max_length=256)] = Field(default_factory=list)  # data of earlier weights
     added: dict[RegionName, Taught] = Field(default_factory=dict)
     evaluation: dict[Key, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
     temperature: Annotated[float, Field(ge=0.01, le=100)] | None = None  # for probabilities (`fit_temperature`)
@@ -202,6 +203,13 @@ class Run(Strict):
         if any(set(counts) != columns for counts in self.data.annotated.values()):
             raise ValueError("'data.annotated' counts other regions than 'regions'; train again")
         return self
+
+
+def sources_of(record: Run) -> list[Source]:
+    """The data sets that a model has learned from, each once: those that its training began with, and its own."""
+    told = [*record.began_with, *record.added.values(), record.data]
+    sources = [Source.model_validate(one.model_dump(include=set(Source.model_fields))) for one in told]
+    return [source for place, source in enumerate(sources) if source not in sources[:place]]
 
 
 def read_run(path: str | os.PathLike[str]) -> Run:

@@ -20,7 +20,7 @@ from conemos_bundle.errors import UserError
 from conemos_bundle.files import write_in_one_step
 from conemos_bundle.names import folder_name
 from conemos_bundle.networks.interface import unwrapped
-from conemos_bundle.runs.record import RECORD, NetworkConfig, Run, as_dictionary, read_run
+from conemos_bundle.runs.record import RECORD, NetworkConfig, Run, Source, as_dictionary, read_run, sources_of
 from conemos_bundle.runs.subjects import SUBJECTS, subjects_bytes
 from conemos_bundle.runs.weights import CHECKPOINT, how_to_rebuild
 from conemos_bundle.utils.records import one_line
@@ -147,6 +147,10 @@ class RunRecord:
         """
         description = self.datalist.model_dump(include={"name", "description", "modality", "license", "reference"})
         told = {**self.record, "data": {**description, "annotated": annotated(self.datalist)}}
+        if self.before is not None:
+            told["began_with"] = [
+                source.model_dump() for source in self._sources_before() if source != Source(**description)
+            ]
         try:  # as it will be read
             record = Run.model_validate(json.loads(json.dumps(told)))
         except ValidationError as error:
@@ -157,6 +161,11 @@ class RunRecord:
             files["config.json"] = self.config
         for name, content in files.items():
             write_in_one_step(self.folder / name, partial(Path.write_bytes, data=content))
+
+    def _sources_before(self) -> list[Source]:
+        """The data of the weights that the training begins with; one that says nothing, where those do not say."""
+        file = Path(self.before or "") / RECORD
+        return sources_of(read_run(file)) if file.is_file() else [Source()]
 
     def _reject_another_model(self, record: Run) -> None:
         """Weights without a checkpoint are of a merged, grown, copied or imported model, which is not written over, or

@@ -10,6 +10,8 @@ import pytest
 import torch
 from conemos_bundle.data.datalist import Datalist, Scan
 from conemos_bundle.errors import UserError
+from conemos_bundle.hosts.bundle.model_card import model_card
+from conemos_bundle.hosts.bundle.packing import _data_license, metadata
 from conemos_bundle.networks import FiLMUNet, UNet
 from conemos_bundle.runs.record import Run, as_dictionary
 from conemos_bundle.runs.run import (
@@ -120,6 +122,32 @@ def test_what_a_finished_run_is_known_by(tmp_path: Path) -> None:
         "test": {"scans": 1, "body": 0, "left eye": 1},
     }
     assert record.versions == {"conemos-bundle": __version__, **package_versions()}
+
+
+def test_the_data_of_the_weights_that_it_began_with_are_told(tmp_path: Path) -> None:
+    record_run(tmp_path / "first", make_network())
+    rare = DATA.model_copy(update={"name": "rare", "license": "CC BY-NC 4.0", "reference": "Doe"})
+
+    def trained_on(data: Datalist, before: Path, folder: Path) -> list[str]:
+        RunRecord(str(folder), data, PLAN, make_network(), before=before).write(None)  # type: ignore[arg-type]
+        torch.save(make_network().state_dict(), folder / "model.pt")
+        return [source.name for source in read_record(folder / "model.pt").began_with]
+
+    assert trained_on(rare, tmp_path / "first", tmp_path / "second") == ["fetal scans"]
+    assert trained_on(DATA, tmp_path / "second", tmp_path / "third") == ["rare"]  # and its own
+    assert trained_on(rare, tmp_path / "nowhere", tmp_path / "fourth") == [""]  # weights that do not say
+    record = read_record(tmp_path / "third" / "model.pt")
+    text = _data_license(record)
+    assert "were trained on: fetal scans.\nLicense of these data: CC-BY-4.0.\n" in text
+    assert (
+        "They began as weights that were trained on: rare.\nLicense of these data: CC BY-NC 4.0.\nReference: Doe.\n"
+        in text
+    )
+    card = model_card(record, metadata(record, "a", "0.1.0", {}))
+    assert (
+        "- The training began with weights that were trained on rare; modality: not stated; license: CC BY-NC 4.0; "
+        in card
+    )
 
 
 @pytest.mark.parametrize("network", [make_network(), UNet(num_regions=2, channels=(2, 4), skip="first_conv")])

@@ -25,12 +25,17 @@ def _source(source: Source) -> dict[str, str]:
     return {key: markdown_text(text) for key, text in source.model_dump().items() if isinstance(text, str)}
 
 
-def _added(record: Run) -> str:
+def _others(record: Run) -> str:
+    """The data of the weights that the training began with, and of regions that were added later."""
+    others: list[tuple[str, Source]] = [
+        ("The training began with weights that were trained on", s) for s in record.began_with
+    ]
+    others += [(f"Added later: {region}, taught on", taught) for region, taught in record.added.items()]
     lines = [
-        f"\n- Added later: {region}, taught on {data['description'] or data['name'] or 'what is not stated'}; "
+        f"\n- {what} {data['description'] or data['name'] or 'what is not stated'}; "
         f"modality: {data['modality'] or 'not stated'}; license: {data['license'] or 'not stated'}; "
         f"reference: {data['reference'] or 'not stated'}"
-        for region, data in ((region, _source(taught)) for region, taught in record.added.items())
+        for what, data in ((what, _source(source)) for what, source in others)
     ]
     return "".join(lines)
 
@@ -57,7 +62,9 @@ def model_card(record: Run, metadata: dict[str, Any], summary: str = "", picture
     example = '"' + repr(regions[:1]) + '"'
     spacing = " × ".join(f"{s:g}" for s in plan.spacing)
     channels = "\n".join(f"- channel {k}: {region} (label-map value {k + 1})" for k, region in enumerate(regions))
-    synthetic = any(source.modality.startswith("synthetic") for source in (record.data, *record.added.values()))
+    synthetic = any(
+        source.modality.startswith("synthetic") for source in (record.data, *record.began_with, *record.added.values())
+    )
     first = "**Synthetic: trained on scans that a program drew. Not for patients.**\n\n" if synthetic else ""
     return f"""{first}# Model Overview
 
@@ -71,7 +78,7 @@ synergistic learning on partial annotations*, MIDL 2024. {metadata["intended_use
 
 - Modality: {data.get("modality") or "not stated"}
 - License: {data.get("license") or "not stated"} (see `data_license.txt`)
-- Reference: {data.get("reference") or "not stated"}{_added(record)}
+- Reference: {data.get("reference") or "not stated"}{_others(record)}
 
 {_annotated(record)}
 

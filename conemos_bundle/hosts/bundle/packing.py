@@ -69,7 +69,7 @@ def metadata(record: Run, name: str, version: str, changelog: dict[str, str], **
         texts: fields to set otherwise than by default (``authors``, ``copyright``, ``description``, …).
     """
     regions, plan, data = record.regions, record.plan, record.data
-    sources = [data, *record.added.values()]
+    sources = [data, *record.began_with, *record.added.values()]
     versions = zoo_versions(package_versions())
     listed = ", ".join(regions)
     kind = KINDS.get(record.network.target.rpartition(".")[2], "A 3D network")
@@ -257,6 +257,10 @@ def _reject_name_within_another(name: str, target: Path, unit_tests: Path) -> No
 def _data_license(record: Run) -> str:
     """What the license file of the training data says."""
     sources: dict[str, Source] = {"The weights in models/ were trained on": record.data}
+    sources |= {
+        f"They began as weights{f' ({place})' if place > 1 else ''} that were trained on": before
+        for place, before in enumerate(record.began_with, 1)
+    }
     sources |= {f"A region was added later, {region}, taught on": taught for region, taught in record.added.items()}
     lines = []
     for begin, source in sources.items():
