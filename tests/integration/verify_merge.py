@@ -1,6 +1,6 @@
 """Two people teach two copies of a model a region each; merged, every region is what it was, to the bit.
 
-python tests/integration/verify_merge.py SCANS       # folder of the hippocampus crops: images/, labels/; two minutes
+python tests/integration/verify_merge.py SCANS       # folder of the hippocampus crops: images/, labels/; some minutes
 """
 
 from __future__ import annotations
