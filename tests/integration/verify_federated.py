@@ -156,7 +156,7 @@ def fails_loudly(files: list[Path], root: Path) -> None:
     files[1].write_text(json.dumps(content))
     done = subprocess.run(command(files, root / "fails", 1, 1), capture_output=True, text=True, check=False)
     assert done.returncode == 1 and not (root / "fails" / "model.pt").exists(), done
-    assert done.stderr.count("\n") == 1 and "site-2" in done.stderr and "has no voxel" in done.stderr, done.stderr
+    assert done.stderr.count("\n") == 1 and "site-2" in done.stderr and "is empty" in done.stderr, done.stderr
     print(done.stderr.strip())
 
 
