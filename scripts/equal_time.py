@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -73,6 +74,12 @@ def conemos(command: str, *files: Path, program: Sequence[str] = ("-m", "conemos
     words = [*map(str, files), *(word for option, value in options.items() for word in (f"--{option}", str(value)))]
     environment = {**os.environ, **{f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}}
     subprocess.run([sys.executable, *program, command, *words], check=True, env=environment)
+
+
+def copy_file(file: Path, target: Path) -> None:
+    """Copy a file of a run to where it is kept, whose folder is made."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, target)
 
 
 def is_evaluated(folder: Path) -> bool:

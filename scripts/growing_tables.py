@@ -6,13 +6,13 @@ python scripts/growing_tables.py tables docs/results/growing # tables.md and gro
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import fire
 import matplotlib.pyplot as plt
 import pandas as pd
 from conemos_bundle.networks import AddedRegion, FiLMUNet, UNet
+from equal_time import copy_file
 from growing import SMALL, STUDIES
 from torch import nn
 
@@ -54,20 +54,15 @@ def keep(runs: str, target: str) -> None:
     for study in (folder for folder in Path(runs).iterdir() if folder.is_dir()):
         for file in [*study.glob("growing_*.csv"), *study.glob("base*/curve.csv")]:
             name = file.name if file.parent == study else f"{file.parent.name}_{file.name}"
-            _copy(file, Path(target) / study.name / name)
+            copy_file(file, Path(target) / study.name / name)
         for done in study.glob("runs/*/evaluation_test/per_scan.csv"):
             run = done.parents[1]
             for name, source in KEPT.items():
                 found = [file for file in (run / source, run / "training" / source) if file.is_file()]
                 if found:
-                    _copy(found[0], Path(target) / study.name / "runs" / run.name / name)
+                    copy_file(found[0], Path(target) / study.name / "runs" / run.name / name)
             if (run / "training" / "run.json").is_file():
-                _copy(run / "training" / "run.json", Path(target) / study.name / "runs" / run.name / "run.json")
-
-
-def _copy(file: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(file, target)
+                copy_file(run / "training" / "run.json", Path(target) / study.name / "runs" / run.name / "run.json")
 
 
 def learned(variant: str, regions: int) -> int:

@@ -6,7 +6,6 @@ python scripts/pays_tables.py tables docs/results/pays          # <budget>.md, d
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from conemos_bundle.training.curve import read_curve
+from equal_time import copy_file
 from pays_studies import folder_of
 from scipy.stats import t as student
 
@@ -36,16 +36,11 @@ def keep(runs: str, target: str) -> None:
     """
     source = Path(runs)
     for file in source.glob("*/annotated.csv"):
-        _copy(file, Path(target) / file.relative_to(source))
+        copy_file(file, Path(target) / file.relative_to(source))
     for done in source.glob("*/*/*/seed*/evaluation_test/per_scan.csv"):
         run = done.parents[1]
         for name in KEPT:
-            _copy(run / name, Path(target) / run.relative_to(source) / Path(name).name)
-
-
-def _copy(file: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(file, target)
+            copy_file(run / name, Path(target) / run.relative_to(source) / Path(name).name)
 
 
 def tables(folder: str) -> None:
