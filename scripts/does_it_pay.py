@@ -61,14 +61,14 @@ def main(
         steps: of PSL loss, which is trained first.
         methods: of ``METHODS``.
         budgets: steps, time or masks.
-        seed: of weights, draws and augmentation.
+        seed: of weights, draws and augmentation; and of the fold, where a study has folds.
         split: that is looked at.
         options: settings of all trainings.
     """
     methods, budgets = _some(methods, METHODS), _some(budgets, BUDGETS)
     (study,) = _some(study, STUDIES)
     folder = Path(output).absolute() / study
-    file = write_study(study, Path(data).absolute(), folder)
+    file = write_study(study, Path(data).absolute(), folder, seed)
 
     def trained(budget: str, method: str, **length: Any) -> list[Epoch]:
         run = folder / budget / method / f"seed{seed}"

@@ -1,6 +1,6 @@
-"""All of does_it_pay.py: three data sets under three budgets, and five where it should pay at equal time; two seeds.
+"""All of does_it_pay.py: three data sets under three budgets, and seven where it should pay at equal time.
 
-    python scripts/pays_all.py DATA --output pays --cores 2    # about six core-hours; goes on where it was cut
+    python scripts/pays_all.py DATA --output pays --cores 2    # about eight core-hours; goes on where it was cut
     python scripts/pays_tables.py keep pays docs/results/pays
     python scripts/pays_tables.py tables docs/results/pays
     python scripts/pays_figures.py docs/results/pays
@@ -29,7 +29,7 @@ def main(data: str, output: str = "pays", cores: int = 2, seeds: Sequence[int] =
         data: folder of the three data sets.
         output: folder of all studies.
         cores: trainings side by side.
-        seeds: of weights, draws and augmentation.
+        seeds: of weights, draws and augmentation; studies of folds have their own, one per fold.
     """
     folder = Path(output).absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def main(data: str, output: str = "pays", cores: int = 2, seeds: Sequence[int] =
     def run(job: tuple[str, int]) -> str:
         study, seed = job
         source = Path(data).absolute() / folder_of(study)
-        write_study(study, source, folder / study)
+        write_study(study, source, folder / study, seed)
         words = [study, str(source), "--output", str(folder), "--seed", str(seed)]
         if study not in MAIN:
             words += ["--methods", "[psl_loss, conemos]", "--budgets", "time"]
@@ -48,8 +48,9 @@ def main(data: str, output: str = "pays", cores: int = 2, seeds: Sequence[int] =
         print(told, flush=True)
         return "" if code == 0 else told
 
-    others = [study for study in STUDIES if study not in MAIN]
+    others = [study for study in STUDIES if study not in MAIN and "folds" not in STUDIES[study]]
     jobs = [(study, seed) for studies in (MAIN, others) for seed in seeds for study in studies]
+    jobs += [(study, 1 + fold) for study, one in STUDIES.items() for fold in range(one.get("folds", 0))]
     with ThreadPoolExecutor(cores) as pool:
         failed = [told for told in pool.map(run, jobs) if told]
     sys.exit("\n".join(failed) or 0)

@@ -1,6 +1,7 @@
 """The studies of does_it_pay.py: which masks of a data set a network is given, and their datalists.
 
-Test scans have every region; validation scans what is published.
+Test scans have every region; validation scans what is published. A study of folds tests each scan of its data set once:
+each seed has the next fold.
 """
 
 from __future__ import annotations
@@ -103,27 +104,32 @@ STUDIES: dict[str, dict[str, Any]] = {
     "sparse": {"flags": sparse, "regions": REGIONS["chaos_t2spir"], "settings": CHAOS},
     "many": {"flags": few_of_many, "regions": TISSUES, "settings": ATLAS},
 }
+STUDIES |= {f"{study}_folds": {**STUDIES[study], "folds": 4} for study in ("chaos", "sparse")}
 
 
-OTHER_FOLDERS = {"chaos": "chaos_t2spir", "sparse": "chaos_t2spir", "many": "fetal_brain_atlas"}
+OTHER_FOLDERS = {"chaos": "chaos_t2spir", "sparse": "chaos_t2spir", "many": "fetal_brain_atlas"}  # by first word
 
 
 def folder_of(study: str) -> str:
     """The data set of a study, by the name of its folder."""
-    return OTHER_FOLDERS.get(study, "hippocampus")
+    return OTHER_FOLDERS.get(study.split("_")[0], "hippocampus")
 
 
-def write_study(study: str, data: Path, folder: Path) -> Path:
+def write_study(study: str, data: Path, folder: Path, seed: int = 0) -> Path:
     """The study's datalist, written once, by whoever comes first; all of it is there, or nothing.
 
     Args:
         study: of ``STUDIES``.
         data: folder of its data set.
         folder: of the study.
+        seed: that is to be trained, which chooses the fold of a study of folds.
     """
+    fold = seed % folds if (folds := STUDIES[study].get("folds")) else None
+    if fold is not None:
+        folder = folder / f"fold{fold}"
     if not (folder / "datalist.json").exists():
         part = folder.with_name(f".{folder.name}.{os.getpid()}")  # beside it: relative paths stay right
-        _write(study, data, part)
+        _write(study, data, part, fold or 0)
         try:
             part.rename(folder)
         except OSError:  # another process was faster
@@ -131,11 +137,22 @@ def write_study(study: str, data: Path, folder: Path) -> Path:
     return folder / "datalist.json"
 
 
-def _write(study: str, data: Path, folder: Path) -> None:
+def folded(table: pd.DataFrame, fold: int) -> pd.DataFrame:
+    """The same splits and annotations, each for the scan that is ``fold`` times the number of test scans further on.
+
+    Args:
+        table: of all scans, one split after the other.
+        fold: 0 leaves it as it is.
+    """
+    by = fold * int((table["split"] == "test").sum())
+    return table.assign(scan=np.roll(table["scan"].to_numpy(), -by))
+
+
+def _write(study: str, data: Path, folder: Path, fold: int) -> None:
     folder.mkdir(parents=True)
     flags, regions = STUDIES[study]["flags"], STUDIES[study]["regions"]
     source = _second_rater(data, folder / "raters") if study == "raters" else data
-    table = scans_and_splits(data)
+    table = folded(scans_and_splits(data), fold)
     known = flags(table)
     with (folder / "annotated.csv").open("w", newline="") as opened:
         writer = csv.writer(opened)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from conemos_bundle.training.curve import read_curve
 from equal_time import copy_file
-from pays_studies import folder_of
+from pays_studies import STUDIES, folder_of
 from scipy.stats import t as student
 
 KEPT = ("run.json", "asked.json", "curve.csv", "evaluation_test/per_scan.csv")
@@ -35,7 +35,7 @@ def keep(runs: str, target: str) -> None:
         target: folder of the same shape.
     """
     source = Path(runs)
-    for file in source.glob("*/annotated.csv"):
+    for file in [*source.glob("*/annotated.csv"), *source.glob("*/fold*/annotated.csv")]:
         copy_file(file, Path(target) / file.relative_to(source))
     for done in source.glob("*/*/*/seed*/evaluation_test/per_scan.csv"):
         run = done.parents[1]
@@ -49,10 +49,10 @@ def tables(folder: str) -> None:
     Args:
         folder: that `keep` made.
     """
-    studies = sorted(file.parent for file in Path(folder).glob("*/annotated.csv"))
+    studies = sorted(steps.parent for steps in Path(folder).glob("*/steps"))
     rows = [row for study in studies for budget in OF_STEPS for row in rows_of(study, budget)]
-    for data in {folder_of(study.name) for study in studies}:
-        compare([row for row in rows if folder_of(row["study"]) == data])
+    for alike in {_compared_together(study.name) for study in studies}:
+        compare([row for row in rows if _compared_together(row["study"]) == alike])
     table = pd.DataFrame([{name: value for name, value in row.items() if name != "differences"} for row in rows])
     for budget, part in table.groupby("budget"):
         shown = part.drop(columns=["budget", "difference", "low", "high"], errors="ignore").fillna("")
@@ -61,6 +61,11 @@ def tables(folder: str) -> None:
     if "low" in table:
         _draw(table[(table["method"] == "conemos") & table["low"].notna()], Path(folder) / "differences.png")
     print(table.to_string(index=False))
+
+
+def _compared_together(study: str) -> tuple[str, bool]:
+    """Trainings of one data set differ as much in each study; those of other folds, with their scans, more."""
+    return folder_of(study), "folds" in STUDIES[study]
 
 
 def rows_of(study: Path, budget: str) -> list[dict[str, Any]]:
@@ -97,7 +102,8 @@ def compare(rows: list[dict[str, Any]]) -> None:
     """Add to the rows of one data set their mean differences in points, 95% intervals, and what can be said.
 
     A row has two seeds or three, from which no variance between trainings can be told. That is taken to be the same for
-    all comparisons on a data set, and estimated from all of them. To it comes that of the test scans, by bootstrap.
+    all comparisons on a data set, and estimated from all of them. To it comes that of the test scans, by bootstrap;
+    between folds, it is there already.
 
     Args:
         rows: some have ``differences``, of Dice: one table of scans by regions per seed. They get ``difference``,
@@ -126,6 +132,8 @@ def _mean(difference: pd.DataFrame) -> float:
 
 def _of_scans(differences: list[pd.DataFrame]) -> float:
     """The variance of the mean difference that comes from which scans were tested, by drawing them anew."""
+    if any(not one.index.equals(differences[0].index) for one in differences):
+        return 0.0  # folds: it is in what lies between them
     each = np.stack([one.to_numpy() for one in differences])  # (seeds, scans, regions)
     drawn = each[:, np.random.default_rng(0).integers(each.shape[1], size=(DRAWN, each.shape[1]))]
     with warnings.catch_warnings():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
 import json
 import time
 from pathlib import Path
 from types import ModuleType
 
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
@@ -69,6 +71,23 @@ def test_intervals_of_two_seeds_hold_the_truth_as_often_as_they_say(script, monk
         )
         held += [row["low"] <= 0 <= row["high"] for row in rows]
     assert 0.92 < np.mean(held) < 0.98  # intervals of seeds and scans drawn anew: .68
+
+
+def test_intervals_of_folds_hold_the_truth_too(script) -> None:
+    random, held = np.random.default_rng(0), []
+    for _ in range(200):  # two comparisons by four folds of five scans, which differ by 4 points
+        rows = compared(
+            script,
+            *(
+                [
+                    table(5, int(random.integers(10**9)), random.normal(0, 0.015), 0.04).set_index(pd.RangeIndex(5) + k)
+                    for k in range(4)
+                ]
+                for _ in range(2)
+            ),
+        )
+        held += [row["low"] <= 0 <= row["high"] for row in rows]
+    assert 0.92 < np.mean(held) < 0.98
 
 
 def run(folder: Path, dice: dict[str, list[float]], steps: int = 6) -> None:
@@ -172,6 +191,43 @@ def test_sparse_has_few_masks_and_each_region_twice(script) -> None:
     training = [flags[f"s{i}"] for i in range(10)]
     assert sum(map(len, training)) == 16 and min(map(len, training)) >= 1
     assert all(sum(region in one for one in training) >= 2 for region in "abc") and len(flags["s10"]) == 3
+
+
+def test_folds_test_each_scan_once_and_keep_how_many_masks_there_are(script, tmp_path: Path) -> None:
+    splits = ["train"] * 4 + ["validation"] * 2 + ["test"] * 2
+    table = published(splits, a=[1, 0, 0, 1, 1, 0, 1, 1], b=[0, 1, 1, 0, 0, 1, 1, 1])
+    folds = [script("pays_studies").folded(table, fold) for fold in range(4)]
+    tested = [scan for fold in folds for scan in fold.loc[fold["split"] == "test", "scan"]]
+    assert sorted(tested) == sorted(table["scan"]) and folds[0].equals(table)
+    for fold in folds:
+        assert fold[["split", "a", "b"]].equals(table[["split", "a", "b"]]) and set(fold["scan"]) == set(table["scan"])
+
+
+def test_each_seed_of_a_study_of_folds_has_its_own_datalist(script, tmp_path: Path) -> None:
+    studies, data = script("pays_studies"), tmp_path / "data"
+    names = [f"s{place:02}" for place in range(8)]
+    for kind in ("images", "labels"):
+        (data / kind).mkdir(parents=True)
+        for name in names:
+            voxels = np.arange(216, dtype=np.uint8).reshape(6, 6, 6) % 5
+            nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), data / kind / f"{name}.nii.gz")
+    regions = list(studies.REGIONS["chaos_t2spir"])
+    splits = ["train"] * 4 + ["validation"] * 2 + ["test"] * 2
+    known = pd.DataFrame(1, range(8), regions).assign(liver=[1, 0, 1, 1, 1, 1, 1, 1])
+    published_table = pd.concat([pd.DataFrame({"scan": names, "split": splits}), known], axis=1)
+    published_table.to_csv(data / "partial_annotations.csv", index=False)
+    files = [studies.write_study("chaos_folds", data, tmp_path / "pays" / "chaos_folds", seed) for seed in (1, 4)]
+    assert [file.parent.name for file in files] == ["fold1", "fold0"]
+    lists = [json.loads(file.read_text()) for file in files]
+    assert [[one["subject"] for one in each["test"]] for each in lists] == [["s00", "s01"], ["s06", "s07"]]
+    unknown = [
+        row["scan"]
+        for file in files
+        for row in csv.DictReader((file.parent / "annotated.csv").open())
+        if row["liver"] == "0"
+    ]
+    assert unknown == ["s03", "s01"]
+    assert studies.write_study("chaos", data, tmp_path / "pays" / "chaos").parent.name == "chaos"
 
 
 def test_two_raters_never_share_a_training_scan(script) -> None:
