@@ -30,6 +30,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "conemos": {},
     "conemos_paper": {"n_conditioned": None, "regions_per_scan": 1},  # all conditioned, one mask per scan and step
     "dodnet": {"overlay": "dodnet"},
+    "psl_loss_relu": {"overlay": OTHER, "network_def::last_relu": True},  # a ReLU before its last layer
 }
 BUDGETS = {"steps": tuple(METHODS), "time": ("conemos", "conemos_paper", "dodnet"), "masks": ("conemos_paper",)}
 COMMON = {
@@ -46,7 +47,7 @@ def main(
     data: str,
     output: str = "pays",
     steps: int = 1800,
-    methods: Sequence[str] = tuple(METHODS),
+    methods: Sequence[str] = (OTHER, "conemos", "conemos_paper", "dodnet"),
     budgets: Sequence[str] = tuple(BUDGETS),
     seed: int = 0,
     split: str = "test",

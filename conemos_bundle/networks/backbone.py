@@ -37,6 +37,8 @@ class Backbone(nn.Module):
         film_position: ``"after_activation"`` (the paper) or ``"before_activation"``.
         embedding: length of the embedding that FiLM reads; None: no FiLM.
         n_conditioned: with an embedding, how many convolutions have FiLM, the last ones; None: all.
+        last_relu: without an embedding, whether a ReLU precedes the final convolution. Behind it features are never
+            below 0: a region whose weights have all become so, as the background asks for early on, is never found.
 
     Raises:
         ValueError: an option has a value other than those above.
@@ -54,6 +56,7 @@ class Backbone(nn.Module):
         film_position: str = "after_activation",
         embedding: int | None = None,
         n_conditioned: int | None = None,
+        last_relu: bool = True,
     ) -> None:
         super().__init__()
         for name, value, allowed in (
@@ -89,6 +92,7 @@ class Backbone(nn.Module):
             block.unite_norm_and_film()
         self.encoder = Encoder(downward, plain, skip)
         self.decoder = Decoder(upward, plain - encoder_convs)
+        [*downward, *upward][-1][-1].relu = last_relu
         self.final: nn.Module = nn.Identity()
         self.final_film: FiLM | None = None
         if out_channels is not None:

@@ -38,6 +38,7 @@ class ConvBlock(nn.Module):
         self.film = film
         self.film_first = film_position == "before_activation"
         self.norm_with_film = False
+        self.relu = True
 
     def unite_norm_and_film(self) -> None:
         """Let instance norm and the FiLM behind it be one, where they are; x needs a row per row of z."""
@@ -70,7 +71,8 @@ class ConvBlock(nn.Module):
     def activate(self, x: torch.Tensor, z: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """The block's output, and the activation before a FiLM that follows it (what ``skip="first_conv"`` takes)."""
         if self.film is None or z is None:
-            x = F.relu_(x)  # nobody else holds it, and no gradient needs it
+            if self.relu:
+                x = F.relu_(x)  # nobody else holds it, and no gradient needs it
             return x, x
         if hasattr(self.norm, "weight"):  # noqa: SIM102 (TorchScript would compile the next line for any norm)
             if self.norm_with_film:

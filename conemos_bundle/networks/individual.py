@@ -39,11 +39,11 @@ class IndividualNetworks(RegionNetwork):
         norm: str | None = None,
         skip: str = "last",
         spacings: Sequence[Sequence[float]] | None = None,
+        last_relu: bool = True,
     ) -> None:
         super().__init__(locals())
-        self.networks = RegionBranches(
-            OneRegion(Backbone(in_channels, 1, channels, convs_per_level, norm, skip)) for _ in range(num_regions)
-        )
+        options = in_channels, 1, channels, convs_per_level, norm, skip
+        self.networks = RegionBranches(OneRegion(Backbone(*options, last_relu=last_relu)) for _ in range(num_regions))
 
     def encode(self, image: torch.Tensor) -> list[torch.Tensor]:
         """The image: the networks share nothing else."""

@@ -40,9 +40,11 @@ class MultiDecoder(RegionNetwork):
         convs_per_level: int = 2,
         norm: str | None = None,
         skip: str = "last",
+        last_relu: bool = True,
     ) -> None:
         super().__init__(locals())
-        backbones = [Backbone(in_channels, 1, channels, convs_per_level, norm, skip) for _ in range(num_regions)]
+        options = in_channels, 1, channels, convs_per_level, norm, skip
+        backbones = [Backbone(*options, last_relu=last_relu) for _ in range(num_regions)]
         self.factor, self.smallest = backbones[0].factor, backbones[0].smallest
         self.encoder = backbones[0].encoder
         self.heads = RegionBranches(RegionDecoder(backbone) for backbone in backbones)

@@ -12,7 +12,7 @@ from conemos_bundle.networks.interface import RegionNetwork, indices
 class UNet(RegionNetwork):
     """The backbone with K output channels; all are computed, those asked for are selected.
 
-    Args: as for `FiLMUNet`, without those of FiLM.
+    Args: as for `FiLMUNet`, without those of FiLM; ``last_relu`` as for `Backbone`.
     """
 
     def __init__(
@@ -23,9 +23,10 @@ class UNet(RegionNetwork):
         convs_per_level: int = 2,
         norm: str | None = None,
         skip: str = "last",
+        last_relu: bool = True,
     ) -> None:
         super().__init__(locals())
-        self.backbone = Backbone(in_channels, num_regions, channels, convs_per_level, norm, skip)
+        self.backbone = Backbone(in_channels, num_regions, channels, convs_per_level, norm, skip, last_relu=last_relu)
 
     def encode(self, image: torch.Tensor) -> list[torch.Tensor]:
         """All of the network, as `RegionNetwork.encode`."""
