@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+import json
+from pathlib import Path
+from pydoc import locate
+
 import pytest
 import torch
 from conemos_bundle.networks import NETWORKS
 from torch import nn
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = {"num_regions": 3, "channels": (2, 4, 6)}
 
 
@@ -124,14 +130,27 @@ def test_as_many_parameters_as_in_the_papers_second_table(name: str, millions: f
 
 
 @pytest.mark.parametrize("last_relu", [True, False])
+@pytest.mark.parametrize("name", ["UNet", "MultiLayer", "MultiDecoder", "IndividualNetworks"])
 @torch.no_grad()
-def test_a_last_layer_without_relu_finds_its_region_whatever_the_sign_of_its_weight(last_relu: bool) -> None:
-    network = build("MultiLayer", norm="instance", last_relu=last_relu)
-    head = network.heads.branches[0].final
-    head.bias.zero_()
+def test_without_relu_a_last_layer_finds_its_region_whatever_the_sign_of_its_weights(
+    name: str, last_relu: bool
+) -> None:
+    network = build(name, norm="instance", last_relu=last_relu)
+    finals = [layer for layer in network.modules() if isinstance(layer, nn.Conv3d) and layer.kernel_size == (1, 1, 1)]
     for sign in (1, -1):
-        head.weight.fill_(sign)
-        assert bool((network(images(1, 1, 12, 8, 8), torch.tensor([0])) > 0).any()) == (sign > 0 or not last_relu)
+        for layer in finals:
+            layer.weight.fill_(sign)
+            layer.bias.zero_()
+        found = (network(images(1, 1, 12, 8, 8)) > 0).flatten(2).any(2)
+        assert bool(found.all() if sign > 0 or not last_relu else not found.any())
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("methods/*.json")), ids=lambda file: file.stem)
+def test_no_method_compared_has_a_relu_before_its_last_layer(file: Path) -> None:
+    definition = json.loads(file.read_text()).get("network_def")
+    if definition:
+        takes = inspect.signature(locate(definition["_target_"])).parameters
+        assert definition.get("last_relu") == (False if "last_relu" in takes else None)
 
 
 @pytest.mark.parametrize("name", ["IndividualNetworks", "MultiLayer", "MultiDecoder"])
