@@ -17,8 +17,8 @@ BY_REGION = {
     "rare": "Hippocampus: the posterior part is annotated in 12 of 140 scans",
     "raters": "Hippocampus: two raters, who end the anterior part elsewhere, each with half of the scans",
     "many": "Fetal brain atlas: twelve regions, three of them annotated in each of nine scans",
-    "sparse": "CHAOS: 1.6 masks per scan",
-    "chaos": "CHAOS: six regions, as annotated",
+    "sparse_folds": "CHAOS: 1.6 masks per scan; each of 20 scans tested once",
+    "chaos_folds": "CHAOS: 2.4 masks per scan; each of 20 scans tested once",
 }
 NAMES = {OTHER: "PSL loss", "conemos": "CoNeMOS"}
 COLORS = {OTHER: "tab:orange", "conemos": "tab:blue"}
@@ -49,7 +49,7 @@ def _runs(study: Path) -> dict[str, list[pd.DataFrame]]:
 
 
 def _trained(study: Path) -> pd.DataFrame:
-    table = pd.read_csv(study / "annotated.csv")
+    table = pd.read_csv(next(iter(sorted(study.glob("**/annotated.csv")))))  # of each fold, as many masks
     return table[table["split"] == "train"].drop(columns=["scan", "split"])
 
 

@@ -33,7 +33,7 @@ def table(scans: int, seed: int, by: np.ndarray | float = 0.0, noise: float = 0.
 
 
 def compared(script, *differences: list[pd.DataFrame]) -> list[dict]:
-    rows = [{"differences": one} for one in differences]
+    rows = [{"differences": one, "runs": str(place)} for place, one in enumerate(differences)]
     script("pays_tables").compare(rows)
     return rows
 
@@ -71,6 +71,15 @@ def test_intervals_of_two_seeds_hold_the_truth_as_often_as_they_say(script, monk
         )
         held += [row["low"] <= 0 <= row["high"] for row in rows]
     assert 0.92 < np.mean(held) < 0.98  # intervals of seeds and scans drawn anew: .68
+
+
+def test_runs_that_two_budgets_share_count_once(script) -> None:
+    differences = [[table(9, 0, by, 0.01) for by in (0.02, 0.03)], [table(9, 1, by, 0.01) for by in (0.0, 0.06)]]
+    twice = [{"differences": one, "runs": name} for one, name in zip(differences, "ab", strict=True)]
+    twice.append({"differences": differences[1], "runs": "b"})
+    script("pays_tables").compare(twice)
+    once = compared(script, *differences)
+    assert [row["low"] for row in twice[:2]] == [row["low"] for row in once] and twice[2]["low"] == twice[1]["low"]
 
 
 def test_intervals_of_folds_hold_the_truth_too(script) -> None:
@@ -114,6 +123,23 @@ def test_a_budget_takes_what_is_the_same_from_the_runs_of_equal_steps(tmp_path: 
     assert list(masks.index) == ["psl_loss", "conemos", "conemos_paper"]
     assert (_mean_of(masks, "conemos_paper"), masks.loc["conemos_paper", "step"]) == (pytest.approx(-0.05), 12)
     assert rows_of(tmp_path, "time") == []  # nobody has trained by time
+
+
+def test_a_method_that_fails_now_and_then_does_not_widen_the_intervals_of_others(tmp_path: Path, script) -> None:
+    tables, differences = script("pays_tables"), []
+    for seed, by in (("seed0", 0.0), ("seed1", 0.01)):
+        run(tmp_path / "chaos" / "steps" / "psl_loss" / seed, {"a": [0.5, 0.6], "b": [0.7, 0.8]})
+        run(tmp_path / "chaos" / "steps" / "conemos" / seed, {"a": [0.6, 0.7], "b": [0.7 + by, 0.8]})
+    for relu in ([], [0.1, 0.9]):
+        for seed, dice in enumerate(relu):
+            run(tmp_path / "chaos" / "steps" / "psl_loss_relu" / f"seed{seed}", {"a": [dice, dice], "b": [dice, dice]})
+        tables.tables(str(tmp_path))
+        table = pd.read_csv(tmp_path / "differences.csv")
+        differences.append(table[table["budget"] == "steps"].set_index("method"))
+    without, with_it = (one.loc["conemos", ["difference", "low", "high"]].tolist() for one in differences)
+    assert without == pytest.approx(with_it) and without[0] == pytest.approx(5.13, abs=0.01)
+    assert differences[1].loc["psl_loss_relu", "high"] > 100
+    assert "| chaos   | psl_loss_relu |" in (tmp_path / "steps.md").read_text()
 
 
 def test_runs_of_other_scans_are_not_compared_and_seeds_in_pairs_alone(tmp_path: Path, script) -> None:
