@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
 import re
 import time
@@ -12,18 +13,21 @@ from statistics import fmean
 from typing import Annotated, Any
 
 import torch
+from conemos_bundle.data.sides import name_some
 from conemos_bundle.files import write_in_one_step
 from conemos_bundle.names import region_name
 from conemos_bundle.utils.records import Amount, Number, Share, Strict, read_table
 from ignite.engine import Engine, Events
 from pydantic import ConfigDict, Field, model_validator
 
+logger = logging.getLogger(__name__)
 CURVE = "curve.csv"
+OF_REGION = "validation_dice_"
 FALSE_POSITIVES = "val_false_positive_ml"
 
 
 class Curve:
-    """Write ``curve.csv`` into the run's folder: one row per epoch, also over interruptions.
+    """Write ``curve.csv`` into the run's folder: one row per epoch, also over interruptions; warn of regions not found.
 
     Put it after `MaskCount` and before `Checkpoint` in the list: whoever is killed between curve and checkpoint does
     the epoch, and its row, again.
@@ -63,6 +67,15 @@ class Curve:
         engine.add_event_handler(Events.EPOCH_STARTED, self._epoch_started)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch_completed)
+        engine.add_event_handler(Events.COMPLETED, self._completed)
+
+    def _completed(self) -> None:
+        missed = never_found(read_curve(self.path))
+        if missed:
+            logger.warning(
+                f"{self.path.parent}: nothing of {name_some(missed)} was found in the validation scans: train longer, "
+                "with more features (--channels) or more scans of it"
+            )
 
     def _epoch_started(self, engine: Engine) -> None:
         self.losses = []
@@ -87,12 +100,12 @@ class Curve:
             "loss": round(fmean(torch.stack(self.losses).tolist()), 6),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "validation_dice": "",
-            **{f"validation_dice_{region}": "" for region in self.regions},
+            **{f"{OF_REGION}{region}": "" for region in self.regions},
         }
         if self.evaluator is not None and self.evaluator.state.epoch == engine.state.epoch:
             row["validation_dice"] = round(float(self.evaluator.state.metrics[self.metric]), 6)
             means = self.evaluator.state.metric_details[self.metric].nanmean(dim=0).tolist()  # type: ignore[attr-defined]
-            row.update({f"validation_dice_{r}": round(m, 6) for r, m in zip(self.regions, means, strict=True)})
+            row.update({f"{OF_REGION}{r}": round(m, 6) for r, m in zip(self.regions, means, strict=True)})
             volumes = false_positives(self.evaluator, self.regions)
             row.update({f"false_positive_ml_{region}": round(volume, 6) for region, volume in volumes.items()})
 
@@ -147,3 +160,14 @@ def read_curve(path: Path) -> list[Epoch]:
     if not path.exists():
         return []
     return read_table(Epoch, path, "; put a copy back, or move it away")
+
+
+def never_found(curve: Sequence[Epoch]) -> list[str]:
+    """The regions whose Dice is 0 in the epoch that is best on validation.
+
+    Args:
+        curve: the rows of a training; without validation, nothing is said.
+    """
+    best = max(curve, key=lambda one: one.validation_dice or 0.0, default=None)
+    of_regions = (best.model_extra or {}).items() if best else ()
+    return [name.removeprefix(OF_REGION) for name, dice in of_regions if name.startswith(OF_REGION) and dice == 0]

@@ -6,12 +6,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from conemos_bundle.training.curve import Curve, false_positives, read_curve
+from conemos_bundle.training.curve import Curve, false_positives, never_found, read_curve
 from conemos_bundle.training.mask_count import MaskCount
 from ignite.engine import Engine, Events
 
 
-def train(folder: Path, epochs: tuple[int, int], validated: tuple[int, ...] = ()) -> pd.DataFrame:
+def train(folder: Path, epochs: tuple[int, int], validated: tuple[int, ...] = (), eye: float = 0.25) -> pd.DataFrame:
     """Epochs (first, last) of 4 steps of 10 ms each, with losses 1, 2, 3, …, and validation after some; the curve.
 
     Step i learns one mask of one image, and where i is even three of another.
@@ -32,7 +32,7 @@ def train(folder: Path, epochs: tuple[int, int], validated: tuple[int, ...] = ()
         if trainer.state.epoch in validated:
             evaluator.state.epoch = trainer.state.epoch
             evaluator.state.metrics = {"dice": 0.4375}
-            evaluator.state.metric_details = {"dice": torch.tensor([[0.5, float("nan")], [0.75, 0.25]])}
+            evaluator.state.metric_details = {"dice": torch.tensor([[0.5, float("nan")], [0.75, eye]])}
 
     @trainer.on(Events.STARTED)
     def resume() -> None:
@@ -56,6 +56,38 @@ def test_one_row_an_epoch(tmp_path: Path) -> None:
     assert curve["validation_dice_body"].fillna(-1).tolist() == [-1, 0.625, -1]
     assert curve["validation_dice_eye"].fillna(-1).tolist() == [-1, 0.25, -1]
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["curve.csv"]
+
+
+HEAD = (
+    "epoch,step,masks,seconds,loss,learning_rate,validation_dice,validation_dice_a,validation_dice_b,validation_dice_c"
+)
+
+
+@pytest.mark.parametrize(
+    ("rows", "missed"),
+    [
+        (["0.3,0.6,0.0,"], ["b"]),  # c is in no validation scan
+        (["0.3,0.6,0.0,", "0.4,0.2,0.6,"], []),
+        (["0.4,0.8,0.0,0.4", "0.2,0.0,0.2,0.4", ",,,"], ["b"]),  # the best epoch's weights are kept
+        (["0.0,0.0,0.0,"], ["a", "b"]),
+        ([",,,"], []),
+        ([], []),
+    ],
+)
+def test_who_was_never_found(tmp_path: Path, rows: list[str], missed: list[str]) -> None:
+    lines = [f"{epoch},1,1,1.0,0.5,0.1,{row}" for epoch, row in enumerate(rows, 1)]
+    (tmp_path / "curve.csv").write_text("\n".join([HEAD, *lines]) + "\n")
+    assert never_found(read_curve(tmp_path / "curve.csv")) == missed
+
+
+def test_a_training_ends_with_a_warning_of_regions_that_were_not_found(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(tmp_path / "run", (1, 2), validated=(2,))
+    assert not caplog.records
+    train(tmp_path / "other", (1, 2), validated=(2,), eye=0.0)
+    (warning,) = caplog.messages
+    assert warning.startswith(f"{tmp_path / 'other'}: nothing of 'eye' was found in the validation scans: train longer")
 
 
 def test_false_positives_of_regions_that_are_absent_somewhere() -> None:
