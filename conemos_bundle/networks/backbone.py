@@ -38,7 +38,7 @@ class Backbone(nn.Module):
         embedding: length of the embedding that FiLM reads; None: no FiLM.
         n_conditioned: with an embedding, how many convolutions have FiLM, the last ones; None: all.
         last_relu: without an embedding, whether a ReLU precedes the final convolution. Behind it features are never
-            below 0: a region whose weights have all become so, as the background asks for early on, is never found.
+            below 0, and a region whose weights the background pushes down early on may never be found.
 
     Raises:
         ValueError: an option has a value other than those above.
