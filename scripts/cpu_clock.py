@@ -1,4 +1,7 @@
-"""A conemos command by the processor's clock: what else runs on the machine makes no training longer, or shorter.
+"""A conemos command by the processor's clock: waiting for other programs does not count.
+
+They still slow it down where they share caches and memory: with two trainings on two cores, the same steps took 194 to
+213 s.
 
     OMP_NUM_THREADS=1 python scripts/cpu_clock.py train study.json --minutes 5
 

@@ -4,9 +4,11 @@
     python scripts/does_it_pay.py rare DATA/hippocampus --output pays --methods "[psl_loss, conemos]" --budgets time
 
 The steps are those of ``--steps``; the masks those that PSL loss has seen by then; the time what it needed, by the
-processor's clock (cpu_clock.py). Each training has its own schedule, which ends with its budget. Where two budgets are
-the same to a method, it is trained once: PSL loss sees all masks of each step, and so do DoDNet and CoNeMOS here. What
-is done is left out when started again, other settings are refused; several studies, or seeds, may run side by side.
+processor's clock (cpu_clock.py), which two trainings side by side make uncertain by some percent: a run that was given
+a time within `NEAR` of what its reference needs stays. Each training has its own schedule, which ends with its budget.
+Where two budgets are the same to a method, it is trained once: PSL loss sees all masks of each step, and so do DoDNet
+and CoNeMOS here. What is done is left out when started again, other settings are refused; several studies, or seeds,
+may run side by side.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from equal_time import conemos, is_evaluated
 from pays_studies import STUDIES, write_study
 
 EPOCHS = 6
+NEAR = 0.05
 CLOCK = [str(Path(__file__).with_name("cpu_clock.py"))]
 OTHER = "psl_loss"  # what all are compared with
 METHODS: dict[str, dict[str, Any]] = {
@@ -62,7 +65,7 @@ def main(
         steps: of PSL loss, which is trained first.
         methods: of ``METHODS``.
         budgets: steps, time or masks.
-        seed: of weights, draws and augmentation; and of the fold, where a study has folds.
+        seed: of weights, draws and augmentation; and of the fold, or the fraction of the scans.
         split: that is looked at.
         options: settings of all trainings.
     """
@@ -74,6 +77,8 @@ def main(
     def trained(budget: str, method: str, **length: Any) -> list[Epoch]:
         run = folder / budget / method / f"seed{seed}"
         settings = {**COMMON, **STUDIES[study]["settings"], **METHODS[method], **options, **length, "seed": seed}
+        if "minutes" in length:
+            settings["minutes"] = _minutes_before(run / "asked.json", length["minutes"])
         _same_as_before(run / "asked.json", settings)
         if not is_evaluated(run / f"evaluation_{split}"):
             conemos("train", file, program=CLOCK, output_dir=run, **settings)
@@ -100,6 +105,12 @@ def _some(chosen: str | Sequence[str], known: Sequence[str] | dict[str, Any]) ->
         if name not in known:
             sys.exit(f"error: {name!r}: use one of {', '.join(known)}")
     return names
+
+
+def _minutes_before(file: Path, minutes: float) -> float:
+    """Those that a run was given already, where they are near enough."""
+    before = json.loads(file.read_text()).get("minutes", 0.0) if file.exists() else 0.0
+    return before if abs(before - minutes) <= NEAR * minutes else minutes
 
 
 def _same_as_before(file: Path, settings: dict[str, Any]) -> None:

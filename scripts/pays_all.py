@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fire
-from pays_studies import STUDIES, folder_of, write_study
+from pays_studies import STUDIES, folder_of
 
 MAIN = ("hippocampus", "chaos", "many")
 
@@ -37,7 +37,6 @@ def main(data: str, output: str = "pays", cores: int = 2, seeds: Sequence[int] =
     def run(job: tuple[str, int]) -> str:
         study, seed = job
         source = Path(data).absolute() / folder_of(study)
-        write_study(study, source, folder / study, seed)
         words = [study, str(source), "--output", str(folder), "--seed", str(seed)]
         if study not in MAIN:
             words += ["--methods", "[psl_loss, conemos]", "--budgets", "time"]

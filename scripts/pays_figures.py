@@ -10,6 +10,7 @@ from pathlib import Path
 import fire
 import matplotlib.pyplot as plt
 import pandas as pd
+from pays_studies import STUDIES
 from pays_tables import OTHER, dice_of
 
 FEW = {"tenth": 0.1, "quarter": 0.25, "hippocampus": 1.0}  # of the training scans
@@ -35,7 +36,7 @@ def main(folder: str) -> None:
     if all(_runs(root / study) for study in FEW):
         draw_few(root, root / "few_scans.png")
     for study, title in BY_REGION.items():
-        if _runs(root / study):
+        if _runs(root / study) and _is_whole(root / study):
             draw_regions(root / study, title, root / f"{study}.png")
 
 
@@ -46,6 +47,12 @@ def _runs(study: Path) -> dict[str, list[pd.DataFrame]]:
         for method, budget in TIME.items()
     }
     return found if all(found.values()) else {}
+
+
+def _is_whole(study: Path) -> bool:
+    """Whether all folds were tested, where there are folds."""
+    folds = STUDIES[study.name].get("folds", 0)
+    return all(len(seeds) >= folds for seeds in _runs(study).values())
 
 
 def _trained(study: Path) -> pd.DataFrame:

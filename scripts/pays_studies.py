@@ -7,8 +7,8 @@ each seed has the next fold.
 from __future__ import annotations
 
 import csv
-import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -128,8 +128,10 @@ def write_study(study: str, data: Path, folder: Path, seed: int = 0) -> Path:
     if fold is not None:
         folder = folder / f"fold{fold}"
     if not (folder / "datalist.json").exists():
-        part = folder.with_name(f".{folder.name}.{os.getpid()}")  # beside it: relative paths stay right
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))  # beside it: relative paths stay right
         _write(study, data, part, fold or 0)
+        part.chmod(0o755)
         try:
             part.rename(folder)
         except OSError:  # another process was faster
@@ -149,7 +151,6 @@ def folded(table: pd.DataFrame, fold: int) -> pd.DataFrame:
 
 
 def _write(study: str, data: Path, folder: Path, fold: int) -> None:
-    folder.mkdir(parents=True)
     flags, regions = STUDIES[study]["flags"], STUDIES[study]["regions"]
     source = _second_rater(data, folder / "raters") if study == "raters" else data
     table = folded(scans_and_splits(data), fold)

@@ -6,7 +6,10 @@ python scripts/pays_tables.py tables docs/results/pays          # <budget>.md, d
 
 from __future__ import annotations
 
+import json
 import warnings
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +17,20 @@ import fire
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from conemos_bundle.training.curve import read_curve
-from equal_time import copy_file
+from conemos_bundle.training.curve import Epoch, read_curve
+from equal_time import copy_file, is_evaluated
 from pays_studies import STUDIES, folder_of
 from scipy.stats import t as student
 
 KEPT = ("run.json", "asked.json", "curve.csv", "evaluation_test/per_scan.csv")
 OTHER = "psl_loss"  # what all are compared with
-HIDDEN = ("differences", "runs")
+HIDDEN = ("differences", "runs", "folds")
+NEAR = 1.06  # times: an equal time; as near as does_it_pay.py lets it be, and the last step
 FAILS = ("psl_loss_relu",)
 EVERY_MASK = (OTHER, "conemos", "dodnet")  # equal steps are equal masks to these
 OF_STEPS = {"steps": (), "time": (OTHER,), "masks": EVERY_MASK}  # whose runs of equal steps a budget takes
 DRAWN = 2000
+ALIKE = 0.5  # the correlation of two methods' differences from the same runs, where all trainings vary as much
 MARGIN = 1.0  # points of Dice within which methods are called level; said before any run was tested
 
 
@@ -41,7 +46,7 @@ def keep(runs: str, target: str) -> None:
         copy_file(file, Path(target) / file.relative_to(source))
     for done in source.glob("*/*/*/seed*/evaluation_test/per_scan.csv"):
         run = done.parents[1]
-        for name in KEPT:
+        for name in KEPT if is_evaluated(done.parent) else ():
             copy_file(run / name, Path(target) / run.relative_to(source) / Path(name).name)
 
 
@@ -61,36 +66,42 @@ def tables(folder: str) -> None:
         (Path(folder) / f"{budget}.md").write_text(shown.to_markdown(index=False) + "\n")
     table.to_csv(Path(folder) / "differences.csv", index=False, float_format="%.4g")
     if "low" in table:
-        _draw(table[(table["method"] == "conemos") & table["low"].notna()], Path(folder) / "differences.png")
+        shown = (table["method"] == "conemos") & table["low"].notna() & (table["budget"] != "masks")  # as many steps
+        _draw(table[shown], Path(folder) / "differences.png")
     print(table.to_string(index=False))
 
 
-def _compared_together(row: dict[str, Any]) -> tuple[str, bool, bool]:
-    """Trainings of one data set differ as much in each study; those of other folds, with their scans, more.
+def _compared_together(row: dict[str, Any]) -> tuple[str, str, bool]:
+    """Trainings of one data set differ as much in each study.
 
-    So do those of a method that fails now and then, by which the others shall not be judged.
+    More do those whose seed chooses scans too, and those of a method that fails now and then. Studies of folds have
+    the same scans, so that each is judged by itself.
     """
-    return folder_of(row["study"]), "folds" in STUDIES[row["study"]], row["method"] in FAILS
+    about = STUDIES[row["study"]]
+    apart = row["study"] if "folds" in about else "fraction" in about["settings"]
+    return folder_of(row["study"]), str(apart), row["method"] in FAILS
 
 
 def rows_of(study: Path, budget: str) -> list[dict[str, Any]]:
     """One row per method: its Dice with each seed, and its ``differences`` from PSL loss with the same seeds.
 
     Raises:
-        ValueError: two runs were evaluated on other scans or regions.
+        ValueError: two runs were evaluated on other scans or regions, the seeds of a method have other networks, or an
+            equal time is none.
     """
     found = {method: study / "steps" / method for method in OF_STEPS[budget]}
     found |= {folder.name: folder for folder in sorted((study / budget).glob("*")) if folder.is_dir()}
     other_first = sorted(found.items(), key=lambda one: (one[0] != OTHER, one[0]))
     runs = {method: {seed.name: seed for seed in sorted(folder.glob("seed*"))} for method, folder in other_first}
-    if set(runs) <= set(OF_STEPS[budget]) and budget == "time":
-        return []  # the other's own time alone
     rows = []
     for method, seeds in runs.items():
         if not seeds:
             continue
         both = [seed for seed in seeds if seed in runs.get(OTHER, {})]
         curves = [read_curve(run / "curve.csv")[-1] for run in seeds.values()]
+        _of_one_network(list(seeds.values()))
+        if budget == "time":
+            _as_long(curves, [read_curve(runs[OTHER][seed] / "curve.csv")[-1] for seed in both])
         row: dict[str, Any] = {"budget": budget, "study": study.name, "method": method, "seeds": len(seeds)}
         row["runs"] = str(found[method])
         for what in ("step", "masks", "seconds"):
@@ -100,30 +111,47 @@ def rows_of(study: Path, budget: str) -> list[dict[str, Any]]:
         row["Dice"] = f"{100 * np.mean([one.mean().mean() for one in dice]):.1f}"
         if method != OTHER and both:
             row["differences"] = [_difference(seeds[seed], runs[OTHER][seed]) for seed in both]
+        row["folds"] = "folds" in STUDIES.get(study.name, {})
         rows.append(row)
-    return rows
+    return rows if any("differences" in row for row in rows) else []  # else there is nothing to compare
+
+
+def _of_one_network(runs: Sequence[Path]) -> None:
+    records = [json.loads((run / "run.json").read_text())["network"] for run in runs]
+    if any(record != records[0] for record in records):
+        raise ValueError(f"{runs[0].parent}: its seeds have other networks")
+
+
+def _as_long(curves: Sequence[Epoch], others: Sequence[Epoch]) -> None:
+    for one, other in zip(curves, others, strict=False):
+        if not 1 / NEAR <= one.seconds / other.seconds <= NEAR:
+            raise ValueError(f"{one.seconds:.0f} and {other.seconds:.0f} s are no equal time")
 
 
 def compare(rows: list[dict[str, Any]]) -> None:
-    """Add to the rows of one data set their mean differences in points, 95% intervals, and what can be said.
+    """Add to rows that belong together their mean differences in points, 95% intervals, and what can be said.
 
-    A row has two seeds or three, from which no variance between trainings can be told. That is taken to be the same for
-    all comparisons on a data set, and estimated from all of them. To it comes that of the test scans, by bootstrap;
-    between folds, it is there already.
+    A row has two to four seeds, too few to tell the variance between trainings. That is taken to be the same for all
+    rows, and estimated from all of them. To it comes that of the test scans, by bootstrap; between folds, it is there
+    already. Comparisons with the same runs of PSL loss are alike (correlation 1/2), so that t has fewer degrees of
+    freedom than they have seeds (Satterthwaite). Intervals are not widened for how many there are.
 
     Args:
-        rows: some have ``differences``, of Dice, one table of scans by regions per seed, and ``runs``, their folder.
+        rows: some have ``differences``, of Dice, one table of scans by regions per seed; ``runs``, their folder;
+            ``study``; and ``folds``, whether each seed has other test scans.
             They get ``difference``, ``low``, ``high``, ``from PSL loss``, and ``verdict``: ``ahead`` or ``behind``
             where the interval is without 0, ``level`` where it lies within `MARGIN` points of it, else ``undecided``.
     """
     compared = [row for row in rows if row.get("differences")]
     seeds = [np.array([_mean(one) for one in row["differences"]]) for row in compared]
-    once = {row["runs"]: one for row, one in zip(compared, seeds, strict=True)}.values()  # in two budgets the same
-    freedom = sum(len(one) - 1 for one in once)
-    between = sum(((one - one.mean()) ** 2).sum() for one in once) / freedom if freedom else float("nan")
+    once = {row["runs"]: (row["study"], one) for row, one in zip(compared, seeds, strict=True)}  # of two budgets: one
+    count = sum(len(one) - 1 for _, one in once.values())
+    between = sum(((one - one.mean()) ** 2).sum() for _, one in once.values()) / count if count else float("nan")
+    freedom = _degrees_of_freedom([(study, len(one) - 1) for study, one in once.values()])
     for row, each in zip(compared, seeds, strict=True):
         mean = 100 * float(each.mean())
-        error = 100 * float(np.sqrt(between / len(each) + _of_scans(row["differences"])))
+        scans = 0.0 if row["folds"] else _of_scans(row["differences"])
+        error = 100 * float(np.sqrt(between / len(each) + scans))
         reach = float(student.ppf(0.975, freedom)) * error if freedom else float("nan")
         low, high = mean - reach, mean + reach
         row |= {"difference": mean, "low": low, "high": high, "verdict": "one seed"}
@@ -133,19 +161,27 @@ def compare(rows: list[dict[str, Any]]) -> None:
             row["verdict"] = sure or ("level" if max(-low, high) <= MARGIN else "undecided")
 
 
+def _degrees_of_freedom(comparisons: Sequence[tuple[str, int]]) -> float:
+    """Those of the pooled variance of comparisons, (study, seeds less one) each, alike within a study."""
+    of_study: Counter[str] = Counter()
+    for study, freedom in comparisons:
+        of_study[study] += freedom
+    spread = sum(freedom + ALIKE**2 * (of_study[study] - freedom) for study, freedom in comparisons)
+    return sum(of_study.values()) ** 2 / spread if spread else 0.0
+
+
 def _mean(difference: pd.DataFrame) -> float:
     return float(difference.mean().mean())
 
 
 def _of_scans(differences: list[pd.DataFrame]) -> float:
     """The variance of the mean difference that comes from which scans were tested, by drawing them anew."""
-    if any(not one.index.equals(differences[0].index) for one in differences):
-        return 0.0  # folds: it is in what lies between them
     each = np.stack([one.to_numpy() for one in differences])  # (seeds, scans, regions)
-    drawn = each[:, np.random.default_rng(0).integers(each.shape[1], size=(DRAWN, each.shape[1]))]
+    scans = each.shape[1]
+    drawn = each[:, np.random.default_rng(0).integers(scans, size=(DRAWN, scans))]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a draw without any scan of a region
-        return float(np.var(np.nanmean(np.nanmean(drawn, 2), (0, 2))))
+        return float(np.var(np.nanmean(np.nanmean(drawn, 2), (0, 2)))) * scans / (scans - 1)
 
 
 def _difference(run: Path, other: Path) -> pd.DataFrame:

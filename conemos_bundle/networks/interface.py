@@ -14,6 +14,8 @@ from conemos_bundle.networks.pairs import VOXELS_AT_ONCE, decode_pairs
 from torch import nn
 from torch.nn.modules.module import _IncompatibleKeys
 
+CAME_LATER = {"spacings": None, "last_relu": True}  # not recorded: trainings of before know no such argument
+
 
 class RegionNetwork(nn.Module):
     """A network that segments the regions it is asked for.
@@ -28,7 +30,7 @@ class RegionNetwork(nn.Module):
         self.arguments = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in arguments.items()
-            if name not in ("self", "__class__") and not (name == "spacings" and value is None)
+            if name not in ("self", "__class__") and not (name in CAME_LATER and value is CAME_LATER[name])
         }
         self.num_regions = int(arguments["num_regions"])
         if self.num_regions < 1:

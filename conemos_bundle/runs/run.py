@@ -19,7 +19,7 @@ from conemos_bundle.data.datalist import Datalist
 from conemos_bundle.errors import UserError
 from conemos_bundle.files import write_in_one_step
 from conemos_bundle.names import folder_name
-from conemos_bundle.networks.interface import unwrapped
+from conemos_bundle.networks.interface import CAME_LATER, unwrapped
 from conemos_bundle.runs.record import RECORD, NetworkConfig, Run, Source, as_dictionary, read_run, sources_of
 from conemos_bundle.runs.subjects import SUBJECTS, subjects_bytes
 from conemos_bundle.runs.weights import CHECKPOINT, how_to_rebuild
@@ -234,7 +234,7 @@ def network_difference(record: Run, network: nn.Module) -> tuple[str, Any, Any] 
     recorded = recorded_network(record)
     if type(recorded) is not type(network):
         return "network", type(recorded).__name__, type(network).__name__
-    theirs, ours = (dict(each.arguments) for each in (recorded, network))  # type: ignore[arg-type]
+    theirs, ours = ({**CAME_LATER, **each.arguments} for each in (recorded, network))  # type: ignore[dict-item]
     for name, value in theirs.items():
         if name != "film_init" and ours[name] != value:  # that one has no say once there are weights
             return name, value, ours[name]

@@ -74,7 +74,7 @@ class Curve:
         if missed:
             logger.warning(
                 f"{self.path.parent}: nothing of {name_some(missed)} was found in the validation scans: train longer, "
-                "with more features (--channels) or more scans of it"
+                "or with more scans that show it"
             )
 
     def _epoch_started(self, engine: Engine) -> None:
@@ -168,6 +168,7 @@ def never_found(curve: Sequence[Epoch]) -> list[str]:
     Args:
         curve: the rows of a training; without validation, nothing is said.
     """
-    best = max(curve, key=lambda one: one.validation_dice or 0.0, default=None)
+    validated = (one for one in curve if one.validation_dice is not None)
+    best = max(validated, key=lambda one: one.validation_dice or 0.0, default=None)
     of_regions = (best.model_extra or {}).items() if best else ()
     return [name.removeprefix(OF_REGION) for name, dice in of_regions if name.startswith(OF_REGION) and dice == 0]

@@ -145,6 +145,12 @@ def test_without_relu_a_last_layer_finds_its_region_whatever_the_sign_of_its_wei
         assert bool(found.all() if sign > 0 or not last_relu else not found.any())
 
 
+@pytest.mark.parametrize("name", ["UNet", "MultiDecoder", "IndividualNetworks"])
+def test_a_training_of_before_is_still_this_network(name: str) -> None:
+    assert "last_relu" not in build(name).arguments  # nor in what such a training noted of itself
+    assert build(name, last_relu=False).arguments["last_relu"] is False
+
+
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("methods/*.json")), ids=lambda file: file.stem)
 def test_no_method_compared_has_a_relu_before_its_last_layer(file: Path) -> None:
     definition = json.loads(file.read_text()).get("network_def")

@@ -32,8 +32,8 @@ def table(scans: int, seed: int, by: np.ndarray | float = 0.0, noise: float = 0.
     return pd.DataFrame(by + noise * random.standard_normal((scans, 2)), range(scans), REGIONS)
 
 
-def compared(script, *differences: list[pd.DataFrame]) -> list[dict]:
-    rows = [{"differences": one, "runs": str(place)} for place, one in enumerate(differences)]
+def compared(script, *differences: list[pd.DataFrame], folds: bool = False) -> list[dict]:
+    rows = [{"differences": one, "runs": str(i), "study": str(i), "folds": folds} for i, one in enumerate(differences)]
     script("pays_tables").compare(rows)
     return rows
 
@@ -57,26 +57,52 @@ def test_what_can_be_said_of_a_difference(script) -> None:
     assert alone["verdict"] == "one seed" and alone["from PSL loss"] == "+4.9"
 
 
-def test_intervals_of_two_seeds_hold_the_truth_as_often_as_they_say(script, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_intervals_of_two_seeds_hold_the_truth_about_as_often_as_they_say(
+    script, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(script("pays_tables"), "DRAWN", 100)
-    # eight comparisons on a data set of 40 test scans; trainings differ by 1.5 points, scans by 2; no true difference
+    # two studies of four methods on a data set of 40 test scans, all compared with the same trainings of PSL loss;
+    # trainings differ by 1 point, scans by 2; no true difference
     random, held = np.random.default_rng(0), []
-    for _ in range(60):
-        rows = compared(
-            script,
-            *(
-                [table(40, int(random.integers(10**9)), random.normal(0, 0.015), 0.02) for _ in range(2)]
-                for _ in range(8)
-            ),
-        )
+    for _ in range(80):
+        rows = []
+        for study in "ab":
+            others = random.normal(0, 0.01, 2)
+            rows += [
+                {
+                    "differences": [
+                        table(40, int(random.integers(10**9)), random.normal(0, 0.01) - o, 0.02) for o in others
+                    ],
+                    "runs": f"{study}{method}",
+                    "study": study,
+                    "folds": False,
+                }
+                for method in range(4)
+            ]
+        script("pays_tables").compare(rows)
         held += [row["low"] <= 0 <= row["high"] for row in rows]
-    assert 0.92 < np.mean(held) < 0.98  # intervals of seeds and scans drawn anew: .68
+    assert 0.92 < np.mean(held) < 0.985  # intervals of seeds and scans drawn anew: .68
+
+
+def test_comparisons_with_the_same_runs_are_worth_fewer_degrees_of_freedom(script) -> None:
+    freedom = script("pays_tables")._degrees_of_freedom
+    assert freedom([("a", 3)]) == 3 and freedom([("a", 1), ("b", 1)]) == 2 and freedom([]) == 0
+    assert freedom([("a", 1)] * 4) == pytest.approx(16 / 7)
+
+
+def test_the_variance_that_four_scans_bring_is_not_too_small(script, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script("pays_tables"), "DRAWN", 300)
+    random = np.random.default_rng(1)
+    found = [script("pays_tables")._of_scans([pd.DataFrame(random.normal(0, 0.03, (4, 1)))] * 2) for _ in range(400)]
+    assert np.mean(found) == pytest.approx(0.03**2 / 4, rel=0.1)
 
 
 def test_runs_that_two_budgets_share_count_once(script) -> None:
     differences = [[table(9, 0, by, 0.01) for by in (0.02, 0.03)], [table(9, 1, by, 0.01) for by in (0.0, 0.06)]]
-    twice = [{"differences": one, "runs": name} for one, name in zip(differences, "ab", strict=True)]
-    twice.append({"differences": differences[1], "runs": "b"})
+    twice = [
+        {"differences": one, "runs": r, "study": r, "folds": False} for one, r in zip(differences, "ab", strict=True)
+    ]
+    twice.append({**twice[1]})
     script("pays_tables").compare(twice)
     once = compared(script, *differences)
     assert [row["low"] for row in twice[:2]] == [row["low"] for row in once] and twice[2]["low"] == twice[1]["low"]
@@ -84,25 +110,20 @@ def test_runs_that_two_budgets_share_count_once(script) -> None:
 
 def test_intervals_of_folds_hold_the_truth_too(script) -> None:
     random, held = np.random.default_rng(0), []
-    for _ in range(200):  # two comparisons by four folds of five scans, which differ by 4 points
-        rows = compared(
-            script,
-            *(
-                [
-                    table(5, int(random.integers(10**9)), random.normal(0, 0.015), 0.04).set_index(pd.RangeIndex(5) + k)
-                    for k in range(4)
-                ]
-                for _ in range(2)
-            ),
-        )
-        held += [row["low"] <= 0 <= row["high"] for row in rows]
+    for _ in range(400):  # four folds of five scans, which differ by 4 points
+        folds = [table(5, int(random.integers(10**9)), random.normal(0, 0.015), 0.04) for _ in range(4)]
+        (row,) = compared(script, folds, folds=True)
+        held.append(row["low"] <= 0 <= row["high"])
     assert 0.92 < np.mean(held) < 0.98
 
 
-def run(folder: Path, dice: dict[str, list[float]], steps: int = 6) -> None:
+def run(
+    folder: Path, dice: dict[str, list[float]], steps: int = 6, seconds: float = 60.0, network: str = "one"
+) -> None:
     folder.mkdir(parents=True)
     head = "epoch,step,masks,seconds,loss,learning_rate,validation_dice\n"
-    (folder / "curve.csv").write_text(f"{head}6,{steps},{2 * steps},60.0,0.5,0.001,0.9\n")
+    (folder / "curve.csv").write_text(f"{head}6,{steps},{2 * steps},{seconds},0.5,0.001,0.9\n")
+    (folder / "run.json").write_text(json.dumps({"network": network}))
     rows = [(scan, region, one) for region, values in dice.items() for scan, one in enumerate(values)]
     pd.DataFrame(rows, columns=["scan", "region", "dice"]).to_csv(folder / "per_scan.csv", index=False)
 
@@ -140,6 +161,24 @@ def test_a_method_that_fails_now_and_then_does_not_widen_the_intervals_of_others
     assert without == pytest.approx(with_it) and without[0] == pytest.approx(5.13, abs=0.01)
     assert differences[1].loc["psl_loss_relu", "high"] > 100
     assert "| chaos   | psl_loss_relu |" in (tmp_path / "steps.md").read_text()
+
+
+def test_what_is_not_comparable_is_refused_and_what_compares_nothing_left_out(tmp_path: Path, script) -> None:
+    rows_of = script("pays_tables").rows_of
+    dice = {"a": [0.5, 0.6]}
+    run(tmp_path / "alone" / "steps" / "psl_loss" / "seed0", dice)
+    assert [rows_of(tmp_path / "alone", budget) for budget in ("steps", "time", "masks")] == [[], [], []]
+    run(tmp_path / "late" / "steps" / "psl_loss" / "seed0", dice)
+    run(tmp_path / "late" / "time" / "conemos" / "seed0", dice, seconds=63.0)
+    assert len(rows_of(tmp_path / "late", "time")) == 2
+    run(tmp_path / "late" / "steps" / "psl_loss" / "seed1", dice)
+    run(tmp_path / "late" / "time" / "conemos" / "seed1", dice, seconds=64.0)
+    with pytest.raises(ValueError, match="64 and 60 s are no equal time"):
+        rows_of(tmp_path / "late", "time")
+    run(tmp_path / "other" / "steps" / "psl_loss" / "seed0", dice)
+    run(tmp_path / "other" / "steps" / "psl_loss" / "seed1", dice, network="another")
+    with pytest.raises(ValueError, match="psl_loss: its seeds have other networks"):
+        rows_of(tmp_path / "other", "steps")
 
 
 def test_runs_of_other_scans_are_not_compared_and_seeds_in_pairs_alone(tmp_path: Path, script) -> None:
@@ -188,6 +227,13 @@ def test_other_settings_and_unknown_words_are_refused(tmp_path: Path, script) ->
     with pytest.raises(SystemExit, match="'stpes': use one of steps, time, masks"):
         pays.main("chaos", "data", budgets="stpes", output=str(tmp_path / "pays"))
     assert not (tmp_path / "pays").exists()
+
+
+def test_a_time_that_is_near_enough_stays(tmp_path: Path, script) -> None:
+    before = script("does_it_pay")._minutes_before
+    assert before(tmp_path / "asked.json", 4.0) == 4.0
+    (tmp_path / "asked.json").write_text(json.dumps({"minutes": 3.81}))
+    assert before(tmp_path / "asked.json", 4.0) == 3.81 and before(tmp_path / "asked.json", 4.1) == 4.1
 
 
 def test_an_evaluation_of_some_scans_is_none(tmp_path: Path, script) -> None:

@@ -118,6 +118,22 @@ def test_as_many_convolutions_are_conditioned_as_those_of_the_weights(
     assert pretrained_convolutions(None, [2, 4, 8]) == 5
 
 
+def test_weights_with_a_relu_before_the_last_layer_are_not_taken_for_those_without(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    weights = UNet(num_regions=2, channels=(2, 4))
+    torch.save(weights.state_dict(), tmp_path / "run" / "model.pt")
+    record = json.loads((run / "run.json").read_text())
+    record["network"] = {
+        "_target_": "conemos_bundle.networks.UNet",
+        **weights.arguments,
+    }  # as before there was a choice
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    regions = ["outer", "inner core"]
+    load_pretrained(tmp_path / "run", UNet(num_regions=2, channels=(2, 4)), regions, PLAN)
+    with pytest.raises(UserError, match="last_relu is True, that of this training False.*--network_def::last_relu"):
+        load_pretrained(tmp_path / "run", UNet(num_regions=2, channels=(2, 4), last_relu=False), regions, PLAN)
+
+
 def test_fine_tuning_on_a_datalist_in_another_order(
     run: Path, turned: Path, tiny_dataset: Path, tmp_path: Path
 ) -> None:

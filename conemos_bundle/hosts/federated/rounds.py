@@ -170,13 +170,13 @@ def _next_weights(
         ) from error
 
 
-def _identity(job: Job) -> str:
-    return json.dumps(job.model_dump(), sort_keys=True)
+def _identity(job: Job, network: nn.Module) -> str:
+    return json.dumps({**job.model_dump(), "network": network.arguments}, sort_keys=True)
 
 
 def _begin_or_go_on(job: Job, network: nn.Module, file: Path) -> dict[str, Any]:
     state: dict[str, Any] = {
-        "job": _identity(job), "round": 0, "rows": [], "dice": {}, "best": None, "best_round": 0,
+        "job": _identity(job, network), "round": 0, "rows": [], "dice": {}, "best": None, "best_round": 0,
         "weights": network.state_dict(), "best_weights": None,
     }  # fmt: skip
     if not file.exists():
