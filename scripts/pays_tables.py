@@ -1,7 +1,7 @@
 """Tables of does_it_pay.py's runs, with intervals, and a figure; what is kept of them in the repository.
 
 python scripts/pays_tables.py keep pays docs/results/pays       # records, curves and metrics of every run, no weights
-python scripts/pays_tables.py tables docs/results/pays          # <budget>.md, differences.csv and differences.png
+python scripts/pays_tables.py tables docs/results/pays          # tables.md, differences.csv and differences.png
 """
 
 from __future__ import annotations
@@ -30,8 +30,37 @@ FAILS = ("psl_loss_relu",)
 EVERY_MASK = (OTHER, "conemos", "dodnet")  # equal steps are equal masks to these
 OF_STEPS = {"steps": (), "time": (OTHER,), "masks": EVERY_MASK}  # whose runs of equal steps a budget takes
 DRAWN = 2000
-ALIKE = 0.5  # the correlation of two methods' differences from the same runs, where all trainings vary as much
 MARGIN = 1.0  # points of Dice within which methods are called level; said before any run was tested
+BUDGETS = {"time": "Equal time", "steps": "Equal steps", "masks": "Equal masks"}
+TITLES = {
+    "hippocampus": "hippocampus, 140 scans",
+    "quarter": "… a quarter of the scans",
+    "tenth": "… a tenth",
+    "rare": "… the posterior part in 12 scans alone",
+    "raters": "… two raters who disagree",
+    "chaos": "CHAOS, 12 scans",
+    "chaos_folds": "… each of 20 scans tested once (four folds)",
+    "sparse": "… 1.6 masks per scan in place of 2.4",
+    "sparse_folds": "… the same, each of 20 scans tested once",
+    "many": "fetal brain atlas, twelve regions",
+}
+METHODS = {
+    OTHER: "PSL loss",
+    "conemos": "CoNeMOS",
+    "conemos_paper": "CoNeMOS, the paper's: all convolutions conditioned, one mask per step",
+    "dodnet": "DoDNet",
+    "psl_loss_relu": "PSL loss, with a ReLU before its last layer",
+}
+COLUMNS = {
+    "method": "method", "step": "steps", "masks": "masks", "seconds": "seconds", "Dice of each seed": "each seed",
+    "Dice": "Dice", "from PSL loss": "from PSL loss", "verdict": "verdict",
+}  # fmt: skip
+ABOUT = (
+    "Test Dice (%), mean over regions; half of the paper's features, one core. Differences from PSL loss with the same "
+    "seeds, their 95% intervals (trainings and test scans; not widened for how many there are), and what can be said: "
+    f"*ahead* or *behind* where the interval is without 0, *level* where it lies within {MARGIN:g} point of it."
+)
+ALIKE = 0.5  # the correlation of two methods' differences from the same runs, where all trainings vary as much
 
 
 def keep(runs: str, target: str) -> None:
@@ -61,14 +90,26 @@ def tables(folder: str) -> None:
     for alike in {_compared_together(row) for row in rows}:
         compare([row for row in rows if _compared_together(row) == alike])
     table = pd.DataFrame([{name: value for name, value in row.items() if name not in HIDDEN} for row in rows])
-    for budget, part in table.groupby("budget"):
-        shown = part.drop(columns=["budget", "difference", "low", "high"], errors="ignore").fillna("")
-        (Path(folder) / f"{budget}.md").write_text(shown.to_markdown(index=False) + "\n")
+    (Path(folder) / "tables.md").write_text(page_of(table), encoding="utf-8")
     table.to_csv(Path(folder) / "differences.csv", index=False, float_format="%.4g")
     if "low" in table:
         shown = (table["method"] == "conemos") & table["low"].notna() & (table["budget"] != "masks")  # as many steps
         _draw(table[shown], Path(folder) / "differences.png")
     print(table.to_string(index=False))
+
+
+def page_of(table: pd.DataFrame) -> str:
+    """A page in Markdown: a table for each budget, a line per study and method; `tables` has made the numbers."""
+    lines = ["# Does conditioning pay? Every comparison", "", ABOUT]
+    for budget, title in BUDGETS.items():
+        head = f"| data | {' | '.join(COLUMNS.values())} |"
+        lines += ["", f"## {title}", "", head, "| --- | --- |" + " ---: |" * (len(COLUMNS) - 2) + " --- |"]
+        for study, name in TITLES.items():
+            part = table[(table["budget"] == budget) & (table["study"] == study)]
+            for place, (_, row) in enumerate(part.reindex(columns=[*COLUMNS]).fillna("").iterrows()):
+                cells = [METHODS.get(cell, f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in row]
+                lines.append(f"| {name if place == 0 else ''} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _compared_together(row: dict[str, Any]) -> tuple[str, str, bool]:
