@@ -16,8 +16,8 @@ from pays_tables import OTHER, dice_of
 FEW = {"tenth": 0.1, "quarter": 0.25, "hippocampus": 1.0}  # of the training scans
 BY_REGION = {
     "rare": "Hippocampus: the posterior part is annotated in 12 of 140 scans",
-    "raters": "Hippocampus: two raters, who end the anterior part elsewhere, each with half of the scans",
-    "many": "Fetal brain atlas: twelve regions, three of them annotated in each of nine scans",
+    "raters": "Hippocampus: two raters end the anterior part elsewhere, in half of the scans each",
+    "many": "Fetal brain atlas: three of twelve regions annotated in each of nine scans",
     "sparse_folds": "CHAOS: 1.6 masks per scan; each of 20 scans tested once",
     "chaos_folds": "CHAOS: 2.4 masks per scan; each of 20 scans tested once",
 }
@@ -93,7 +93,7 @@ def draw_regions(study: Path, title: str, file: Path) -> None:
     axes.set_yticks(range(len(masks)), [f"{region} (masks: {number})" for region, number in masks.items()])
     axes.invert_yaxis()
     axes.set_xlabel("Dice on the test scans, equal time")
-    axes.set_title(title, fontsize=10)
+    figure.suptitle(title, fontsize=10)
     axes.grid(axis="x", alpha=0.3)
     axes.legend()
     figure.savefig(file, dpi=120)

@@ -161,7 +161,7 @@ def test_a_method_that_fails_now_and_then_does_not_widen_the_intervals_of_others
     assert without == pytest.approx(with_it) and without[0] == pytest.approx(5.13, abs=0.01)
     assert differences[1].loc["psl_loss_relu", "high"] > 100
     page = (tmp_path / "tables.md").read_text()
-    assert "| CHAOS, 12 scans | PSL loss | 6 | 12 | 60 | 65.0, 65.0 | 65.0 |  |  |" in page
+    assert "| CHAOS | PSL loss | 6 | 12 | 60 | 65.0, 65.0 | 65.0 |  |  |" in page
     assert "|  | PSL loss, with a ReLU before its last layer | 6 | 12 | 60 | 10.0, 90.0 | 50.0 | -15.0 (" in page
     assert page.index("## Equal time") < page.index("## Equal steps") < page.index("## Equal masks")
 
