@@ -51,9 +51,9 @@ def suggest_method(datalist: Datalist, volumes: Mapping[str, Sequence[float]]) -
         return Suggestion("CoNeMOS", ("--scales", "own"), reason)
     each = f"{fmean(masks) if masks else 0:.1f} masks per scan"
     if masks and fmean(masks) >= SEVERAL:
-        reason = f"{each}, level with CoNeMOS, and all regions at the cost of one; to add regions later, CoNeMOS"
+        reason = f"{each}, about as good as CoNeMOS, and all regions at the cost of one; to add regions later, CoNeMOS"
         return Suggestion("PSL loss", ("--overlay", "psl_loss"), reason)
-    return Suggestion("CoNeMOS", (), f"{each}: level with PSL loss, and regions can be added later")
+    return Suggestion("CoNeMOS", (), f"{each}: as good as PSL loss or better, and regions can be added later")
 
 
 def advise_on_sides(regions: Sequence[str]) -> str:
