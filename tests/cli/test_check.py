@@ -44,8 +44,8 @@ def test_the_command_prints_problems_counts_and_relations(
         "front 2 x 6 x 6 1 x 2 x 3 0.5 in the whole scan",
         "back 2 x 6 x 6 1 x 2 x 3 0.5 in the whole scan",
         "",
-        "method: PSL loss (train --overlay psl_loss): 3.0 masks per scan, about as good as CoNeMOS, and all regions at the "
-        "cost of one; to add regions later, CoNeMOS",
+        "method: PSL loss (train --overlay psl_loss): 3.0 masks per scan, about as good as CoNeMOS, and all regions at "
+        "the cost of one; to add regions later, CoNeMOS",
         f"next: conemos train {path} --overlay psl_loss --output_dir runs/mine",
     ]
 
