@@ -37,11 +37,17 @@ VARIANTS = {
     ),
     "fine_tuned": ("all weights, not rehearsed", "lost"),
     "scratch": ("a network of its own, from scratch", "kept"),
+    "scratch_relu": ("… with a ReLU before its last layer, as runs of before had it", "kept"),
     "joint": ("jointly with the old regions, whose scans are at hand", "trained too"),
-    "unet_last_layer": ("a plain UNet (PSL loss), a new last layer", "kept"),
+    "unet_last_layer": ("a plain UNet (PSL loss, with a ReLU before its last layer), a new last layer", "kept"),
     "unet_fine_tuned": ("… all its weights", "lost"),
 }
-DRAWN = {"low_rank": "taught (the default)", "scratch": "from scratch", "fine_tuned": "all weights, old ones lost"}
+DRAWN = {
+    "low_rank": "taught (the default)",
+    "scratch": "from scratch",
+    "scratch_relu": "from scratch, ReLU before the last layer",
+    "fine_tuned": "all weights, old ones lost",
+}
 
 
 def keep(runs: str, target: str) -> None:
@@ -71,7 +77,7 @@ def learned(variant: str, regions: int) -> int:
     shape = {"channels": channels, "norm": "instance"}
     if variant in ("film", "low_rank", "decoder"):
         network: nn.Module = AddedRegion(**shape, film_position="before_activation", capacity=variant)
-    elif variant.startswith("unet") or variant == "scratch":
+    elif variant.startswith(("unet", "scratch")):
         network = UNet(num_regions=1, **shape)
     else:
         every = regions if variant in ("rehearsed", "joint") else 1
