@@ -17,7 +17,7 @@ import fire
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from conemos_bundle.training.curve import Epoch, read_curve
+from conemos_bundle.training.curve import read_curve
 from equal_time import copy_file, is_evaluated
 from pays_studies import STUDIES, folder_of
 from scipy.stats import t as student
@@ -145,7 +145,7 @@ def rows_of(study: Path, budget: str) -> list[dict[str, Any]]:
         curves = [read_curve(run / "curve.csv")[-1] for run in seeds.values()]
         _of_one_network(list(seeds.values()))
         if budget == "time":
-            _as_long(curves, [read_curve(runs[OTHER][seed] / "curve.csv")[-1] for seed in both])
+            _as_long([(seeds[seed], runs[OTHER][seed]) for seed in both])
         row: dict[str, Any] = {"budget": budget, "study": study.name, "method": method, "seeds": len(seeds)}
         row["runs"] = str(found[method])
         for what in ("step", "masks", "seconds"):
@@ -166,10 +166,11 @@ def _of_one_network(runs: Sequence[Path]) -> None:
         raise ValueError(f"{runs[0].parent}: its seeds have other networks")
 
 
-def _as_long(curves: Sequence[Epoch], others: Sequence[Epoch]) -> None:
-    for one, other in zip(curves, others, strict=False):
-        if not 1 / NEAR <= one.seconds / other.seconds <= NEAR:
-            raise ValueError(f"{one.seconds:.0f} and {other.seconds:.0f} s are no equal time")
+def _as_long(pairs: Sequence[tuple[Path, Path]]) -> None:
+    for pair in pairs:
+        one, other = (read_curve(run / "curve.csv")[-1].seconds for run in pair)
+        if not 1 / NEAR <= one / other <= NEAR:
+            raise ValueError(f"{pair[0]}: {one:.0f} and {other:.0f} s are no equal time")
 
 
 def compare(rows: list[dict[str, Any]]) -> None:
