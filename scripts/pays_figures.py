@@ -56,7 +56,7 @@ def _is_whole(study: Path) -> bool:
 
 
 def _trained(study: Path) -> pd.DataFrame:
-    table = pd.read_csv(next(iter(sorted(study.glob("**/annotated.csv")))))  # of each fold, as many masks
+    table = pd.read_csv(sorted(study.glob("**/annotated.csv"))[0])  # of each fold, as many masks
     return table[table["split"] == "train"].drop(columns=["scan", "split"])
 
 

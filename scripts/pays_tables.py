@@ -226,7 +226,7 @@ def _of_scans(differences: list[pd.DataFrame]) -> float:
     drawn = each[:, np.random.default_rng(0).integers(scans, size=(DRAWN, scans))]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a draw without any scan of a region
-        return float(np.var(np.nanmean(np.nanmean(drawn, 2), (0, 2)))) * scans / (scans - 1)
+        return float(np.var(np.nanmean(np.nanmean(drawn, 2), (0, 2)))) * scans / max(1, scans - 1)
 
 
 def _difference(run: Path, other: Path) -> pd.DataFrame:

@@ -79,6 +79,7 @@ class _Training(TrainTask):
         raise NotImplementedError
 
     def _train(self, request: Mapping[str, Any], datastore: Any) -> dict[str, Any]:
+        """Each task's own: train, and say what became of the model."""
         raise NotImplementedError
 
     def _numbers(self, request: Mapping[str, Any]) -> dict[str, Any]:
